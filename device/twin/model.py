@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The integer model: every constant of a network, as SPEC.md 2 to 5 define it.
+
+An `IntModel` is what the quantizer makes, the twin executes and the generator prints as C tables.
+It is immutable; learning changes a `LearnerState`, never the model.
+"""
+
+import hashlib
+import io
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.twin.scale import Scale
+
+Int8Array = NDArray[np.int8]
+UInt8Array = NDArray[np.uint8]
+Int16Array = NDArray[np.int16]
+UInt16Array = NDArray[np.uint16]
+Int32Array = NDArray[np.int32]
+
+SaturationMode = Literal["tile", "every_add"]
+
+
+class ModelFormatError(ValueError):
+    """The bytes are not an integer model of this version."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Constants that hold for the whole model (SPEC.md 1.7, 1.8, 2).
+
+    Attributes:
+        order: Hadamard order n: 1 (off), 4, 8, 16, 32 or 64.
+        tile_k: terms a tile, 1 to 1024.
+        acc_bits: width of a tile's accumulator: 8, 12, 16 or 32.
+        saturation: when a tile saturates: once a `tile`, or at `every_add`.
+        master_bits: width of the stored weights: 8 or 16.
+        batch: rows of a training step, 1 to 512.
+    """
+
+    order: int = 16
+    tile_k: int = 32
+    acc_bits: int = 8
+    saturation: SaturationMode = "tile"
+    master_bits: int = 16
+    batch: int = 32
+
+    def __post_init__(self) -> None:
+        checks = (
+            (self.order in (1, 4, 8, 16, 32, 64), "order must be 1, 4, 8, 16, 32 or 64"),
+            (1 <= self.tile_k <= 1024, "tile_k must be 1 to 1024"),
+            (self.acc_bits in (8, 12, 16, 32), "acc_bits must be 8, 12, 16 or 32"),
+            (self.saturation in ("tile", "every_add"), "saturation must be tile or every_add"),
+            (self.master_bits in (8, 16), "master_bits must be 8 or 16"),
+            (1 <= self.batch <= 512, "batch must be 1 to 512"),
+        )
+        for good, text in checks:
+            if not good:
+                raise ValueError(text)
+
+    @property
+    def master_max(self) -> int:
+        """Largest master magnitude: 127 or 32767 (SPEC.md 1.2)."""
+        return int(2 ** (self.master_bits - 1) - 1)
+
+
+@dataclass(frozen=True)
+class InputStage:
+    """Raw samples to 4-bit or 8-bit network inputs (SPEC.md 3).
+
+    Attributes:
+        raw_frac_bits: raw = round(feature * 2**raw_frac_bits); may be negative.
+        zero: int16, shape (I,).
+        mult: int16, shape (I,), in [0, 2**14).
+        shift: uint8, shape (I,), in [0, 30].
+        amax: input_amax of the quantiser, at least 1.
+        signed: whether the quantised input is signed.
+        scale: value of one step of the quantised input.
+    """
+
+    raw_frac_bits: int
+    zero: Int16Array
+    mult: Int16Array
+    shift: UInt8Array
+    amax: int
+    signed: bool
+    scale: Scale
+
+
+@dataclass(frozen=True)
+class FrozenLayer:
+    """An int8 layer that is not trained (SPEC.md 4).
+
+    Attributes:
+        weight: int8, shape (O, I), in [-127, 127].
+        bias: int32, shape (O,), in the grid of the output.
+        mult: int16, shape (O,); with `shift` (uint8, shape (O,)) the row's multiplier.
+        relu: whether a ReLU follows.
+        out_amax: range of the output quantiser, at least 1.
+    """
+
+    name: str
+    weight: Int8Array
+    bias: Int32Array
+    mult: Int16Array
+    shift: UInt8Array
+    relu: bool
+    out_amax: int
+
+
+@dataclass(frozen=True)
+class TrainableLayer:
+    """A 4-bit layer with its initial masters (SPEC.md 5).
+
+    Attributes:
+        master: int16 array of masters (also for 8-bit masters), shape (O, I).
+        bias: int32, shape (O,), in the grid 2**-(out_frac_bits + 16).
+        row_factor: uint8, shape (O,), in [1, 255].
+        scale: layer scale s; weight o, i is master * row_factor[o] * s.
+        out_frac_bits: fy; the output grid is 2**-fy.
+        relu: false for the head only.
+        in_amax: initial frozen range of the layer's input (unused by layer 0).
+    """
+
+    name: str
+    master: Int16Array
+    bias: Int32Array
+    row_factor: UInt8Array
+    scale: Scale
+    out_frac_bits: int
+    relu: bool
+    in_amax: int
+
+    @property
+    def outputs(self) -> int:
+        return int(self.master.shape[0])
+
+    @property
+    def inputs(self) -> int:
+        return int(self.master.shape[1])
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """A stored sample (SPEC.md 8.1): label, rank, x0 as int8 of shape (I0,)."""
+
+    label: int
+    rank: int
+    x0: Int8Array
+
+
+@dataclass(frozen=True)
+class IntModel:
+    """A whole integer model (SPEC.md 2).
+
+    Attributes:
+        n_classes: classes known at first; `max_classes` rows are reserved.
+        prototype_count, prototype_sum: initial prototypes, shapes (C,) and (C, features);
+            empty arrays if `keep_prototypes` is false.
+    """
+
+    name: str
+    arithmetic: Arithmetic
+    input: InputStage
+    frozen: tuple[FrozenLayer, ...]
+    layers: tuple[TrainableLayer, ...]
+    n_classes: int
+    max_classes: int
+    class_names: tuple[str, ...]
+    exemplar_slots: int
+    staging_slots: int
+    per_class_limit: int = 0
+    keep_prototypes: bool = False
+    prototype_count: UInt16Array = field(default_factory=lambda: np.zeros(0, np.uint16))
+    prototype_sum: Int16Array = field(default_factory=lambda: np.zeros((0, 0), np.int16))
+    exemplars: tuple[Exemplar, ...] = ()
+
+    @property
+    def inputs(self) -> int:
+        """Values in a raw sample."""
+        return int(self.input.zero.shape[0])
+
+    @property
+    def x0_size(self) -> int:
+        """Values in x0, the input of the first trainable layer."""
+        return self.layers[0].inputs
+
+    @property
+    def x0_signed(self) -> bool:
+        return not self.frozen[-1].relu if self.frozen else self.input.signed
+
+    @property
+    def features(self) -> int:
+        """Values in a feature vector: the head's input (SPEC.md 8.4)."""
+        return self.layers[-1].inputs
+
+    @property
+    def model_id(self) -> bytes:
+        """16 bytes that name this model: shapes, constants, frozen part, initial weights."""
+        return hashlib.sha256(self.to_bytes()).digest()[:16]
+
+    def to_bytes(self) -> bytes:
+        """Serialise; the same model gives the same bytes."""
+        arrays: dict[str, NDArray[Any]] = {}
+        header = json.dumps(_describe(self, "", arrays), sort_keys=True).encode()
+        out = io.BytesIO()
+        out.write(_MAGIC + len(header).to_bytes(4, "little") + header)
+        for key in sorted(arrays):
+            out.write(np.ascontiguousarray(arrays[key]).tobytes())
+        return out.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "IntModel":
+        """Read what `to_bytes` wrote.
+
+        Raises: ModelFormatError if the bytes are anything else.
+        """
+        try:
+            return _read_model(data)
+        except ModelFormatError:
+            raise
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise ModelFormatError(f"not an integer model: {error}") from error
+
+    def with_arithmetic(self, **changes: Any) -> "IntModel":
+        """The same model with other arithmetic constants (not master_bits)."""
+        if "master_bits" in changes:
+            raise ValueError("master_bits is fixed when a model is quantized")
+        return replace(self, arithmetic=replace(self.arithmetic, **changes))
+
+
+_MAGIC = b"HADMODEL\x01\x00\x00\x00"
+_DTYPES = {"int8", "uint8", "int16", "uint16", "int32"}
+
+
+def _describe(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
+    """JSON form of a dataclass; arrays are moved to `arrays` and named by their path."""
+    if isinstance(value, np.ndarray):
+        arrays[path] = value
+        return {"array": path, "dtype": str(value.dtype), "shape": list(value.shape)}
+    if isinstance(value, Scale):
+        return [value.mantissa, value.exponent]
+    if isinstance(value, Arithmetic):
+        return asdict(value)
+    if isinstance(value, tuple):
+        return [_describe(item, f"{path}/{i:05d}", arrays) for i, item in enumerate(value)]
+    if hasattr(value, "__dataclass_fields__"):
+        return {
+            name: _describe(getattr(value, name), f"{path}/{name}", arrays)
+            for name in value.__dataclass_fields__
+        }
+    return value
+
+
+def _read_model(data: bytes) -> IntModel:
+    if not data.startswith(_MAGIC):
+        raise ModelFormatError("not an integer model: the first bytes are not HADMODEL version 1")
+    start = len(_MAGIC) + 4
+    size = int.from_bytes(data[len(_MAGIC) : start], "little")
+    doc = json.loads(data[start : start + size].decode())
+    specs: dict[str, tuple[str, tuple[int, ...]]] = {}
+    _collect(doc, specs)
+    arrays: dict[str, NDArray[Any]] = {}
+    at = start + size
+    for key in sorted(specs):
+        dtype, shape = specs[key]
+        count = int(np.prod(shape, dtype=np.int64))
+        end = at + count * np.dtype(dtype).itemsize
+        if count < 0 or end > len(data):
+            raise ModelFormatError("not an integer model: it is cut short")
+        arrays[key] = np.frombuffer(data[at:end], dtype).reshape(shape)
+        at = end
+    if at != len(data):
+        raise ModelFormatError("not an integer model: bytes follow its end")
+    return _build(doc, arrays)
+
+
+def _collect(node: Any, specs: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+    if isinstance(node, dict):
+        if "array" in node:
+            if node["dtype"] not in _DTYPES:
+                raise ModelFormatError(f"not an integer model: dtype {node['dtype']!r}")
+            specs[node["array"]] = (node["dtype"], tuple(int(n) for n in node["shape"]))
+            return
+        for item in node.values():
+            _collect(item, specs)
+    elif isinstance(node, list):
+        for item in node:
+            _collect(item, specs)
+
+
+def _build(doc: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> IntModel:
+    def fields(node: dict[str, Any]) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for key, value in node.items():
+            if isinstance(value, dict) and "array" in value:
+                out[key] = arrays[value["array"]]
+            elif key == "scale":
+                out[key] = Scale(int(value[0]), int(value[1]))
+            else:
+                out[key] = value
+        return out
+
+    top = fields(doc)
+    top["arithmetic"] = Arithmetic(**doc["arithmetic"])
+    top["input"] = InputStage(**fields(doc["input"]))
+    top["frozen"] = tuple(FrozenLayer(**fields(layer)) for layer in doc["frozen"])
+    top["layers"] = tuple(TrainableLayer(**fields(layer)) for layer in doc["layers"])
+    top["exemplars"] = tuple(Exemplar(**fields(item)) for item in doc["exemplars"])
+    top["class_names"] = tuple(doc["class_names"])
+    return IntModel(**top)
