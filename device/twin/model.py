@@ -79,7 +79,7 @@ class InputStage:
         shift: uint8, shape (I,), in [0, 30].
         amax: input_amax of the quantiser, at least 1.
         signed: whether the quantised input is signed.
-        scale: value of one step of the quantised input.
+        scale: value of one step of x0 (SPEC.md 2), with or without frozen layers.
     """
 
     raw_frac_bits: int

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forward, backward and update of the layers (SPEC.md 3 to 6)."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from device.twin.kernels import (
+    IntArray,
+    Quantized,
+    dot_bound,
+    draw_u8,
+    draw_u16,
+    fwht,
+    padded_size,
+    quant,
+    quant_values,
+    round_half_up,
+    saturate,
+    saturating_product,
+    stream_key,
+)
+from device.twin.model import Arithmetic, FrozenLayer, InputStage, TrainableLayer
+from device.twin.scale import Scale
+
+TENSORS = ("x", "wq", "dh", "wh", "dt", "xh")
+PRODUCTS = ("forward", "input_gradient", "weight_gradient")
+
+
+@dataclass
+class LayerCounters:
+    """Counters of one trainable layer (SPEC.md 6.5).
+
+    Attributes:
+        tensors: per tensor of TENSORS [elements, clipped, zeros].
+        products: per product of PRODUCTS [tiles or additions, saturated].
+    """
+
+    tensors: dict[str, list[int]] = field(default_factory=lambda: {t: [0, 0, 0] for t in TENSORS})
+    products: dict[str, list[int]] = field(default_factory=lambda: {p: [0, 0] for p in PRODUCTS})
+    masters_saturated: int = 0
+    y_saturated: int = 0
+    d_saturated: int = 0
+
+    def tensor(self, name: str, quantized: Quantized) -> None:
+        """Count a quantised tensor."""
+        self.add_tensor(name, quantized.q, quantized.clipped)
+
+    def add_tensor(self, name: str, q: IntArray, clipped: int) -> None:
+        """Count quantised values of which `clipped` were outside the range."""
+        row = self.tensors[name]
+        row[0] += q.size
+        row[1] += clipped
+        row[2] += int(np.count_nonzero(q == 0))
+
+    def flat(self) -> list[int]:
+        """The numbers in the order of the wire's COUNTERS answer."""
+        out = [n for t in TENSORS for n in self.tensors[t]]
+        out += [n for p in PRODUCTS for n in self.products[p]]
+        return [*out, self.masters_saturated, self.y_saturated, self.d_saturated]
+
+
+@dataclass
+class LayerWeights:
+    """What learning changes in a layer: masters (O, I) and biases (O,), int64."""
+
+    master: IntArray
+    bias: IntArray
+
+    def copy(self) -> "LayerWeights":
+        return LayerWeights(self.master.copy(), self.bias.copy())
+
+
+@dataclass(frozen=True)
+class LayerInput:
+    """4-bit input of a layer: q (B, I), its scale, whether it can be negative."""
+
+    q: IntArray
+    scale: Scale
+    signed: bool
+
+    @property
+    def qmax(self) -> int:
+        return 7 if self.signed else 15
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a backward pass needs to know of its step."""
+
+    arithmetic: Arithmetic
+    seed: int
+    step: int
+    rate: Scale
+
+
+def input_stage(stage: InputStage, raw: IntArray, frozen: bool) -> IntArray:
+    """Raw samples (N, I) to x0, or to the 8-bit input of the frozen layers (SPEC.md 3)."""
+    v = (raw - stage.zero.astype(np.int64)) * stage.mult.astype(np.int64)
+    v = saturate(round_half_up(v, stage.shift.astype(np.int64)), 16)
+    qmax = 127 if frozen else (7 if stage.signed else 15)
+    return quant_values(v, stage.amax, qmax, not stage.signed)[0]
+
+
+def frozen_forward(layer: FrozenLayer, x: IntArray, last: bool) -> IntArray:
+    """One frozen layer (SPEC.md 4): x (N, I) 8-bit to 8-bit, or to x0 if it is the last."""
+    acc = x @ layer.weight.astype(np.int64).T
+    acc_shift = max(0, (layer.weight.shape[1] * 127 * 127).bit_length() - 15)
+    acc = round_half_up(acc, acc_shift) * layer.mult.astype(np.int64)
+    y = saturate(round_half_up(acc, layer.shift.astype(np.int64)) + layer.bias, 16)
+    qmax = 127 if not last else (15 if layer.relu else 7)
+    return quant_values(y, layer.out_amax, qmax, layer.relu)[0]
+
+
+def weight_view(
+    layer: TrainableLayer, master: IntArray, counters: LayerCounters | None = None
+) -> tuple[IntArray, list[Scale]]:
+    """4-bit weights (O, I) and the scale of each row (SPEC.md 5.1)."""
+    q = np.zeros_like(master)
+    scales = []
+    for o, row in enumerate(master):
+        source = layer.scale.mul(Scale.from_int(int(layer.row_factor[o])))
+        view = quant(row, source, int(np.abs(row).max()), 7, False)
+        q[o] = view.q
+        scales.append(view.scale)
+        if counters:
+            counters.tensor("wq", view)
+    return q, scales
+
+
+def forward(
+    layer: TrainableLayer,
+    weights: LayerWeights,
+    x: LayerInput,
+    arithmetic: Arithmetic,
+    counters: LayerCounters | None = None,
+) -> IntArray:
+    """Pre-activations y, int64 in 16 bits, shape (B, O) (SPEC.md 5.2)."""
+    wq, scales = weight_view(layer, weights.master, counters)
+    product = saturating_product(x.q, wq, arithmetic)
+    bound = dot_bound(layer.inputs, x.qmax, 7, arithmetic)
+    acc_shift = max(0, bound.bit_length() - 15)
+    pairs = [
+        x.scale.mul(s).pow2(layer.out_frac_bits + acc_shift).multiplier() for s in scales
+    ]
+    mult = np.array([m for m, _ in pairs], np.int64)
+    shift = np.array([s for _, s in pairs], np.int64)
+    scaled = round_half_up(round_half_up(product.acc, acc_shift) * mult, shift)
+    exact = scaled + round_half_up(weights.bias, 16)
+    y = saturate(exact, 16)
+    if counters:
+        counters.products["forward"][0] += product.events
+        counters.products["forward"][1] += product.saturated
+        counters.y_saturated += int(np.count_nonzero(y != exact))
+    return y
+
+
+def activate(y: IntArray, frac_bits: int, amax: int) -> tuple[LayerInput, int]:
+    """ReLU and quantisation of y with range amax (SPEC.md 5.3); also the number clipped."""
+    result = quant(y, Scale(1 << 14, -14 - frac_bits), amax, 15, True)
+    return LayerInput(result.q, result.scale, signed=False), result.clipped
+
+
+def input_gradient(
+    index: int,
+    layer: TrainableLayer,
+    weights: LayerWeights,
+    d: IntArray,
+    d_scale: Scale,
+    context: StepContext,
+    counters: LayerCounters | None = None,
+) -> tuple[IntArray, Scale]:
+    """Error of the layer below before its ReLU mask, and its scale (SPEC.md 6.3 a).
+
+    Args:
+        d: int64 in 16 bits, shape (B, O).
+    Returns: int64 in 16 bits, shape (B, I), and the scale.
+    """
+    order = context.arithmetic.order
+    dh_source = fwht(d, order)
+    key = stream_key(context.seed, context.step, 8 * index)
+    draws = draw_u8(key, np.arange(dh_source.size).reshape(dh_source.shape))
+    dh = quant(dh_source, d_scale, int(np.abs(dh_source).max()), 7, False, draws)
+    common = weights.master * layer.row_factor.astype(np.int64)[:, None]
+    wh_source = fwht(common.T, order)
+    wh = quant(wh_source, layer.scale, int(np.abs(wh_source).max()), 7, False)
+    if counters:
+        counters.tensor("dh", dh)
+        counters.tensor("wh", wh)
+    product = saturating_product(dh.q, wh.q, context.arithmetic)
+    bound = dot_bound(wh.q.shape[1], 7, 7, context.arithmetic)
+    drop = max(0, bound.bit_length() - 15)
+    exact = round_half_up(product.acc, drop)
+    below = saturate(exact, 16)
+    if counters:
+        counters.products["input_gradient"][0] += product.events
+        counters.products["input_gradient"][1] += product.saturated
+        counters.d_saturated += int(np.count_nonzero(below != exact))
+    growth = order.bit_length() - 1
+    return below, dh.scale.mul(wh.scale).pow2(drop - growth)
+
+
+def update_weights(
+    index: int,
+    layer: TrainableLayer,
+    weights: LayerWeights,
+    x: LayerInput,
+    d: IntArray,
+    d_scale: Scale,
+    rows: int,
+    context: StepContext,
+    counters: LayerCounters | None = None,
+) -> None:
+    """Weight gradient and update in place of the first `rows` rows (SPEC.md 6.3 b and c)."""
+    order = context.arithmetic.order
+    xh_source = fwht(x.q.T, order)
+    key = stream_key(context.seed, context.step, 8 * index + 2)
+    draws = draw_u8(key, np.arange(xh_source.size).reshape(xh_source.shape))
+    xh = quant(xh_source, x.scale, int(np.abs(xh_source).max()), 7, False, draws)
+    if counters:
+        counters.tensor("xh", xh)
+    dt_source = fwht(d.T, order)[:rows]
+    batch = padded_size(d.shape[0], order)
+    dt_key = stream_key(context.seed, context.step, 8 * index + 1)
+    for o in range(rows):
+        dt_draws = draw_u8(dt_key, o * batch + np.arange(batch))
+        source = dt_source[o]
+        dt = quant(source, d_scale, int(np.abs(source).max()), 7, False, dt_draws)
+        if counters:
+            counters.tensor("dt", dt)
+        if not (dt.empty or xh.empty):
+            _update_row(index, layer, weights, o, dt, xh, context, counters)
+    _update_bias(layer, weights, d[:, :rows], d_scale, context)
+
+
+def _update_row(
+    index: int,
+    layer: TrainableLayer,
+    weights: LayerWeights,
+    o: int,
+    dt: Quantized,
+    xh: Quantized,
+    context: StepContext,
+    counters: LayerCounters | None,
+) -> None:
+    product = saturating_product(dt.q[None, :], xh.q, context.arithmetic)
+    step_scale = layer.scale.mul(Scale.from_int(int(layer.row_factor[o]))).recip()
+    batch_scale = Scale.from_int(context.arithmetic.batch).recip()
+    rate = context.rate.mul(dt.scale.mul(xh.scale)).mul(step_scale.mul(batch_scale))
+    m, sh = rate.pow2(-(context.arithmetic.order.bit_length() - 1)).multiplier()
+    key = stream_key(context.seed, context.step, 8 * index + 3)
+    u = draw_u16(key, o * padded_size(layer.inputs, 2) + np.arange(layer.inputs))
+    delta = (product.acc[0] * m + ((u << 14) >> (30 - sh))) >> sh
+    limit = context.arithmetic.master_max
+    exact = weights.master[o] - delta
+    weights.master[o] = np.clip(exact, -limit, limit)
+    if counters:
+        counters.products["weight_gradient"][0] += product.events
+        counters.products["weight_gradient"][1] += product.saturated
+        counters.masters_saturated += int(np.count_nonzero(weights.master[o] != exact))
+
+
+def _update_bias(
+    layer: TrainableLayer, weights: LayerWeights, d: IntArray, d_scale: Scale, context: StepContext
+) -> None:
+    rows = d.shape[1]
+    rate = context.rate.mul(d_scale).mul(Scale.from_int(context.arithmetic.batch).recip())
+    m, sh = rate.pow2(layer.out_frac_bits + 16).multiplier64()
+    delta = round_half_up(d.sum(axis=0) * m, sh)
+    weights.bias[:rows] = saturate(weights.bias[:rows] - delta, 32)

@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The learner of SPEC.md 8, for reading and for checking the C runtime against.
+
+`TwinLearner` has the operations of `device.harness.client.DeviceClient`, so a test can drive both.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.twin import state as state_bytes
+from device.twin.exemplars import (
+    STAGED,
+    ExemplarMemory,
+    Prototypes,
+    Sampling,
+    pack_x0,
+    reduce_memory,
+    sample_batch,
+    unpack_x0,
+)
+from device.twin.kernels import IntArray, loss_error
+from device.twin.layers import (
+    LayerCounters,
+    LayerInput,
+    LayerWeights,
+    StepContext,
+    activate,
+    forward,
+    frozen_forward,
+    input_gradient,
+    input_stage,
+    update_weights,
+)
+from device.twin.model import Exemplar, IntModel
+from device.twin.scale import Scale, rhu
+from device.twin.work import step_rows
+
+
+class LearnerError(Exception):
+    """An operation was refused; `status` is the wire's status (SPEC.md 10)."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+ARGUMENT, STATE, FULL, FORMAT, DIGEST = -1, -2, -3, -4, -5
+
+
+@dataclass
+class LearnerState:
+    """Everything that learning changes, but for the exemplars (SPEC.md 8)."""
+
+    n_classes: int
+    step: int
+    weights: list[LayerWeights]
+    tracked: list[int]
+    prototypes: Prototypes
+
+    def copy(self) -> "LearnerState":
+        return LearnerState(
+            self.n_classes,
+            self.step,
+            [w.copy() for w in self.weights],
+            list(self.tracked),
+            self.prototypes.copy(),
+        )
+
+    @property
+    def frozen_ranges(self) -> list[int]:
+        """Inference ranges of the inputs of layers 1.. (SPEC.md 5.3)."""
+        return [max(1, rhu(t, 8)) for t in self.tracked]
+
+
+@dataclass
+class Session:
+    """A training session under way: options, position, and statistics since its start."""
+
+    seed: int
+    steps: int
+    schedule: tuple[tuple[int, Scale], ...]
+    sampling: Sampling
+    done: int = 0
+    operation: int = 0
+    row: int = 0
+    seen: int = 0
+    correct: int = 0
+    probability: int = 0
+
+    @property
+    def rate(self) -> Scale:
+        """Learning rate of the current step (SPEC.md 7)."""
+        return [scale for start, scale in self.schedule if start <= self.done][-1]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Answer of `train`: work done, steps left, and statistics since train_begin."""
+
+    units: int
+    steps_left: int
+    seen: int
+    correct: int
+    probability: int
+
+
+class TwinLearner:
+    """A learner in NumPy, bit for bit as the generated firmware."""
+
+    def __init__(
+        self, model: IntModel, *, staging_slots: int | None = None, counters: bool = False
+    ) -> None:
+        self.model = model
+        self.model_id = model.model_id
+        staging = model.staging_slots if staging_slots is None else staging_slots
+        self.memory = ExemplarMemory(model.exemplar_slots, staging)
+        self.memory.keep(list(model.exemplars))
+        self.working = _initial_state(model)
+        self.committed = self.working.copy()
+        self.session: Session | None = None
+        self.trained = False
+        self.layer_counters = [LayerCounters() for _ in model.layers] if counters else None
+
+    # Inference
+
+    def x0_of(self, raw: NDArray[np.int16]) -> IntArray:
+        """x0 (N, I0) of raw samples (N, I) (SPEC.md 3 and 4)."""
+        x = input_stage(self.model.input, np.asarray(raw, np.int64), bool(self.model.frozen))
+        for layer in self.model.frozen:
+            x = frozen_forward(layer, x, layer is self.model.frozen[-1])
+        return x
+
+    def forward_x0(self, x0: IntArray, state: LearnerState) -> tuple[IntArray, IntArray]:
+        """Features (N, features) and logits (N, C) as inference computes them (SPEC.md 5)."""
+        x = LayerInput(x0, self._x0_scale(), self.model.x0_signed)
+        ranges = state.frozen_ranges
+        for index, layer in enumerate(self.model.layers):
+            y = forward(layer, state.weights[index], x, self.model.arithmetic)
+            if index + 1 < len(self.model.layers):
+                x, _ = activate(y, layer.out_frac_bits, ranges[index])
+        return x.q, y
+
+    def infer_many(
+        self, raw: NDArray[np.int16], head: int = 0
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Classes (N,) and logits (N, n_classes) of raw samples (N, I); committed weights."""
+        features, logits = self.forward_x0(self.x0_of(raw), self.committed)
+        active = logits[:, : self.committed.n_classes]
+        if head == 0:
+            return np.argmax(active, axis=1), active
+        nearest = [
+            self.committed.prototypes.nearest(f, self.committed.n_classes) for f in features
+        ]
+        return np.array(nearest, np.int64), np.zeros((len(features), 0), np.int64)
+
+    def infer(self, raw: NDArray[np.int16], head: int = 0) -> tuple[int, NDArray[np.int64]]:
+        """Class and logits of one raw sample (I,)."""
+        if head == 1 and not self.model.keep_prototypes:
+            raise LearnerError(STATE, "this model keeps no prototypes")
+        classes, logits = self.infer_many(np.asarray(raw)[None, :], head)
+        return int(classes[0]), logits[0]
+
+    # Samples and classes
+
+    def learn(self, raw: NDArray[np.int16], label: int, prototype_only: bool = False) -> int:
+        """Stage a raw sample (SPEC.md 8.3). Returns: free slots."""
+        return self.learn_x0(self.x0_of(np.asarray(raw)[None, :])[0], label, prototype_only)
+
+    def learn_x0(self, x0: NDArray[np.integer], label: int, prototype_only: bool = False) -> int:
+        """Stage a sample given as x0, shape (I0,)."""
+        self._refuse_in_session()
+        self._check_label(label)
+        if not prototype_only:
+            if self.memory.free == 0 or self.memory.arrivals.get(label, 0) >= STAGED:
+                raise LearnerError(FULL, "no free slot")
+            self.memory.stage_arrival(label, np.asarray(x0, np.int8))
+        if self.model.keep_prototypes:
+            features, _ = self.forward_x0(np.asarray(x0, np.int64)[None, :], self.committed)
+            self.working.prototypes.add(label, features[0])
+        return self.memory.free
+
+    def put_exemplar(self, label: int, rank: int, packed: bytes) -> int:
+        """Stage an exemplar of known rank (SPEC.md 8.3). Returns: free slots."""
+        self._refuse_in_session()
+        self._check_label(label)
+        if rank >= STAGED or len(packed) != (self.model.x0_size + 1) // 2:
+            raise LearnerError(ARGUMENT, "rank or length")
+        x0 = unpack_x0(packed, self.model.x0_size, self.model.x0_signed)
+        if (x0 == -8).any() or pack_x0(x0) != packed or self.memory.has(label, rank):
+            raise LearnerError(ARGUMENT, "a value of -8, or a duplicate")
+        if self.memory.free == 0:
+            raise LearnerError(FULL, "no free slot")
+        self.memory.put(Exemplar(label, rank, x0), staged=True)
+        return self.memory.free
+
+    def get_exemplar(self, index: int) -> tuple[int, int, bytes]:
+        """Label, rank and packed x0 of a sample by canonical index."""
+        if not 0 <= index < len(self.memory.samples):
+            raise LearnerError(ARGUMENT, "index")
+        exemplar = self.memory.samples[index].exemplar
+        return exemplar.label, exemplar.rank, pack_x0(exemplar.x0)
+
+    def add_class(self) -> int:
+        """Make a reserved class active. Returns: its label."""
+        self._refuse_in_session()
+        if self.working.n_classes == self.model.max_classes:
+            raise LearnerError(FULL, "no class slot left")
+        self.working.n_classes += 1
+        return self.working.n_classes - 1
+
+    # Training
+
+    def train_begin(
+        self,
+        seed: int,
+        steps: int,
+        schedule: list[tuple[int, Scale]],
+        sampling: Sampling = "balanced",
+    ) -> None:
+        """Start a session (SPEC.md 8.3, 7)."""
+        self._refuse_in_session()
+        starts = [start for start, _ in schedule]
+        if not 1 <= len(schedule) <= 4 or starts[0] != 0 or sorted(set(starts)) != starts:
+            raise LearnerError(ARGUMENT, "schedule")
+        if steps < 1:
+            raise LearnerError(ARGUMENT, "steps")
+        if not self.memory.samples:
+            raise LearnerError(STATE, "no samples")
+        self.session = Session(seed, steps, tuple(schedule), sampling)
+
+    def train(self, budget: int) -> TrainResult:
+        """Work for at least `budget` units or to the end (SPEC.md 8.6).
+
+        The twin computes a whole step when its last row is reached; the position moves by rows.
+        """
+        session = self.session
+        if session is None:
+            raise LearnerError(STATE, "no session")
+        operations = step_rows(self.model)
+        used = 0
+        while used < budget and session.done < session.steps:
+            rows, units = operations[session.operation]
+            count = min(rows - session.row, -(-(budget - used) // units))
+            used += count * units
+            session.row += count
+            if session.row == rows:
+                session.row, session.operation = 0, session.operation + 1
+            if session.operation == len(operations):
+                session.operation = 0
+                self._step(session)
+        left = session.steps - session.done
+        if left == 0:
+            self.session = None
+        return TrainResult(used, left, session.seen, session.correct, session.probability)
+
+    def _step(self, session: Session) -> None:
+        arithmetic = self.model.arithmetic
+        x0, labels = sample_batch(
+            self.memory, arithmetic.batch, session.seed, self.working.step, session.sampling
+        )
+        inputs, masks, logits = self._forward_batch(x0)
+        active = logits[:, : self.working.n_classes]
+        error, p = loss_error(active, labels, self.model.layers[-1].out_frac_bits)
+        session.seen += len(labels)
+        session.correct += int(np.count_nonzero(np.argmax(active, axis=1) == labels))
+        session.probability += int((p[np.arange(len(labels)), labels] >> 8).sum())
+        d = np.zeros_like(logits)
+        d[:, : self.working.n_classes] = error
+        context = StepContext(arithmetic, session.seed, self.working.step, session.rate)
+        self._backward(inputs, masks, d, context)
+        self.working.step += 1
+        self.trained = True
+        session.done += 1
+
+    def _forward_batch(self, x0: IntArray) -> tuple[list[LayerInput], list[IntArray], IntArray]:
+        """Inputs of every layer, ReLU masks of the hidden ones, and logits (SPEC.md 6.1)."""
+        inputs = [LayerInput(x0, self._x0_scale(), self.model.x0_signed)]
+        masks: list[IntArray] = []
+        for index, layer in enumerate(self.model.layers):
+            counters = self.layer_counters[index] if self.layer_counters else None
+            y = forward(
+                layer, self.working.weights[index], inputs[-1], self.model.arithmetic, counters
+            )
+            if counters:
+                counters.add_tensor("x", inputs[-1].q, 0)
+            if index + 1 < len(self.model.layers):
+                amax = max(0, int(y.max()))
+                masks.append((y > 0).astype(np.int64))
+                inputs.append(activate(y, layer.out_frac_bits, amax)[0])
+                tracked = self.working.tracked[index]
+                self.working.tracked[index] = tracked + (((amax << 8) - tracked) >> 4)
+        return inputs, masks, y
+
+    def _backward(
+        self, inputs: list[LayerInput], masks: list[IntArray], d: IntArray, context: StepContext
+    ) -> None:
+        """SPEC.md 6.3 from the head down."""
+        scale = Scale(1 << 14, -29)
+        for index in reversed(range(len(self.model.layers))):
+            if not d.any():
+                return
+            layer, weights = self.model.layers[index], self.working.weights[index]
+            counters = self.layer_counters[index] if self.layer_counters else None
+            below, below_scale = d, scale
+            if index > 0:
+                below, below_scale = input_gradient(
+                    index, layer, weights, d, scale, context, counters
+                )
+                below = below * masks[index - 1]
+            head = index + 1 == len(self.model.layers)
+            rows = self.working.n_classes if head else layer.outputs
+            update_weights(
+                index, layer, weights, inputs[index], d, scale, rows, context, counters
+            )
+            d, scale = below, below_scale
+
+    # Commit, rollback, state
+
+    def commit(self) -> bytes:
+        """Make the working copy current (SPEC.md 8.3). Returns: state hash, 32 bytes."""
+        self._refuse_in_session()
+        reduce_memory(
+            self.memory,
+            self.working.n_classes,
+            self.model.per_class_limit,
+            lambda x0: self.forward_x0(x0, self.working)[0],
+        )
+        if self.trained and self.model.keep_prototypes:
+            self._prototypes_from_exemplars()
+        self.committed = self.working.copy()
+        self.trained = False
+        return self.state_hash()
+
+    def _prototypes_from_exemplars(self) -> None:
+        prototypes = self.working.prototypes
+        prototypes.clear()
+        for stored in self.memory.samples:
+            x0 = stored.exemplar.x0.astype(np.int64)[None, :]
+            features, _ = self.forward_x0(x0, self.working)
+            prototypes.add(stored.exemplar.label, features[0])
+
+    def rollback(self) -> bytes:
+        """Return to the last commit (SPEC.md 8.3). Returns: state hash, 32 bytes."""
+        self.working = self.committed.copy()
+        self.memory.drop_staged()
+        self.session = None
+        self.trained = False
+        return self.state_hash()
+
+    def state_hash(self) -> bytes:
+        """SHA-256 of the working state (SPEC.md 8.7), taken at a step end."""
+        if self.session and (self.session.operation or self.session.row):
+            raise LearnerError(STATE, "in the middle of a step")
+        return state_bytes.state_hash(self.model, self.model_id, self.working, self.memory)
+
+    def export_state(self) -> bytes:
+        """The committed model part (SPEC.md 9)."""
+        return state_bytes.export_state(self.model, self.model_id, self.committed)
+
+    def import_state(self, data: bytes) -> bytes:
+        """Load a model part into the working copy (SPEC.md 9). Returns: state hash."""
+        self._refuse_in_session()
+        self.working = state_bytes.import_state(self.model, self.model_id, data)
+        self.trained = False
+        return self.state_hash()
+
+    def counters(self, reset: bool = False) -> list[int]:
+        """The counters in wire order, empty if they are off (SPEC.md 6.5)."""
+        if not self.layer_counters:
+            return []
+        out = [n for layer in self.layer_counters for n in layer.flat()]
+        if reset:
+            self.layer_counters = [LayerCounters() for _ in self.model.layers]
+        return out
+
+    # Checks
+
+    def _x0_scale(self) -> Scale:
+        return self.model.input.scale
+
+    def _refuse_in_session(self) -> None:
+        if self.session is not None:
+            raise LearnerError(STATE, "a training session is under way")
+
+    def _check_label(self, label: int) -> None:
+        if not 0 <= label < self.working.n_classes:
+            raise LearnerError(ARGUMENT, f"label {label} is not below {self.working.n_classes}")
+
+
+def _initial_state(model: IntModel) -> LearnerState:
+    weights = [
+        LayerWeights(layer.master.astype(np.int64), layer.bias.astype(np.int64))
+        for layer in model.layers
+    ]
+    if model.keep_prototypes:
+        count, total = model.prototype_count, model.prototype_sum
+    else:
+        count = np.zeros(model.max_classes, np.uint16)
+        total = np.zeros((model.max_classes, model.features), np.int16)
+    prototypes = Prototypes(count.astype(np.int64), total.astype(np.int64))
+    tracked = [layer.in_amax << 8 for layer in model.layers[1:]]
+    return LearnerState(model.n_classes, 0, weights, tracked, prototypes)
+
+
+
+
+def raw_samples(model: IntModel, features: NDArray[np.floating]) -> NDArray[np.int16]:
+    """Float features (N, I) as raw int16 samples, where the sample is born (SPEC.md 3)."""
+    scaled = np.asarray(features, np.float64) * 2.0**model.input.raw_frac_bits
+    return np.clip(np.floor(scaled + 0.5), -32768, 32767).astype(np.int16)
+
+
+__all__ = ["LearnerError", "TrainResult", "TwinLearner", "raw_samples"]

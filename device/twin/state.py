@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""State bytes and state hash (SPEC.md 8.7 and 9)."""
+
+import hashlib
+import struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from device.twin.exemplars import ExemplarMemory, Prototypes, pack_x0
+from device.twin.layers import LayerWeights
+from device.twin.model import IntModel
+
+if TYPE_CHECKING:
+    from device.twin.learner import LearnerState
+
+MAGIC = b"HADS"
+VERSION = 1
+HEADER = struct.Struct("<4sHH16sIHH")
+MASTERS_16_BIT, HAS_PROTOTYPES = 1, 2
+
+
+class StateFormatError(Exception):
+    """State bytes were refused; `status` is the wire's status (SPEC.md 10)."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def _weights_bytes(model: IntModel, state: "LearnerState") -> bytes:
+    width = "<i1" if model.arithmetic.master_bits == 8 else "<i2"
+    out = b""
+    for weights in state.weights:
+        out += weights.master.astype(width).tobytes() + weights.bias.astype("<i4").tobytes()
+    return out + np.array(state.tracked, "<i4").tobytes()
+
+
+def _prototype_bytes(model: IntModel, prototypes: Prototypes) -> bytes:
+    if not model.keep_prototypes:
+        return b""
+    return b"".join(
+        struct.pack("<H", int(n)) + s.astype("<i2").tobytes()
+        for n, s in zip(prototypes.count, prototypes.total, strict=True)
+    )
+
+
+def state_hash(
+    model: IntModel, model_id: bytes, state: "LearnerState", memory: ExemplarMemory
+) -> bytes:
+    """SHA-256 over the fields of SPEC.md 8.7."""
+    digest = hashlib.sha256(b"HADSTATE" + struct.pack("<H", VERSION) + model_id)
+    digest.update(struct.pack("<HI", state.n_classes, state.step))
+    digest.update(_weights_bytes(model, state) + _prototype_bytes(model, state.prototypes))
+    digest.update(struct.pack("<H", len(memory.samples)))
+    for stored in memory.samples:
+        exemplar = stored.exemplar
+        digest.update(struct.pack("<BH", exemplar.label, exemplar.rank) + pack_x0(exemplar.x0))
+    return digest.digest()
+
+
+def _flags(model: IntModel) -> int:
+    wide = MASTERS_16_BIT if model.arithmetic.master_bits == 16 else 0
+    return wide | (HAS_PROTOTYPES if model.keep_prototypes else 0)
+
+
+def export_state(model: IntModel, model_id: bytes, state: "LearnerState") -> bytes:
+    """The model part of a state (SPEC.md 9)."""
+    payload = struct.pack("<I", state.step) + _weights_bytes(model, state)
+    payload += _prototype_bytes(model, state.prototypes)
+    header = HEADER.pack(MAGIC, VERSION, _flags(model), model_id, len(payload), state.n_classes, 0)
+    return header + payload + hashlib.sha256(header + payload).digest()
+
+
+def import_state(model: IntModel, model_id: bytes, data: bytes) -> "LearnerState":
+    """Read what `export_state` wrote.
+
+    Raises: StateFormatError, status -4 for form, model or length, -5 for the digest.
+    """
+    from device.twin.learner import LearnerState
+
+    if len(data) < HEADER.size + 32:
+        raise StateFormatError(-4, "too short")
+    magic, version, flags, owner, length, n_classes, zero = HEADER.unpack_from(data)
+    body, digest = data[:-32], data[-32:]
+    form = (magic, version, flags, zero) == (MAGIC, VERSION, _flags(model), 0)
+    if not form or owner != model_id or length != len(body) - HEADER.size:
+        raise StateFormatError(-4, "not state bytes of this model")
+    if length != payload_size(model) or not 1 <= n_classes <= model.max_classes:
+        raise StateFormatError(-4, "wrong length or number of classes")
+    if hashlib.sha256(body).digest() != digest:
+        raise StateFormatError(-5, "the digest is wrong")
+    reader = _Reader(body, HEADER.size)
+    step = int(reader.take("<u4", 1)[0])
+    width = "<i1" if model.arithmetic.master_bits == 8 else "<i2"
+    weights = []
+    for layer in model.layers:
+        master = reader.take(width, layer.master.size).reshape(layer.master.shape)
+        weights.append(LayerWeights(master, reader.take("<i4", layer.outputs)))
+    tracked = [int(t) for t in reader.take("<i4", len(model.layers) - 1)]
+    prototypes = _read_prototypes(model, reader)
+    return LearnerState(n_classes, step, weights, tracked, prototypes)
+
+
+def payload_size(model: IntModel) -> int:
+    """Bytes of the payload of SPEC.md 9."""
+    width = model.arithmetic.master_bits // 8
+    size = 4 + 4 * (len(model.layers) - 1)
+    size += sum(layer.master.size * width + 4 * layer.outputs for layer in model.layers)
+    return size + (model.max_classes * (2 + 2 * model.features) if model.keep_prototypes else 0)
+
+
+def _read_prototypes(model: IntModel, reader: "_Reader") -> Prototypes:
+    prototypes = Prototypes(
+        np.zeros(model.max_classes, np.int64),
+        np.zeros((model.max_classes, model.features), np.int64),
+    )
+    if model.keep_prototypes:
+        for label in range(model.max_classes):
+            prototypes.count[label] = reader.take("<u2", 1)[0]
+            prototypes.total[label] = reader.take("<i2", model.features)
+    return prototypes
+
+
+class _Reader:
+    """A position in bytes whose total length has been checked."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self.data, self.at = data, at
+
+    def take(self, dtype: str, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        values = np.frombuffer(self.data, dtype, count, self.at)
+        self.at += values.nbytes
+        return values.astype(np.int64)
