@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From bytes to a ModelProto, bounded in time and memory."""
+
+from google.protobuf.message import DecodeError
+from onnx import ModelProto
+
+from codegen.errors import MalformedModelError, ModelTooLargeError
+from codegen.importer.limits import MAX_FILE_BYTES
+from codegen.importer.wire import check_wire
+
+
+def load_model(data: bytes) -> ModelProto:
+    """Parse a file without trusting it.
+
+    Args:
+        data: the whole file.
+    Returns: the message; its contents are still unchecked.
+    Raises: ModelTooLargeError, MalformedModelError.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise ModelTooLargeError("file bytes", actual=len(data), limit=MAX_FILE_BYTES, where="file")
+    model = ModelProto()
+    check_wire(data, model.DESCRIPTOR)
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise MalformedModelError("not protobuf", where="file", expected="an ONNX file") from error
+    if not model.HasField("graph") or not model.graph.node:
+        raise MalformedModelError(
+            "no graph with nodes", where="file", expected="an ONNX file of a trained model"
+        )
+    return model

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SourceGraph to the steps that compute its logits: each node is given its meaning in turn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from codegen.errors import MalformedModelError, UnsupportedModelError
+from codegen.importer.fold import FOLDABLE, Budget, fold
+from codegen.importer.limits import MAX_CLASS_NAME_CHARACTERS
+from codegen.importer.operators import OPERATORS, SHAPERS
+from codegen.importer.source import SourceGraph, SourceNode, shown
+from codegen.importer.values import Constant, InputStep, Prediction, Signal, Value
+
+SUPPORTED = frozenset(OPERATORS) | frozenset(SHAPERS) | frozenset(FOLDABLE)
+"""Operators that the importer knows in at least one place."""
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """The logits, and the names of the classes if the file has them."""
+
+    logits: Signal
+    class_names: tuple[str, ...] | None
+
+
+def lower(graph: SourceGraph) -> Lowered:
+    """Give every tensor its value and find the logits behind the outputs.
+
+    Args:
+        graph: live nodes in order, operators in SUPPORTED.
+    Raises: ModelImportError of the fitting kind, naming the node.
+    """
+    values: dict[str, Value] = {name: Constant(array) for name, array in graph.constants.items()}
+    source = graph.input
+    samples = InputStep(prod(source.shape))
+    values[source.name] = Signal(samples, source.shape, source.is_float)
+    budget = Budget()
+    for node in graph.nodes:
+        args = tuple(values[name] if name else None for name in node.inputs)
+        results = _evaluate(node, args, source.batch, budget)
+        _store(node, results, values)
+    return _logits(graph, [_output(name, values) for name in graph.outputs])
+
+
+def _evaluate(
+    node: SourceNode, args: tuple[Value | None, ...], batch: int | None, budget: Budget
+) -> Value | Sequence[Value]:
+    constants = [arg for arg in args if arg is None or isinstance(arg, Constant)]
+    if len(constants) == len(args) and node.operator in FOLDABLE:
+        return fold(node, constants, budget)
+    if node.operator in SHAPERS:
+        return SHAPERS[node.operator](node, args, batch)
+    if node.operator in OPERATORS:
+        return OPERATORS[node.operator](node, args)
+    raise UnsupportedModelError(
+        f"{node.operator} of a computed tensor",
+        where=node.label,
+        expected=f"{node.operator} of constants only",
+    )
+
+
+def _store(node: SourceNode, results: Value | Sequence[Value], values: dict[str, Value]) -> None:
+    """Name the results; a further output stays undefined until something reads it."""
+    listed = [results] if isinstance(results, Constant | Signal | Prediction) else results
+    for name, value in zip(node.outputs, listed, strict=False):
+        values[name] = value
+
+
+def _output(name: str, values: dict[str, Value]) -> Signal | Prediction:
+    value = values.get(name)
+    if isinstance(value, Signal | Prediction):
+        return value
+    raise UnsupportedModelError(
+        "is constant or not computed",
+        where=f"output {shown(name)}",
+        expected="logits, probabilities or labels",
+    )
+
+
+def _logits(graph: SourceGraph, outputs: Sequence[Signal | Prediction]) -> Lowered:
+    signals = [value.logits if isinstance(value, Prediction) else value for value in outputs]
+    if any(signal.step is not signals[0].step for signal in signals):
+        names = ", ".join(shown(name) for name in graph.outputs[:8])
+        raise UnsupportedModelError(
+            f"outputs {names} are computed from different tensors",
+            where="graph outputs",
+            expected="outputs made of the same logits",
+        )
+    logits = signals[0]
+    if len(logits.shape) != 1 or logits.size < 2:
+        raise UnsupportedModelError(
+            f"output of shape {list(logits.shape)} a sample",
+            where=f"output {shown(graph.outputs[0])}",
+            expected="one logit for each of two or more classes, or one sigmoid for two classes",
+        )
+    return Lowered(logits, _class_names(outputs))
+
+
+def _class_names(outputs: Sequence[Signal | Prediction]) -> tuple[str, ...] | None:
+    """Names that the file prints as labels, else those it gives the probabilities."""
+    predictions = [value for value in outputs if isinstance(value, Prediction)]
+    for kind in ("label", "map"):
+        for value in predictions:
+            if value.kind == kind and value.labels is not None:
+                return _checked(value)
+    return None
+
+
+def _checked(prediction: Prediction) -> tuple[str, ...]:
+    labels = prediction.labels or ()
+    for i, label in enumerate(labels):
+        if not label.isprintable() or not 0 < len(label) <= MAX_CLASS_NAME_CHARACTERS:
+            raise MalformedModelError(
+                f"name of class {i} is empty, too long or not printable",
+                where=prediction.origin,
+                expected=f"1 to {MAX_CLASS_NAME_CHARACTERS} printable characters",
+            )
+    if len(set(labels)) != len(labels):
+        raise MalformedModelError(
+            "two classes have the same name", where=prediction.origin, expected="distinct names"
+        )
+    return labels
