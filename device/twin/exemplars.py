@@ -196,4 +196,3 @@ class Prototypes:
             if best_distance is None or distance * best_square < best_distance * n * n:
                 best, best_distance, best_square = label, distance, n * n
         return best
-

@@ -121,6 +121,11 @@ def quant(
     return Quantized(q, quantized_scale(source, amax, qmax), clipped, False)
 
 
+def widen(amax: int, factor: int) -> int:
+    """A range times a factor in sixteenths (SPEC.md 5)."""
+    return (amax * factor) >> 4
+
+
 def padded_size(size: int, order: int) -> int:
     """size rounded up to a multiple of the Hadamard order."""
     return -(-size // order) * order

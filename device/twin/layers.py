@@ -19,6 +19,7 @@ from device.twin.kernels import (
     saturate,
     saturating_product,
     stream_key,
+    widen,
 )
 from device.twin.model import Arithmetic, FrozenLayer, InputStage, TrainableLayer
 from device.twin.scale import Scale
@@ -120,7 +121,8 @@ def weight_view(
     scales = []
     for o, row in enumerate(master):
         source = layer.scale.mul(Scale.from_int(int(layer.row_factor[o])))
-        view = quant(row, source, int(np.abs(row).max()), 7, False)
+        amax = widen(int(np.abs(row).max()), layer.w_range)
+        view = quant(row, source, amax, 7, False)
         q[o] = view.q
         scales.append(view.scale)
         if counters:
@@ -140,9 +142,7 @@ def forward(
     product = saturating_product(x.q, wq, arithmetic)
     bound = dot_bound(layer.inputs, x.qmax, 7, arithmetic)
     acc_shift = max(0, bound.bit_length() - 15)
-    pairs = [
-        x.scale.mul(s).pow2(layer.out_frac_bits + acc_shift).multiplier() for s in scales
-    ]
+    pairs = [x.scale.mul(s).pow2(layer.out_frac_bits + acc_shift).multiplier() for s in scales]
     mult = np.array([m for m, _ in pairs], np.int64)
     shift = np.array([s for _, s in pairs], np.int64)
     scaled = round_half_up(round_half_up(product.acc, acc_shift) * mult, shift)
@@ -155,10 +155,16 @@ def forward(
     return y
 
 
-def activate(y: IntArray, frac_bits: int, amax: int) -> tuple[LayerInput, int]:
-    """ReLU and quantisation of y with range amax (SPEC.md 5.3); also the number clipped."""
-    result = quant(y, Scale(1 << 14, -14 - frac_bits), amax, 15, True)
-    return LayerInput(result.q, result.scale, signed=False), result.clipped
+def activate(y: IntArray, frac_bits: int, top: int, x_range: int) -> LayerInput:
+    """Input of the next layer: ReLU and quantisation of y (SPEC.md 5.3).
+
+    Args:
+        y: int64 in 16 bits, shape (B, O), in the grid 2**-frac_bits.
+        top: largest y of the batch, or the frozen range.
+        x_range: range factor of the next layer.
+    """
+    result = quant(y, Scale(1 << 14, -14 - frac_bits), widen(top, x_range), 15, True)
+    return LayerInput(result.q, result.scale, signed=False)
 
 
 def input_gradient(

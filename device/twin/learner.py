@@ -139,7 +139,8 @@ class TwinLearner:
         for index, layer in enumerate(self.model.layers):
             y = forward(layer, state.weights[index], x, self.model.arithmetic)
             if index + 1 < len(self.model.layers):
-                x, _ = activate(y, layer.out_frac_bits, ranges[index])
+                x_range = self.model.layers[index + 1].x_range
+                x = activate(y, layer.out_frac_bits, ranges[index], x_range)
         return x.q, y
 
     def infer_many(
@@ -150,9 +151,7 @@ class TwinLearner:
         active = logits[:, : self.committed.n_classes]
         if head == 0:
             return np.argmax(active, axis=1), active
-        nearest = [
-            self.committed.prototypes.nearest(f, self.committed.n_classes) for f in features
-        ]
+        nearest = [self.committed.prototypes.nearest(f, self.committed.n_classes) for f in features]
         return np.array(nearest, np.int64), np.zeros((len(features), 0), np.int64)
 
     def infer(self, raw: NDArray[np.int16], head: int = 0) -> tuple[int, NDArray[np.int64]]:
@@ -286,11 +285,12 @@ class TwinLearner:
             if counters:
                 counters.add_tensor("x", inputs[-1].q, 0)
             if index + 1 < len(self.model.layers):
-                amax = max(0, int(y.max()))
+                top = max(0, int(y.max()))
+                x_range = self.model.layers[index + 1].x_range
                 masks.append((y > 0).astype(np.int64))
-                inputs.append(activate(y, layer.out_frac_bits, amax)[0])
+                inputs.append(activate(y, layer.out_frac_bits, top, x_range))
                 tracked = self.working.tracked[index]
-                self.working.tracked[index] = tracked + (((amax << 8) - tracked) >> 4)
+                self.working.tracked[index] = tracked + (((top << 8) - tracked) >> 4)
         return inputs, masks, y
 
     def _backward(
@@ -311,9 +311,7 @@ class TwinLearner:
                 below = below * masks[index - 1]
             head = index + 1 == len(self.model.layers)
             rows = self.working.n_classes if head else layer.outputs
-            update_weights(
-                index, layer, weights, inputs[index], d, scale, rows, context, counters
-            )
+            update_weights(index, layer, weights, inputs[index], d, scale, rows, context, counters)
             d, scale = below, below_scale
 
     # Commit, rollback, state
@@ -402,8 +400,6 @@ def _initial_state(model: IntModel) -> LearnerState:
     prototypes = Prototypes(count.astype(np.int64), total.astype(np.int64))
     tracked = [layer.in_amax << 8 for layer in model.layers[1:]]
     return LearnerState(model.n_classes, 0, weights, tracked, prototypes)
-
-
 
 
 def raw_samples(model: IntModel, features: NDArray[np.floating]) -> NDArray[np.int16]:

@@ -75,7 +75,7 @@ class InputStage:
     Attributes:
         raw_frac_bits: raw = round(feature * 2**raw_frac_bits); may be negative.
         zero: int16, shape (I,).
-        mult: int16, shape (I,), in [0, 2**14).
+        mult: int16, shape (I,), in (-2**14, 2**14).
         shift: uint8, shape (I,), in [0, 30].
         amax: input_amax of the quantiser, at least 1.
         signed: whether the quantised input is signed.
@@ -124,6 +124,7 @@ class TrainableLayer:
         out_frac_bits: fy; the output grid is 2**-fy.
         relu: false for the head only.
         in_amax: initial frozen range of the layer's input (unused by layer 0).
+        x_range, w_range: range factors in sixteenths, in [16, 255].
     """
 
     name: str
@@ -134,6 +135,8 @@ class TrainableLayer:
     out_frac_bits: int
     relu: bool
     in_amax: int
+    x_range: int = 16
+    w_range: int = 16
 
     @property
     def outputs(self) -> int:

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Float graph to integer model (SPEC.md 2 to 5), by calibration on real samples."""
+
+from codegen.quantize.options import QuantizeOptions
+from codegen.quantize.quantizer import quantize
+
+__all__ = ["QuantizeOptions", "quantize"]

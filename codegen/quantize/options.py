@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user chooses when a model is quantized."""
+
+from dataclasses import dataclass, field
+
+from codegen.errors import QuantizeError
+from device.twin.model import Arithmetic
+
+MAX_CLASSES = 250
+MAX_SLOTS = 65535
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """Choices of `quantize`; the defaults suit a small classifier.
+
+    Attributes:
+        arithmetic: Hadamard order, tiles, accumulator, master width, batch.
+        train_last: how many dense layers, counted from the head, are trainable; None: all.
+            The others become frozen int8 layers.
+        max_classes: class rows reserved; None: those of the model and four more.
+        exemplar_slots: samples kept between sessions.
+        staging_slots: further samples a session can take in.
+        per_class_limit: most exemplars a class may keep; 0: no limit but the shared memory.
+        keep_prototypes: keep class means of the features for nearest-mean decisions.
+    """
+
+    arithmetic: Arithmetic = field(default_factory=Arithmetic)
+    train_last: int | None = None
+    max_classes: int | None = None
+    exemplar_slots: int = 100
+    staging_slots: int = 40
+    per_class_limit: int = 0
+    keep_prototypes: bool = True
+
+    def classes_for(self, n_classes: int) -> int:
+        """Class rows to reserve for a model of `n_classes`.
+
+        Raises: QuantizeError if `max_classes` is smaller than the model, or beyond the format.
+        """
+        wanted = n_classes + 4 if self.max_classes is None else self.max_classes
+        if not n_classes <= wanted <= MAX_CLASSES:
+            raise QuantizeError(
+                f"max_classes is {wanted}",
+                where="options",
+                expected=f"{n_classes} (the classes of the model) to {MAX_CLASSES}",
+            )
+        return wanted
+
+    def layers_to_train(self, n_layers: int) -> int:
+        """How many of `n_layers` dense layers are trainable.
+
+        Raises: QuantizeError if `train_last` is out of range.
+        """
+        wanted = n_layers if self.train_last is None else self.train_last
+        if not 1 <= wanted <= n_layers:
+            raise QuantizeError(
+                f"train_last is {wanted}",
+                where="options",
+                expected=f"1 (the head) to {n_layers} (all layers)",
+            )
+        return wanted
+
+    def check_slots(self, n_classes: int) -> None:
+        """Raises: QuantizeError if the exemplar memory is impossible."""
+        total = self.exemplar_slots + self.staging_slots
+        if self.exemplar_slots < n_classes or self.staging_slots < 1 or total > MAX_SLOTS:
+            raise QuantizeError(
+                f"exemplar_slots is {self.exemplar_slots}, staging_slots {self.staging_slots}",
+                where="options",
+                expected=f"at least {n_classes} (one a class) and 1, at most {MAX_SLOTS} together",
+            )
