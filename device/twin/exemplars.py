@@ -62,13 +62,22 @@ class ExemplarMemory:
     def free(self) -> int:
         return self.exemplar_slots + self.staging_slots - len(self.samples)
 
-    def has(self, label: int, rank: int) -> bool:
-        return any((s.exemplar.label, s.exemplar.rank) == (label, rank) for s in self.samples)
+    def has_staged(self, label: int, rank: int) -> bool:
+        return any(
+            s.staged and (s.exemplar.label, s.exemplar.rank) == (label, rank) for s in self.samples
+        )
+
+    def replace_committed(self) -> None:
+        """Drop committed exemplars that a staged one of the same label and rank replaces."""
+        staged = {(s.exemplar.label, s.exemplar.rank) for s in self.samples if s.staged}
+        self.samples = [
+            s for s in self.samples if s.staged or (s.exemplar.label, s.exemplar.rank) not in staged
+        ]
 
     def put(self, exemplar: Exemplar, staged: bool) -> None:
         """Store in canonical order; the caller has checked room and uniqueness."""
         self.samples.append(StoredSample(exemplar, staged))
-        self.samples.sort(key=lambda s: (s.exemplar.label, s.exemplar.rank))
+        self.samples.sort(key=lambda s: (s.exemplar.label, s.exemplar.rank, s.staged))
 
     def stage_arrival(self, label: int, x0: Int8Array) -> None:
         """Stage a learned sample under the next arrival number of its class."""

@@ -187,7 +187,7 @@ class TwinLearner:
         if rank >= STAGED or len(packed) != (self.model.x0_size + 1) // 2:
             raise LearnerError(ARGUMENT, "rank or length")
         x0 = unpack_x0(packed, self.model.x0_size, self.model.x0_signed)
-        if (x0 == -8).any() or pack_x0(x0) != packed or self.memory.has(label, rank):
+        if (x0 == -8).any() or pack_x0(x0) != packed or self.memory.has_staged(label, rank):
             raise LearnerError(ARGUMENT, "a value of -8, or a duplicate")
         if self.memory.free == 0:
             raise LearnerError(FULL, "no free slot")
@@ -319,6 +319,7 @@ class TwinLearner:
     def commit(self) -> bytes:
         """Make the working copy current (SPEC.md 8.3). Returns: state hash, 32 bytes."""
         self._refuse_in_session()
+        self.memory.replace_committed()
         reduce_memory(
             self.memory,
             self.working.n_classes,
@@ -353,15 +354,17 @@ class TwinLearner:
             raise LearnerError(STATE, "in the middle of a step")
         return state_bytes.state_hash(self.model, self.model_id, self.working, self.memory)
 
-    def export_state(self) -> bytes:
-        """The committed model part (SPEC.md 9)."""
-        return state_bytes.export_state(self.model, self.model_id, self.committed)
+    def export_state(self, working: bool = False) -> bytes:
+        """The committed model part, or between sessions the working one (SPEC.md 9)."""
+        if not working:
+            return state_bytes.export_state(self.model, self.model_id, self.committed, False)
+        self._refuse_in_session()
+        return state_bytes.export_state(self.model, self.model_id, self.working, self.trained)
 
     def import_state(self, data: bytes) -> bytes:
         """Load a model part into the working copy (SPEC.md 9). Returns: state hash."""
         self._refuse_in_session()
-        self.working = state_bytes.import_state(self.model, self.model_id, data)
-        self.trained = False
+        self.working, self.trained = state_bytes.import_state(self.model, self.model_id, data)
         return self.state_hash()
 
     def counters(self, reset: bool = False) -> list[int]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAGIC = b"HADS"
 VERSION = 1
 HEADER = struct.Struct("<4sHH16sIHH")
-MASTERS_16_BIT, HAS_PROTOTYPES = 1, 2
+MASTERS_16_BIT, HAS_PROTOTYPES, TRAINED = 1, 2, 4
 
 
 class StateFormatError(Exception):
@@ -64,16 +64,19 @@ def _flags(model: IntModel) -> int:
     return wide | (HAS_PROTOTYPES if model.keep_prototypes else 0)
 
 
-def export_state(model: IntModel, model_id: bytes, state: "LearnerState") -> bytes:
-    """The model part of a state (SPEC.md 9)."""
+def export_state(model: IntModel, model_id: bytes, state: "LearnerState", trained: bool) -> bytes:
+    """The model part of a state; `trained`: steps since the last commit (SPEC.md 9)."""
     payload = struct.pack("<I", state.step) + _weights_bytes(model, state)
     payload += _prototype_bytes(model, state.prototypes)
-    header = HEADER.pack(MAGIC, VERSION, _flags(model), model_id, len(payload), state.n_classes, 0)
+    flags = _flags(model) | (TRAINED if trained else 0)
+    header = HEADER.pack(MAGIC, VERSION, flags, model_id, len(payload), state.n_classes, 0)
     return header + payload + hashlib.sha256(header + payload).digest()
 
 
-def import_state(model: IntModel, model_id: bytes, data: bytes) -> "LearnerState":
+def import_state(model: IntModel, model_id: bytes, data: bytes) -> tuple["LearnerState", bool]:
     """Read what `export_state` wrote.
+
+    Returns: the state, and whether steps were trained since its last commit.
 
     Raises: StateFormatError, status -4 for form, model or length, -5 for the digest.
     """
@@ -83,7 +86,7 @@ def import_state(model: IntModel, model_id: bytes, data: bytes) -> "LearnerState
         raise StateFormatError(-4, "too short")
     magic, version, flags, owner, length, n_classes, zero = HEADER.unpack_from(data)
     body, digest = data[:-32], data[-32:]
-    form = (magic, version, flags, zero) == (MAGIC, VERSION, _flags(model), 0)
+    form = (magic, version, flags & ~TRAINED, zero) == (MAGIC, VERSION, _flags(model), 0)
     if not form or owner != model_id or length != len(body) - HEADER.size:
         raise StateFormatError(-4, "not state bytes of this model")
     if length != payload_size(model) or not 1 <= n_classes <= model.max_classes:
@@ -99,7 +102,8 @@ def import_state(model: IntModel, model_id: bytes, data: bytes) -> "LearnerState
         weights.append(LayerWeights(master, reader.take("<i4", layer.outputs)))
     tracked = [int(t) for t in reader.take("<i4", len(model.layers) - 1)]
     prototypes = _read_prototypes(model, reader)
-    return LearnerState(n_classes, step, weights, tracked, prototypes)
+    state = LearnerState(n_classes, step, weights, tracked, prototypes)
+    return state, bool(flags & TRAINED)
 
 
 def payload_size(model: IntModel) -> int:
