@@ -250,8 +250,6 @@ class TwinLearner:
                 session.operation = 0
                 self._step(session)
         left = session.steps - session.done
-        if left == 0:
-            self.session = None
         return TrainResult(used, left, session.seen, session.correct, session.probability)
 
     def _step(self, session: Session) -> None:
@@ -282,7 +280,7 @@ class TwinLearner:
             y = forward(
                 layer, self.working.weights[index], inputs[-1], self.model.arithmetic, counters
             )
-            if counters:
+            if counters and index > 0:
                 counters.add_tensor("x", inputs[-1].q, 0)
             if index + 1 < len(self.model.layers):
                 top = max(0, int(y.max()))
@@ -329,6 +327,7 @@ class TwinLearner:
         if self.trained and self.model.keep_prototypes:
             self._prototypes_from_exemplars()
         self.committed = self.working.copy()
+        self.session = None
         self.trained = False
         return self.state_hash()
 
@@ -365,6 +364,7 @@ class TwinLearner:
         """Load a model part into the working copy (SPEC.md 9). Returns: state hash."""
         self._refuse_in_session()
         self.working, self.trained = state_bytes.import_state(self.model, self.model_id, data)
+        self.session = None
         return self.state_hash()
 
     def counters(self, reset: bool = False) -> list[int]:
@@ -382,7 +382,7 @@ class TwinLearner:
         return self.model.input.scale
 
     def _refuse_in_session(self) -> None:
-        if self.session is not None:
+        if self.session is not None and self.session.done < self.session.steps:
             raise LearnerError(STATE, "a training session is under way")
 
     def _check_label(self, label: int) -> None:

@@ -99,11 +99,18 @@ def import_state(model: IntModel, model_id: bytes, data: bytes) -> tuple["Learne
     weights = []
     for layer in model.layers:
         master = reader.take(width, layer.master.size).reshape(layer.master.shape)
+        _require(bool((np.abs(master) <= model.arithmetic.master_max).all()), "a master")
         weights.append(LayerWeights(master, reader.take("<i4", layer.outputs)))
     tracked = [int(t) for t in reader.take("<i4", len(model.layers) - 1)]
+    _require(all(0 <= t <= 32767 << 8 for t in tracked), "a tracked range")
     prototypes = _read_prototypes(model, reader)
     state = LearnerState(n_classes, step, weights, tracked, prototypes)
     return state, bool(flags & TRAINED)
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise StateFormatError(-4, f"{what} is out of range")
 
 
 def payload_size(model: IntModel) -> int:
@@ -123,6 +130,9 @@ def _read_prototypes(model: IntModel, reader: "_Reader") -> Prototypes:
         for label in range(model.max_classes):
             prototypes.count[label] = reader.take("<u2", 1)[0]
             prototypes.total[label] = reader.take("<i2", model.features)
+        limit = 15 * prototypes.count[:, None]
+        in_range = (prototypes.count <= 255).all() and (np.abs(prototypes.total) <= limit).all()
+        _require(bool(in_range), "a prototype")
     return prototypes
 
 
