@@ -88,7 +88,7 @@ static uint32_t handle(request *req) {
                                   HAD_WIRE_REPLY_BYTES, &length);
     had_port_mark_end();
     if (length > HAD_WIRE_REPLY_BYTES) {
-        req->status = HAD_ERR_INTERNAL;
+        req->status = HAD_ERR_SIZE;
     }
     return req->status == HAD_OK ? length : 0U;
 }
@@ -101,7 +101,7 @@ static void serve_one(void) {
     }
     request req = {.command = header[0], .status = HAD_OK, .length = load_u32(&header[4])};
     if (header[1] != 0U || header[2] != 0U || header[3] != 0U) {
-        req.status = HAD_ERR_FRAME;
+        req.status = HAD_ERR_FORMAT;
     }
     if (read_payload(&req) != HAD_OK) {
         had_port_exit(EXIT_INPUT_CUT);

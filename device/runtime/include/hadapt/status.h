@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Result of every function that can fail. Values go over the wire as int8: never renumber. */
+/* Result of every function that can fail. Values go over the wire as int8 (SPEC.md 10). */
 #ifndef HADAPT_STATUS_H
 #define HADAPT_STATUS_H
 
@@ -8,21 +8,15 @@ extern "C" {
 #endif
 
 typedef enum had_status {
-    HAD_OK = 0,             /* done */
-    HAD_ERR_IO = -1,        /* the transport ended or failed */
-    HAD_ERR_FRAME = -2,     /* reserved bytes of a request are not zero */
-    HAD_ERR_SIZE = -3,      /* a payload is longer than the device takes, or not of the exact length */
-    HAD_ERR_COMMAND = -4,   /* no such command */
-    HAD_ERR_ARGUMENT = -5,  /* a value is outside its stated range */
-    HAD_ERR_STATE = -6,     /* not possible now: not initialised, training under way, ... */
-    HAD_ERR_FORMAT = -7,    /* a blob has another magic, version or model digest */
-    HAD_ERR_CHECKSUM = -8,  /* a blob's or a flash slot's checksum is wrong */
-    HAD_ERR_CLASS = -9,     /* unknown class */
-    HAD_ERR_FULL = -10,     /* no class slot or exemplar slot is left */
-    HAD_ERR_EMPTY = -11,    /* nothing to work on: no class, no exemplar, no candidate */
-    HAD_ERR_REFUSED = -12,  /* the forgetting guard refused; the old state is back */
-    HAD_ERR_SUPPORT = -13,  /* left out of this build */
-    HAD_ERR_INTERNAL = -14  /* an invariant does not hold */
+    HAD_OK = 0,            /* done */
+    HAD_ERR_ARGUMENT = -1, /* a value is outside its stated range */
+    HAD_ERR_STATE = -2,    /* not possible now: busy, no session, nothing to do */
+    HAD_ERR_FULL = -3,     /* no class slot or exemplar slot is left */
+    HAD_ERR_FORMAT = -4,   /* a blob or frame has another magic, version, model or length */
+    HAD_ERR_DIGEST = -5,   /* a blob's digest is wrong */
+    HAD_ERR_IO = -6,       /* the transport ended or failed */
+    HAD_ERR_COMMAND = -7,  /* no such command */
+    HAD_ERR_SIZE = -8      /* longer than the device takes */
 } had_status;
 
 /* The result must be looked at: ignoring it fails the build under -Werror. */

@@ -102,7 +102,7 @@ static uint32_t overrun(uint32_t index) {
 had_status had_wire_boot(void) {
     counter_from_data++;
     counter_from_bss += 2U;
-    return (counter_from_data == 42U && counter_from_bss == 2U) ? HAD_OK : HAD_ERR_INTERNAL;
+    return (counter_from_data == 42U && counter_from_bss == 2U) ? HAD_OK : HAD_ERR_STATE;
 }
 
 static had_status answer(uint8_t *resp, uint32_t *resp_len, uint32_t value) {
