@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Around every request: its id, its log line, its figures, and the limit of its body."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.api.problems import problem_response
+from server.errors import PayloadTooLargeError
+from server.ids import new_id
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+log = structlog.get_logger("access")
+
+
+class RequestContext:
+    """Binds a request id to the log, answers it as X-Request-ID, logs and counts the request."""
+
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
+        self._app = app
+        labels = ("method", "route", "status")
+        self._count = Counter("hadapt_requests", "Requests", labels, registry=registry)
+        self._seconds = Histogram(
+            "hadapt_request_seconds",
+            "Time to the last byte",
+            labels[:2],
+            registry=registry,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        status = 500
+        begin = time.perf_counter()
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"x-request-id", request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_marked)
+            finally:
+                self._record(scope, status, time.perf_counter() - begin)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        # The route's pattern, not the path: labels must not grow with ids or with attackers.
+        route = getattr(scope.get("route"), "path", "unknown")
+        self._count.labels(scope["method"], route, str(status)).inc()
+        self._seconds.labels(scope["method"], route).observe(seconds)
+        log.info(
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            ms=round(seconds * 1000, 1),
+        )
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's X-Request-ID if it is harmless, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            if REQUEST_ID.fullmatch(text):
+                return str(text)
+    return new_id()
+
+
+class BodyLimit:
+    """Refuses a body beyond the limit: at once if Content-Length says so, else while it streams.
+
+    Args:
+        limit_of: the most bytes that a path takes.
+    """
+
+    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
+        self._app = app
+        self._limit_of = limit_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit_bytes = self._limit_of(scope["path"])
+        if _declared_bytes(scope) > limit_bytes:
+            response = problem_response(
+                Request(scope), PayloadTooLargeError(limit_bytes)
+            )
+            await response(scope, receive, send)
+            return
+        seen = 0
+
+        async def receive_counted() -> Message:
+            nonlocal seen
+            message: dict[str, Any] = dict(await receive())
+            seen += len(message.get("body", b""))
+            if seen > limit_bytes:
+                raise PayloadTooLargeError(limit_bytes)
+            return message
+
+        await self._app(scope, receive_counted, send)
+
+
+def _declared_bytes(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error of the API as a problem document, and its entry in the OpenAPI description."""
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from server.api.schemas import Problem
+from server.errors import (
+    HadaptError,
+    InternalError,
+    InvalidInputError,
+    Issue,
+    MalformedRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    StorageFullError,
+    TooManyRequestsError,
+    is_storage_full,
+    tree,
+)
+
+MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger("api")
+
+
+def problem_response(request: Request, error: HadaptError) -> JSONResponse:
+    """The response that stands for an error."""
+    headers = {}
+    if isinstance(error, TooManyRequestsError):
+        headers["Retry-After"] = str(error.retry_after_s)
+    problem = error.to_problem(request.url.path)
+    return JSONResponse(problem, error.status, headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers."""
+    app.add_exception_handler(HadaptError, _on_hadapt_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_any)
+
+
+async def _on_hadapt_error(request: Request, error: Exception) -> JSONResponse:
+    known = error if isinstance(error, HadaptError) else InternalError("Unknown error.")
+    return problem_response(request, known)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
+    entries = error.errors() if isinstance(error, RequestValidationError) else []
+    issues = [_issue(entry) for entry in entries[:20]]
+    kind = InvalidInputError
+    detail = "; ".join(f"{i.where}: {i.what}" for i in issues)[:500]
+    if any(entry["type"] == "json_invalid" for entry in entries):
+        return problem_response(
+            request, MalformedRequestError("The body is not JSON.", issues)
+        )
+    return problem_response(request, kind(detail, issues))
+
+
+def _issue(entry: Any) -> Issue:
+    """Pydantic says what and where; the rest of its text is what it expected."""
+    where = " ".join(str(part) for part in entry["loc"])[:200]
+    context = entry.get("ctx") or {}
+    expected = ", ".join(f"{k} {v}" for k, v in context.items() if k != "error")
+    return Issue(entry["msg"][:300], where, expected[:300] or entry["type"])
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error.__cause__, HadaptError):
+        # FastAPI wraps what goes wrong while it reads a body, such as the size limit.
+        return problem_response(request, error.__cause__)
+    if is_storage_full(error.__cause__):
+        return problem_response(request, StorageFullError())
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    detail = str(error.detail) if isinstance(error, HTTPException) else "Unknown error."
+    if status == 404:
+        return problem_response(
+            request, NotFoundError(f"There is nothing at {request.url.path}.")
+        )
+    if status == 405:
+        response = problem_response(
+            request, MethodNotAllowedError(f"{request.method} is not possible here.")
+        )
+        response.headers.update(getattr(error, "headers", None) or {})
+        return response
+    kind = MalformedRequestError if status < 500 else InternalError
+    return problem_response(request, kind(detail))
+
+
+async def _on_any(request: Request, error: Exception) -> JSONResponse:
+    if is_storage_full(error):
+        log.warning("storage full", path=request.url.path)
+        return problem_response(request, StorageFullError())
+    log.error("request failed", path=request.url.path, exc_info=error)
+    detail = "A fault of the service; its log has more under the X-Request-ID of this response."
+    return problem_response(request, InternalError(detail))
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for error statuses, each with an example.
+
+    400, 422, 500 and 507 can come from any route that takes input and are always listed.
+    """
+    first: dict[int, type[HadaptError]] = {}
+    for kind in tree():
+        first.setdefault(kind.status, kind)
+    return {
+        status: {
+            "model": Problem,
+            "description": first[status].title,
+            "content": {MEDIA_TYPE: {"example": _example(first[status])}},
+        }
+        for status in sorted({400, 422, 500, *statuses})
+    }
+
+
+def _example(kind: type[HadaptError]) -> dict[str, Any]:
+    error = kind.__new__(kind)
+    HadaptError.__init__(
+        error, kind.title + ".", [Issue("what is wrong", "where", "what is right")]
+    )
+    return error.to_problem("/api/v1/models")

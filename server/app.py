@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The REST application. Importing this module does nothing."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from server import __version__
+from server.api import (
+    devices,
+    firmware,
+    health,
+    jobs,
+    models,
+    problems,
+    samples,
+    updates,
+)
+from server.api.common import AccessPolicy, OpenAccess
+from server.api.middleware import BodyLimit, RequestContext
+from server.learning.ports import Engine, load_engine
+from server.services.context import open_context
+from server.settings import Settings
+
+API = "/api/v1"
+FORM_SLACK_BYTES = 256 * 1024
+DESCRIPTION = """Integer models that learn new classes on a microcontroller.
+
+Upload a float ONNX model with calibration samples, post samples of new classes, run an update, and
+fetch firmware or state bytes. What takes long is a job: the answer is 202 with the resource, and
+its `job_id` leads to state, log and events. Every error is `application/problem+json`.
+"""
+
+
+def create_app(
+    settings: Settings, engine: Engine | None = None, access: AccessPolicy | None = None
+) -> FastAPI:
+    """The application over the storage that the settings name.
+
+    Args:
+        engine: the learning domain; the one that settings.engine names if None.
+        access: who may do what; everybody everything if None.
+    """
+    context = open_context(settings, engine or load_engine(settings))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        context.database.close()
+
+    app = FastAPI(
+        title="Hadapt", version=__version__, description=DESCRIPTION, lifespan=lifespan
+    )
+    app.state.context = context
+    app.state.access = access or OpenAccess()
+    app.state.registry = CollectorRegistry()
+    app.state.registry.register(health.StoreCollector(context))
+    for module in (models, samples, devices, updates, firmware, jobs):
+        app.include_router(module.router, prefix=API)
+    app.include_router(health.router)
+    problems.install(app)
+    app.add_middleware(BodyLimit, limit_of=body_limit(settings))
+    app.add_middleware(RequestContext, registry=app.state.registry)
+    return app
+
+
+def body_limit(settings: Settings) -> Callable[[str], int]:
+    """The most bytes that a path takes in a body."""
+    form = settings.upload_model_max_bytes + settings.upload_calibration_max_bytes
+
+    def limit_of(path: str) -> int:
+        if path == f"{API}/models":
+            return form + FORM_SLACK_BYTES
+        if path.endswith("/samples"):
+            return settings.upload_samples_max_bytes
+        return settings.upload_json_max_bytes
+
+    return limit_of

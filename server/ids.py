@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Identifiers that sort by time, and the clock."""
+
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], float]
+
+
+def new_id(clock: Clock = time.time) -> str:
+    """A fresh identifier: 48 bits of milliseconds, then 80 random bits, as 32 hex digits."""
+    milliseconds = int(clock() * 1000) & ((1 << 48) - 1)
+    return f"{milliseconds:012x}{secrets.token_hex(10)}"
+
+
+def utc_text(clock: Clock = time.time) -> str:
+    """The time now, RFC 3339 in UTC with microseconds.
+
+    Example:
+        >>> utc_text(lambda: 0.5)
+        '1970-01-01T00:00:00.500000Z'
+    """
+    now = datetime.fromtimestamp(clock(), UTC)
+    return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

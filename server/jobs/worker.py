@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker process: runs jobs in DBOS, one step of a job's machine in one durable step.
+
+The service's job table is the outbox: the API stores a job in the transaction that makes its
+subject, and a worker hands it to the job engine under the same id. Handing over twice is harmless,
+so a crash between the two loses and doubles nothing. Only workers talk to the job engine.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+from dbos import DBOS, DBOSConfig, Serializer
+from sqlalchemy.exc import SQLAlchemyError
+
+from server import logs
+from server.errors import HadaptError, InternalError
+from server.jobs.kinds import MACHINES
+from server.jobs.runner import FIRST, Cursor, run_step
+from server.learning.ports import load_engine
+from server.services.context import Context, open_context
+from server.services.idempotency import forget_old
+from server.services.jobs import fail_job
+from server.settings import Settings
+from server.storage.ports import Rows
+from server.storage.records import JOB_OPEN, JOB_QUEUED, JobRecord, WorkerRecord
+
+QUEUE = "hadapt-jobs"
+WORKFLOW = "hadapt-job"
+# Bound to stored jobs: change it only when a cursor's meaning changes, and drain jobs first.
+JOBS_VERSION = "1"
+HEARTBEAT_S = 2.0
+CLEAN_UP_S = 3600.0
+DISPATCH_LIMIT = 100
+DEAD_STATES = ("MAX_RECOVERY_ATTEMPTS_EXCEEDED", "ERROR", "CANCELLED")
+
+log = structlog.get_logger("worker")
+
+
+class JsonSerializer(Serializer):
+    """JSON only: with the default, pickle, who writes to the jobs database could run code here."""
+
+    def serialize(self, data: Any) -> str:
+        """Exceptions become a small object; steps do not raise, so they are rare."""
+        return json.dumps(data, default=self._describe)
+
+    def deserialize(self, serialized_data: str) -> Any:
+        """The value, or a RuntimeError for a stored exception."""
+        value = json.loads(serialized_data)
+        if isinstance(value, dict) and set(value) == {"exception", "message"}:
+            return RuntimeError(f"{value['exception']}: {value['message']}")
+        return value
+
+    def name(self) -> str:
+        """Stored beside each value."""
+        return "hadapt_json"
+
+    @staticmethod
+    def _describe(value: object) -> dict[str, str]:
+        if isinstance(value, BaseException):
+            return {"exception": type(value).__name__, "message": str(value)}
+        raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def set_write_ahead_log(url: str) -> None:
+    """Put the job engine's SQLite file into WAL mode; it stays so."""
+    if url.startswith("sqlite:///"):
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+        connection.execute("PRAGMA journal_mode=WAL").close()
+        connection.close()
+
+
+def take_lock(settings: Settings) -> int:
+    """Wait until no other process runs under this executor id; the lock ends with the process."""
+    path: Path = settings.data_dir / f"{settings.executor_id}.lock"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def register(context: Context) -> Callable[[str], None]:
+    """Define workflow and step; returns the workflow."""
+
+    @DBOS.step(name="hadapt-step")
+    def step(job_id: str, kind: str, cursor: Cursor) -> Cursor | None:
+        return run_step(context, MACHINES[kind], job_id, cursor)
+
+    @DBOS.workflow(
+        name=WORKFLOW, max_recovery_attempts=context.settings.job_max_recoveries
+    )
+    def run(job_id: str, kind: str) -> None:
+        cursor: Cursor | None = FIRST
+        while cursor is not None:
+            cursor = step(job_id, kind, cursor)
+
+    return run
+
+
+def launch(settings: Settings) -> None:
+    """Start the job engine; it first takes up what a killed predecessor left."""
+    poll_s = settings.job_poll_interval_ms / 1000
+    config: DBOSConfig = {
+        "name": "hadapt",
+        "system_database_url": settings.engine_database_url,
+        "application_version": JOBS_VERSION,
+        "executor_id": settings.executor_id,
+        "serializer": JsonSerializer(),
+        "log_level": "WARNING",
+        "notification_listener_polling_interval_sec": poll_s,
+    }
+    DBOS(config=config)
+
+
+class Dispatcher:
+    """Hands queued jobs to the job engine, tells it about cancelled ones, shows a heartbeat."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._beat_at = 0.0
+        self._clean_at = time.monotonic() + CLEAN_UP_S
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop`; a failing round is logged and tried again."""
+        while not stop.wait(self._context.settings.job_poll_interval_ms / 1000):
+            try:
+                self.round()
+            except (HadaptError, SQLAlchemyError, OSError):
+                log.exception("dispatcher")
+                stop.wait(1.0)
+
+    def round(self) -> None:
+        """Look once."""
+        self._dispatch()
+        now = time.monotonic()
+        if now >= self._beat_at:
+            self._beat_at = now + HEARTBEAT_S
+            self._beat()
+            self._bury()
+        if now >= self._clean_at:
+            self._clean_at = now + CLEAN_UP_S
+            forget_old(self._context)
+
+    def _dispatch(self) -> None:
+        with self._context.database.read() as unit:
+            waiting = unit.jobs.page(
+                order="id",
+                after=None,
+                limit=DISPATCH_LIMIT,
+                state=JOB_QUEUED,
+                dispatched=False,
+            )
+        for job in waiting:
+            DBOS.enqueue_workflow_with_options(
+                {
+                    "workflow_name": WORKFLOW,
+                    "queue_name": QUEUE,
+                    "workflow_id": job.id,
+                    "app_version": JOBS_VERSION,
+                },
+                job.id,
+                job.kind,
+            )
+            with self._context.database.write() as unit:
+                unit.jobs.change({"id": job.id}, dispatched=True)
+
+    def _beat(self) -> None:
+        name, pid = self._context.settings.executor_id, os.getpid()
+        with self._context.database.write() as unit:
+            _upsert_worker(unit.workers, WorkerRecord(name, pid, time.time()))
+
+    def _bury(self) -> None:
+        """Fail jobs that the engine has given up, such as one that always kills its worker."""
+        with self._context.database.read() as unit:
+            open_jobs = {
+                job.id: job
+                for job in unit.jobs.page(
+                    order="id", after=None, limit=1000, state=JOB_OPEN, dispatched=True
+                )
+            }
+        if open_jobs:
+            self._fail_given_up(open_jobs)
+
+    def _fail_given_up(self, open_jobs: dict[str, JobRecord]) -> None:
+        dead = DBOS.list_workflows(
+            workflow_ids=list(open_jobs), status=list(DEAD_STATES), load_input=False
+        )
+        for workflow in dead:
+            log.error(
+                "job given up", job_id=workflow.workflow_id, status=workflow.status
+            )
+            detail = f"The job was given up: it ended its worker too often ({workflow.status})."
+            fail_job(self._context, workflow.workflow_id, InternalError(detail))
+
+
+def _upsert_worker(workers: Rows[WorkerRecord], record: WorkerRecord) -> None:
+    where = {"executor_id": record.executor_id}
+    if not workers.change(where, pid=record.pid, seen_at=record.seen_at):
+        workers.add(record)
+
+
+def main() -> None:
+    """Run until SIGTERM. Settings come from the environment."""
+    settings = Settings()
+    logs.configure(settings)
+    lock = take_lock(settings)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    context = open_context(settings, load_engine(settings))
+    set_write_ahead_log(settings.engine_database_url)
+    launch(settings)
+    register(context)
+    DBOS.launch()
+    DBOS.register_queue(
+        QUEUE,
+        worker_concurrency=settings.job_concurrency,
+        polling_interval_sec=settings.job_poll_interval_ms / 1000,
+    )
+    log.info("worker ready", executor_id=settings.executor_id, pid=os.getpid())
+    Dispatcher(context).run(stop)
+    log.info("worker stops")
+    # The running step is not waited for: it is repeated at the next start, as after a crash.
+    os.close(lock)
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

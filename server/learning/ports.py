@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The port to the learning domain: what the service needs of an engine.
+
+Rules for every implementation:
+
+- Operations are deterministic: same arguments, same bytes. A job repeats the operation that a
+  crash interrupted, and must get the same result.
+- No operation keeps anything in memory between calls; each works from its arguments alone.
+- `stop` is looked at several times a second in long operations; when it is set, the operation
+  kills what it started and raises StoppedError.
+- Subprocesses stay in the process group of the caller, so that they die with the worker.
+- Wrong models and failing devices raise the classes of server.errors: ModelRejectedError,
+  OperatorUnsupportedError, ModelDoesNotFitError, ToolMissingError, DeviceFailedError.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.settings import Settings
+
+Float32Array = NDArray[np.float32]
+Int64Array = NDArray[np.int64]
+Json = dict[str, Any]
+Method = Literal["ncm", "replay"]
+OnnxForm = Literal["exact", "qdq"]
+
+
+class StoppedError(Exception):
+    """The operation was stopped on request; nothing of it counts."""
+
+
+class StopSignal(Protocol):
+    """Asks a long operation to end; threading.Event has this shape."""
+
+    def is_set(self) -> bool:
+        """True as soon as the operation has to end."""
+
+
+@dataclass(frozen=True)
+class BoardInfo:
+    """A board that firmware can be made for.
+
+    `available` is False if its compiler or emulator is missing; `missing` then says which.
+    """
+
+    name: str
+    title: str
+    cpu: str
+    flash_bytes: int
+    ram_bytes: int
+    available: bool = True
+    missing: str | None = None
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """What an ONNX file holds.
+
+    feature_count: inputs of the model. class_count: outputs. class_names: from the file, or None.
+    summary: layers and whatever else is worth showing, JSON.
+    """
+
+    feature_count: int
+    class_count: int
+    class_names: tuple[str, ...] | None
+    summary: Json
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Calibration samples: x float32 (N, features); y int64 (N,) class slots, or None."""
+
+    x: Float32Array
+    y: Int64Array | None
+
+
+@dataclass(frozen=True)
+class IntModelArtifact:
+    """An integer model.
+
+    data: the model's bytes. max_classes: class slots. feature_min, feature_max: inclusive range of
+    a raw feature that the device's input can carry. report: JSON for people.
+    """
+
+    data: bytes
+    max_classes: int
+    feature_min: float
+    feature_max: float
+    report: Json
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A learner at rest (committed).
+
+    data: everything it knows, exemplars included, in the engine's own form.
+    state: what is delivered to a device (SPEC.md, state bytes). state_hash: lower-case hex.
+    class_count: classes it knows. report: JSON, such as exemplars a class and saturation counters.
+    """
+
+    data: bytes
+    state: bytes
+    state_hash: str
+    class_count: int
+    report: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LearnTask:
+    """One training session.
+
+    int_model, learner: where it starts (IntModelArtifact.data, Learner.data).
+    x: float32 (N, features), in the units of the ONNX model's input. y: int64 (N,) class slots.
+    class_count: classes after the session; the engine adds the missing ones before it learns.
+    steps: training steps; 0 for ncm. learning_rate, batch: the engine's default if None.
+    options: anything else the user gave, JSON.
+    """
+
+    int_model: bytes
+    learner: bytes
+    method: Method
+    x: Float32Array
+    y: Int64Array
+    class_count: int
+    steps: int
+    learning_rate: float | None
+    seed: int
+    batch: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Where a session stands.
+
+    checkpoint: bytes from which it goes on. steps_done: of the whole session.
+    done: nothing is left to train. metrics: JSON, such as loss and training accuracy.
+    """
+
+    checkpoint: bytes
+    steps_done: int
+    done: bool
+    metrics: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DeviceTask:
+    """A test of one board against the host.
+
+    The firmware boots, receives `learner` as state bytes while it runs, and predicts x; with
+    train_steps > 0 it also trains that many steps on (x, y), as the host does from the same state.
+    """
+
+    int_model: bytes
+    learner: bytes
+    board: str
+    x: Float32Array
+    y: Int64Array
+    train_steps: int
+    seed: int
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class DeviceReport:
+    """The result of a board.
+
+    bit_exact: state hash and every prediction equal the host's, after training too if asked for.
+    state_hash: the device's final one. elf_sha256: of the firmware that ran.
+    instructions: figure name to count, such as {"inference": .., "training_step": ..};
+    empty where they cannot be counted. details: JSON.
+    """
+
+    board: str
+    bit_exact: bool
+    state_hash: str
+    elf_sha256: str
+    instructions: Mapping[str, int]
+    flash_bytes: int
+    ram_bytes: int
+    stack_bytes: int
+    details: Json = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """The learning domain, as jobs and routes use it."""
+
+    def boards(self) -> Sequence[BoardInfo]:
+        """Every board, the smallest first."""
+
+    def import_model(self, onnx: bytes) -> ImportedModel:
+        """Check an ONNX file. Quick: it is called within the request."""
+
+    def quantize(
+        self, onnx: bytes, calibration: Calibration, options: Mapping[str, Any]
+    ) -> IntModelArtifact:
+        """Make the integer model. Unknown or wrong options raise InvalidInputError."""
+
+    def first_learner(self, int_model: bytes, calibration: Calibration) -> Learner:
+        """The learner as shipped, its memory filled from labelled calibration samples."""
+
+    def start(self, task: LearnTask) -> Chunk:
+        """Begin a session: add classes, learn the samples; no training step yet."""
+
+    def train(
+        self, task: LearnTask, checkpoint: bytes, steps: int, stop: StopSignal
+    ) -> Chunk:
+        """Train at most `steps` more steps from the checkpoint."""
+
+    def finish(self, task: LearnTask, checkpoint: bytes) -> Learner:
+        """Commit the session."""
+
+    def predict(
+        self,
+        int_model: bytes,
+        learner: bytes,
+        method: Method,
+        x: Float32Array,
+        stop: StopSignal,
+    ) -> Int64Array:
+        """Class slots, int64 (N,), as the device would predict (ncm: nearest mean)."""
+
+    def export_onnx(self, int_model: bytes, learner: bytes, form: OnnxForm) -> bytes:
+        """The integer model with the learner's weights as ONNX, IR 10, opset 21. Quick."""
+
+    def generate(
+        self, int_model: bytes, learner: bytes, board: str, layout: str
+    ) -> bytes:
+        """A zip of C sources; same arguments, same bytes.
+
+        Raises: ModelDoesNotFitError; InvalidInputError for an unknown layout.
+        """
+
+    def resources(self, int_model: bytes, board: str, stop: StopSignal) -> Json:
+        """Flash, RAM and stack bytes, arena map, instructions if counted.
+
+        Raises: ModelDoesNotFitError, ToolMissingError.
+        """
+
+    def device_test(self, task: DeviceTask, stop: StopSignal) -> DeviceReport:
+        """Build the firmware, run it in the board's emulator, compare with the host."""
+
+
+def load_engine(settings: Settings) -> Engine:
+    """The engine named by `settings.engine`, as module:callable."""
+    module, _, name = settings.engine.partition(":")
+    factory = cast(
+        Callable[[Settings], Engine], getattr(importlib.import_module(module), name)
+    )
+    return factory(settings)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of the service into options of the quantizer, and the report of a quantization."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from codegen.errors import QuantizeError
+from codegen.graph import FloatGraph
+from codegen.quantize import QuantizeOptions
+from device.twin.learner import TwinLearner, raw_samples
+from device.twin.model import Arithmetic, IntModel
+from server.errors import InvalidInputError, Issue
+from server.learning.ports import Calibration, Json
+
+_ARITHMETIC = {field.name: field for field in fields(Arithmetic)}
+_OWN = {
+    field.name: field for field in fields(QuantizeOptions) if field.name != "arithmetic"
+}
+_REPORT_ROWS = 512
+
+
+def parse_options(options: Mapping[str, Any]) -> QuantizeOptions:
+    """Options by name, of `QuantizeOptions` and of `Arithmetic`.
+
+    Raises: InvalidInputError that names the option and what would be right.
+    """
+    unknown = sorted(set(options) - set(_ARITHMETIC) - set(_OWN))
+    if unknown:
+        raise _wrong(
+            unknown[0], "unknown option", ", ".join(sorted({**_ARITHMETIC, **_OWN}))
+        )
+    for name, value in options.items():
+        _check_type(name, value)
+    try:
+        arithmetic = Arithmetic(
+            **{k: v for k, v in options.items() if k in _ARITHMETIC}
+        )
+        return QuantizeOptions(
+            arithmetic, **{k: v for k, v in options.items() if k in _OWN}
+        )
+    except ValueError as error:
+        raise InvalidInputError(
+            f"An option is wrong: {error}.",
+            [Issue("out of range", "options", str(error))],
+        ) from error
+
+
+def _check_type(name: str, value: Any) -> None:
+    if name == "saturation":
+        good, wanted = value in ("tile", "every_add"), "tile or every_add"
+    elif name == "keep_prototypes":
+        good, wanted = isinstance(value, bool), "true or false"
+    elif value is None:
+        good, wanted = name in ("train_last", "max_classes"), "an integer"
+    else:
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        wanted = "an integer of at least 0"
+    if not good:
+        raise _wrong(name, f"value {value!r}", wanted)
+
+
+def _wrong(name: str, what: str, expected: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"Option {name}: {what}; expected {expected}.",
+        [Issue(what, f"options.{name}", expected)],
+    )
+
+
+def quantize_report(
+    graph: FloatGraph, model: IntModel, calibration: Calibration
+) -> Json:
+    """What a person wants to know of a new integer model.
+
+    Accuracies are on the calibration samples (at most 512): they show what quantizing cost, not how
+    good the model is.
+    """
+    x, y = calibration.x[:_REPORT_ROWS], calibration.y
+    logits = graph.forward(x)
+    device_classes, _ = TwinLearner(model).infer_many(raw_samples(model, x))
+    float_classes = np.argmax(logits, axis=1)
+    report: Json = {
+        "model_id": model.model_id.hex(),
+        "arithmetic": {name: getattr(model.arithmetic, name) for name in _ARITHMETIC},
+        "trainable_layers": [_layer_row(layer) for layer in model.layers],
+        "frozen_layers": [
+            {"name": f.name, "shape": list(f.weight.shape)} for f in model.frozen
+        ],
+        "max_classes": model.max_classes,
+        "exemplars": len(model.exemplars),
+        "calibration_agreement": float(np.mean(device_classes == float_classes)),
+    }
+    if y is not None:
+        labels = y[: len(x)]
+        report["calibration_accuracy"] = float(np.mean(device_classes == labels))
+        report["calibration_accuracy_float32"] = float(np.mean(float_classes == labels))
+    return report
+
+
+def _layer_row(layer: Any) -> Json:
+    return {
+        "name": layer.name,
+        "shape": [layer.outputs, layer.inputs],
+        "out_frac_bits": layer.out_frac_bits,
+        "x_range": layer.x_range / 16,
+        "w_range": layer.w_range / 16,
+    }
+
+
+def as_invalid(error: QuantizeError) -> InvalidInputError:
+    """A quantizer's refusal as an error of the service."""
+    return InvalidInputError(
+        str(error), [Issue(error.what, error.where, error.expected)]
+    )

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running the service: the API in this process, a worker in another.
+
+python -m server.serve --data DIR --port PORT
+"""
+
+import argparse
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+
+from server import logs
+from server.app import create_app
+from server.jobs.supervisor import Supervisor
+from server.learning.ports import Engine
+from server.settings import Settings
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens once requests are answered."""
+
+    def __init__(self, config: uvicorn.Config, url: str) -> None:
+        super().__init__(config)
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then print the ready line, which scripts wait for."""
+        await super().startup(sockets)
+        print(f"hadapt ready on {self._url}", flush=True)
+
+
+def serve(settings: Settings, engine: Engine | None = None) -> None:
+    """Run API and worker until SIGTERM or SIGINT; then stop both.
+
+    Prints `hadapt ready on http://HOST:PORT` on standard output.
+    """
+    logs.configure(settings)
+    app = create_app(settings, engine)
+    listener = _listen(settings)
+    host, port = listener.getsockname()[:2]
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=5
+    )
+    supervisor = Supervisor(settings)
+    supervisor.start()
+    try:
+        _Server(config, f"http://{host}:{port}").run(sockets=[listener])
+    finally:
+        supervisor.stop()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """A socket that children do not inherit, so that the port is free as soon as we are gone."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((settings.host, settings.port))
+    listener.listen(2048)
+    return listener
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry of the command; options not given come from HADAPT_ variables."""
+    parser = argparse.ArgumentParser(prog="python -m server.serve", description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder of database and blobs")
+    parser.add_argument("--host", help="address to listen on")
+    parser.add_argument("--port", type=int, help="TCP port, 0 for a free one")
+    parser.add_argument("--engine", help="learning engine, module:callable")
+    given = parser.parse_args(arguments)
+    names = {
+        "data_dir": given.data,
+        "host": given.host,
+        "port": given.port,
+        "engine": given.engine,
+    }
+    serve(
+        Settings(**{name: value for name, value in names.items() if value is not None})
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fielded devices."""
+
+from server.errors import InvalidInputError, Issue, NotFoundError
+from server.ids import new_id, utc_text
+from server.learning.ports import BoardInfo
+from server.services.context import Context
+from server.services.models import require_model
+from server.services.paging import Page, decode_cursor, make_page
+from server.storage.ports import Unit
+from server.storage.records import DeviceRecord
+
+
+def check_boards(context: Context, names: list[str]) -> list[BoardInfo]:
+    """The boards of these names. Raises: InvalidInputError naming those there are."""
+    known = {board.name: board for board in context.engine.boards()}
+    expected = "one of " + ", ".join(known)
+    issues = [
+        Issue(f"board {n[:60]!r}", "boards", expected) for n in names if n not in known
+    ]
+    if issues:
+        raise InvalidInputError(f"Unknown board; expected {expected}.", issues)
+    return [known[name] for name in names]
+
+
+def create_device(
+    context: Context, unit: Unit, name: str, model_id: str, board: str
+) -> DeviceRecord:
+    """Raises: NotFoundError, InvalidInputError, ConflictError if the name is taken."""
+    check_boards(context, [board])
+    require_model(unit, model_id)
+    device = DeviceRecord(new_id(), name, model_id, board, utc_text())
+    unit.devices.add(device)
+    return device
+
+
+def require_device(unit: Unit, device_id: str) -> DeviceRecord:
+    """Raises: NotFoundError."""
+    device = unit.devices.find(id=device_id)
+    if device is None:
+        raise NotFoundError(f"There is no device {device_id}.")
+    return device
+
+
+def list_devices(
+    context: Context, cursor: str | None, limit: int
+) -> Page[DeviceRecord]:
+    """Devices, the newest first."""
+    after = decode_cursor(cursor, str)
+    with context.database.read() as unit:
+        found = unit.devices.page(order="id", after=after, limit=limit + 1, down=True)
+    return make_page(found, limit, lambda device: device.id)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Content-addressed blobs over obstore: a local folder, memory, or an S3-compatible store."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import NotFoundError as NoSuchObjectError
+from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
+
+from server.errors import NotFoundError, StorageFullError, is_storage_full
+from server.settings import Settings
+
+PIECE_BYTES = 256 * 1024
+
+
+def key_of(sha256: str) -> str:
+    """The object key of a digest."""
+    return f"sha256/{sha256}"
+
+
+class ObstoreBlobs:
+    """Blobs in any store that obstore knows.
+
+    Args:
+        store: the object store.
+        folder: its folder if it is local: files are then forced to disk before a put returns.
+    """
+
+    def __init__(self, store: ObjectStore, folder: Path | None = None) -> None:
+        self._store = store
+        self._folder = folder
+
+    def put(self, data: bytes) -> str:
+        """Store bytes; see BlobStore.put."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        self._put(sha256, data)
+        return sha256
+
+    def put_file(self, path: Path, sha256: str) -> None:
+        """Store a file; see BlobStore.put_file."""
+        self._put(sha256, path)
+
+    def get(self, sha256: str) -> bytes:
+        """All bytes of a blob."""
+        return b"".join(self.stream(sha256))
+
+    def stream(self, sha256: str) -> Iterator[bytes]:
+        """The blob in pieces."""
+        try:
+            result = obstore.get(self._store, key_of(sha256))
+        except (NoSuchObjectError, FileNotFoundError) as error:
+            raise NotFoundError(f"There is no blob {sha256}.") from error
+        return (bytes(piece) for piece in result.stream(min_chunk_size=PIECE_BYTES))
+
+    def size_bytes(self, sha256: str) -> int:
+        """Size of a blob."""
+        try:
+            return int(obstore.head(self._store, key_of(sha256))["size"])
+        except (NoSuchObjectError, FileNotFoundError) as error:
+            raise NotFoundError(f"There is no blob {sha256}.") from error
+
+    def check(self) -> None:
+        """Write and read one small blob."""
+        self.get(self.put(b"hadapt"))
+
+    def _put(self, sha256: str, data: bytes | Path) -> None:
+        try:
+            obstore.put(
+                self._store, key_of(sha256), data, mode="create", use_multipart=False
+            )
+        except AlreadyExistsError:
+            # Same digest, same bytes. The other writer may not have forced it to disk yet.
+            pass
+        except Exception as error:
+            if is_storage_full(error):
+                raise StorageFullError() from error
+            raise
+        if self._folder is not None:
+            self._force_to_disk(self._folder / key_of(sha256))
+
+    def _force_to_disk(self, path: Path) -> None:
+        try:
+            _sync(path)
+            _sync(path.parent)
+        except OSError as error:
+            if is_storage_full(error):
+                raise StorageFullError() from error
+            raise
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a killed writer left: obstore's staging files are named <key>#<n>."""
+    for path in folder.glob("sha256/*#*"):
+        path.unlink(missing_ok=True)
+
+
+def open_blobs(settings: Settings) -> ObstoreBlobs:
+    """The store that the settings name."""
+    if settings.blob_url == "memory://":
+        return ObstoreBlobs(MemoryStore())
+    if settings.blob_url:
+        return ObstoreBlobs(from_url(settings.blob_url))
+    (settings.blob_dir / "sha256").mkdir(parents=True, exist_ok=True)
+    return ObstoreBlobs(LocalStore(settings.blob_dir), settings.blob_dir)
