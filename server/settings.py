@@ -18,81 +18,87 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HADAPT_", frozen=True, extra="forbid")
 
     data_dir: Path = Field(
-        Path("hadapt-data"), description="Folder of database and blobs."
+        default=Path("hadapt-data"), description="Folder of database and blobs."
     )
     database_url: str | None = Field(
-        None, description="SQLAlchemy URL; None: SQLite in data_dir."
+        default=None, description="SQLAlchemy URL; None: SQLite in data_dir."
     )
     jobs_database_url: str | None = Field(
-        None, description="Job engine's own database."
+        default=None, description="Job engine's own database."
     )
     blob_url: str | None = Field(
-        None, description="Object store URL; None: folder in data_dir."
+        default=None, description="Object store URL; None: folder in data_dir."
     )
-    host: str = Field("127.0.0.1", description="Address the API listens on.")
-    port: int = Field(8600, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    host: str = Field(default="127.0.0.1", description="Address the API listens on.")
+    port: int = Field(
+        default=8600, ge=0, le=65535, description="TCP port; 0 takes a free one."
+    )
 
     engine: str = Field(
-        "server.learning.engine:HadaptEngine",
+        default="server.learning.engine:HadaptEngine",
         description="module:callable of the learning engine; called with these settings.",
     )
     executor_id: str = Field(
-        "worker-1", description="Stable name of the worker process."
+        default="worker-1", description="Stable name of the worker process."
     )
     job_concurrency: int = Field(
-        1, ge=1, le=64, description="Jobs at once in one worker."
+        default=1, ge=1, le=64, description="Jobs at once in one worker."
     )
     job_queue_limit: int = Field(
-        1000, ge=1, description="Unfinished jobs accepted; then 429."
+        default=1000, ge=1, description="Unfinished jobs accepted; then 429."
     )
     job_poll_interval_ms: int = Field(
-        200, ge=10, description="How often queues are looked at."
+        default=200, ge=10, description="How often queues are looked at."
     )
     job_max_recoveries: int = Field(
-        50, ge=1, description="Restarts of one job before it fails."
+        default=50, ge=1, description="Restarts of one job before it fails."
     )
     job_chunk_steps: int = Field(
-        64, ge=1, description="Training steps in one durable job step."
+        default=64, ge=1, description="Training steps in one durable job step."
     )
     job_max_steps: int = Field(
-        100_000, ge=1, description="Training steps in one update."
+        default=100_000, ge=1, description="Training steps in one update."
     )
     device_timeout_s: float = Field(
-        120.0, gt=0, description="Time limit of one device exchange."
+        default=120.0, gt=0, description="Time limit of one device exchange."
     )
     worker_backoff_max_s: float = Field(
-        10.0, gt=0, description="Longest wait before a restart."
+        default=10.0, gt=0, description="Longest wait before a restart."
     )
     stop_grace_s: float = Field(
-        5.0, ge=0, description="Wait for a worker to stop by itself."
+        default=5.0, ge=0, description="Wait for a worker to stop by itself."
     )
 
-    upload_model_max_bytes: int = Field(32 * MIB, ge=1, description="ONNX file.")
+    upload_model_max_bytes: int = Field(
+        default=32 * MIB, ge=1, description="ONNX file."
+    )
     upload_calibration_max_bytes: int = Field(
-        64 * MIB, ge=1, description="Calibration npz."
+        default=64 * MIB, ge=1, description="Calibration npz."
     )
     upload_samples_max_bytes: int = Field(
-        16 * MIB, ge=1, description="Body of one sample upload."
+        default=16 * MIB, ge=1, description="Body of one sample upload."
     )
     upload_json_max_bytes: int = Field(
-        1 * MIB, ge=1, description="Any other JSON body."
+        default=1 * MIB, ge=1, description="Any other JSON body."
     )
     npz_max_bytes: int = Field(
-        256 * MIB, ge=1, description="An npz's arrays, unpacked."
+        default=256 * MIB, ge=1, description="An npz's arrays, unpacked."
     )
-    samples_max_rows: int = Field(20_000, ge=1, description="Samples in one upload.")
+    samples_max_rows: int = Field(
+        default=20_000, ge=1, description="Samples in one upload."
+    )
     page_max_items: int = Field(
-        200, ge=1, description="Items in one page of a listing."
+        default=200, ge=1, description="Items in one page of a listing."
     )
     sse_poll_interval_ms: int = Field(
-        200, ge=10, description="Pause between looks for events."
+        default=200, ge=10, description="Pause between looks for events."
     )
     idempotency_keep_days: int = Field(
-        7, ge=1, description="How long a key is remembered."
+        default=7, ge=1, description="How long a key is remembered."
     )
 
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
-    log_json: bool = Field(False, description="Log lines as JSON.")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_json: bool = Field(default=False, description="Log lines as JSON.")
 
     @property
     def app_database_url(self) -> str:

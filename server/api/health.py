@@ -5,14 +5,17 @@ import time
 
 import structlog
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
 
 from server import __version__
 from server.api.common import ContextDep
+from server.api.problems import documented
 from server.api.schemas import Health
+from server.errors import Issue, UnavailableError
 from server.services.context import Context
 from server.storage.records import JOB_ENDED, JOB_OPEN
 
@@ -27,19 +30,18 @@ def healthz() -> Health:
     return Health(status="ok", version=__version__, checks={})
 
 
-@router.get("/readyz", response_model=Health, responses={503: {"model": Health}})
-def readyz(context: ContextDep) -> JSONResponse:
-    """Database, blobs and a worker for the queue are there; 503 with the checks if not."""
+@router.get("/readyz", responses=documented(503))
+def readyz(context: ContextDep) -> Health:
+    """Database, blobs and a worker for the queue are there; 503 names what is not."""
     checks = {
         "database": _outcome(context, "database"),
         "blobs": _outcome(context, "blobs"),
         "worker": _worker(context),
     }
-    failing = any(text != "ok" for text in checks.values())
-    health = Health(
-        status="failing" if failing else "ok", version=__version__, checks=checks
-    )
-    return JSONResponse(health.model_dump(), 503 if failing else 200)
+    issues = [Issue(text, name, "ok") for name, text in checks.items() if text != "ok"]
+    if issues:
+        raise UnavailableError("The service is not ready.", issues)
+    return Health(status="ok", version=__version__, checks=checks)
 
 
 def _outcome(context: Context, name: str) -> str:
@@ -55,7 +57,7 @@ def _worker(context: Context) -> str:
     try:
         with context.database.read() as unit:
             workers = unit.workers.page(order="executor_id", after=None, limit=1000)
-    except Exception as error:
+    except SQLAlchemyError as error:
         return type(error).__name__
     alive = any(time.time() - w.seen_at < WORKER_SILENCE_S for w in workers)
     return "ok" if alive else "no worker was seen lately"

@@ -345,8 +345,8 @@ class BoardRead(BaseModel):
 
 
 class Health(BaseModel):
-    """State of the service; every check is "ok" or says what is wrong."""
+    """The service is well; if it is not, a problem document says why."""
 
-    status: Literal["ok", "failing"]
+    status: Literal["ok"]
     version: str
     checks: dict[str, str]

@@ -43,8 +43,12 @@ def guard(command: list[str], grace_s: float) -> int:
     service = os.getppid()
     # The child is made by this thread, which lives as long as the warden: the parent-death signal
     # is bound to the thread that forks.
+    # preexec_fn is unsafe beside threads; there are none here.
     child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_die_with_parent
+        command,
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509
     )
     try:
         while child.poll() is None:

@@ -87,7 +87,7 @@ def take_lock(settings: Settings) -> int:
     return handle
 
 
-def register(context: Context) -> Callable[[str], None]:
+def register(context: Context) -> Callable[[str, str], None]:
     """Define workflow and step; returns the workflow."""
 
     @DBOS.step(name="hadapt-step")
