@@ -39,7 +39,7 @@ from device.twin.model import (
 from device.twin.scale import ONE, Scale, quantized_scale
 
 # Room for weights to grow before a master saturates, as a multiple of the largest trained weight.
-MASTER_HEADROOM = {8: 1.2, 16: 4.0}
+MASTER_HEADROOM = {8: 2.0, 16: 4.0}
 MIN_CALIBRATION = 2
 # Range factors tried, in sixteenths, and samples they are judged by.
 RANGE_FACTORS = (16, 20, 24, 32, 40, 48, 64)

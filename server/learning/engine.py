@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real engine: importer, quantizer, generator, host build and emulators behind one port."""
+
+import io
+import json
+import struct
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from codegen.export import export_exact, export_qdq
+from codegen.generate import generate
+
+from codegen.errors import CodegenError, QuantizeError, UnsupportedOperatorError
+from codegen.importer import import_onnx
+from codegen.quantize import quantize
+from device.harness.boards import BOARDS, Board
+from device.harness.devices import qemu_command
+from device.harness.errors import ToolchainMissingError
+from device.harness.toolchain import find_toolchain
+from device.twin import state as state_bytes
+from device.twin.learner import TwinLearner, raw_samples
+from device.twin.model import IntModel
+from server.errors import (
+    InvalidInputError,
+    Issue,
+    ModelRejectedError,
+    OperatorUnsupportedError,
+)
+from server.learning.board_tests import resource_report, run_device_test
+from server.learning.firmwares import (
+    backend_for,
+    build_firmware,
+    cache_folder,
+    get_board,
+    host_learner,
+)
+from server.learning.learner_data import LearnerData, initial_exemplars
+from server.learning.ports import (
+    BoardInfo,
+    Calibration,
+    Chunk,
+    DeviceReport,
+    DeviceTask,
+    Float32Array,
+    ImportedModel,
+    Int64Array,
+    IntModelArtifact,
+    Json,
+    Learner,
+    LearnTask,
+    Method,
+    OnnxForm,
+    StopSignal,
+)
+from server.learning.quantizing import as_invalid, parse_options, quantize_report
+from server.learning.sessions import TrainPlan, collect, restore, stage, train_some
+from server.learning.stopping import check_stop
+from server.settings import Settings
+
+DEFAULT_LEARNING_RATE = 0.05
+LAYOUTS = ("plain",)
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+class HadaptEngine:
+    """Engine over the project's own parts; see ports.Engine for the contract."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.cache = (
+            settings.data_dir.absolute() / "cache" if settings else cache_folder()
+        )
+
+    def boards(self) -> Sequence[BoardInfo]:
+        """Every board, the smallest RAM first."""
+        targets = [b for b in BOARDS.values() if not b.is_host]
+        return [
+            _board_info(b)
+            for b in sorted(targets, key=lambda b: (b.ram_bytes, b.code_bytes))
+        ]
+
+    def import_model(self, onnx: bytes) -> ImportedModel:
+        """Check an ONNX file and say what is in it."""
+        try:
+            graph = import_onnx(onnx)
+        except UnsupportedOperatorError as error:
+            raise OperatorUnsupportedError(str(error), [_issue(error)]) from error
+        except CodegenError as error:
+            raise ModelRejectedError(str(error), [_issue(error)]) from error
+        layers = [
+            {
+                "name": layer.name,
+                "kind": type(layer).__name__.lower(),
+                "outputs": layer.outputs,
+            }
+            for layer in graph.layers
+        ]
+        summary = {"name": graph.name, "layers": layers, "weights": graph.n_weights}
+        return ImportedModel(
+            graph.features, graph.n_classes, graph.class_names, summary
+        )
+
+    def quantize(
+        self, onnx: bytes, calibration: Calibration, options: Mapping[str, Any]
+    ) -> IntModelArtifact:
+        """Make the integer model."""
+        chosen = parse_options(options)
+        graph = import_onnx(onnx)
+        try:
+            model = quantize(graph, calibration.x, calibration.y, chosen)
+        except QuantizeError as error:
+            raise as_invalid(error) from error
+        step = 2.0**-model.input.raw_frac_bits
+        return IntModelArtifact(
+            data=model.to_bytes(),
+            max_classes=model.max_classes,
+            feature_min=-32768 * step,
+            feature_max=32767 * step,
+            report=quantize_report(graph, model, calibration),
+        )
+
+    def first_learner(self, int_model: bytes, calibration: Calibration) -> Learner:
+        """The learner as a freshly booted firmware holds it."""
+        model = IntModel.from_bytes(int_model)
+        twin = TwinLearner(model)
+        data = LearnerData(
+            twin.export_state(), twin.state_hash(), initial_exemplars(model)
+        )
+        return _learner(data)
+
+    def start(self, task: LearnTask) -> Chunk:
+        """Check the session; nothing is trained yet."""
+        model = IntModel.from_bytes(task.int_model)
+        if task.batch not in (None, model.arithmetic.batch):
+            raise InvalidInputError(
+                "The batch size is fixed when a model is quantized.",
+                [Issue(f"batch {task.batch}", "batch", str(model.arithmetic.batch))],
+            )
+        if task.class_count > model.max_classes:
+            raise InvalidInputError(
+                "The model has no room for so many classes.",
+                [
+                    Issue(
+                        f"{task.class_count} classes",
+                        "y",
+                        f"at most {model.max_classes}",
+                    )
+                ],
+            )
+        return Chunk(checkpoint=b"", steps_done=0, done=_steps(task) == 0)
+
+    def train(
+        self, task: LearnTask, checkpoint: bytes, steps: int, stop: StopSignal
+    ) -> Chunk:
+        """Train at most `steps` more steps on the host build of the firmware."""
+        model = IntModel.from_bytes(task.int_model)
+        done, working = _open_checkpoint(checkpoint)
+        count = min(steps, _steps(task) - done)
+        if count <= 0:
+            return Chunk(checkpoint, done, done=True)
+        plan = TrainPlan(
+            _steps(task), task.seed, task.learning_rate or DEFAULT_LEARNING_RATE
+        )
+        with host_learner(model, len(task.x), self.cache) as device:
+            self._resume(device, model, task, working)
+            progress = train_some(device, plan, done, count, lambda: check_stop(stop))
+            working = device.export_state(working=True)
+        seen = max(1, progress.seen)
+        metrics = {
+            "training_accuracy": progress.correct / seen,
+            "mean_label_probability": progress.probability / (128.0 * seen),
+        }
+        done += count
+        return Chunk(
+            _close_checkpoint(done, working), done, done >= _steps(task), metrics
+        )
+
+    def finish(self, task: LearnTask, checkpoint: bytes) -> Learner:
+        """Commit the session on the host build."""
+        model = IntModel.from_bytes(task.int_model)
+        _, working = _open_checkpoint(checkpoint)
+        with host_learner(model, len(task.x), self.cache) as device:
+            self._resume(device, model, task, working)
+            digest = device.commit()
+            data = collect(device, digest, device.info().samples)
+        return _learner(data)
+
+    def predict(
+        self,
+        int_model: bytes,
+        learner: bytes,
+        method: Method,
+        x: Float32Array,
+        stop: StopSignal,
+    ) -> Int64Array:
+        """Class slots as the device predicts them."""
+        model = IntModel.from_bytes(int_model)
+        head = 1 if method == "ncm" else 0
+        if head == 1 and not model.keep_prototypes:
+            raise InvalidInputError(
+                "This model keeps no prototypes.",
+                [
+                    Issue(
+                        "method ncm", "method", "a model quantized with keep_prototypes"
+                    )
+                ],
+            )
+        classes = np.zeros(len(x), np.int64)
+        with host_learner(model, 0, self.cache) as device:
+            restore(device, initial_exemplars(model), LearnerData.from_bytes(learner))
+            for i, sample in enumerate(raw_samples(model, x)):
+                check_stop(stop)
+                classes[i] = device.infer(sample, head)[0]
+        return classes
+
+    def export_onnx(self, int_model: bytes, learner: bytes, form: OnnxForm) -> bytes:
+        """The integer model with the learner's weights as ONNX."""
+        model = with_state(
+            IntModel.from_bytes(int_model), LearnerData.from_bytes(learner)
+        )
+        proto = export_exact(model) if form == "exact" else export_qdq(model)
+        return bytes(proto.SerializeToString(deterministic=True))
+
+    def generate(
+        self, int_model: bytes, learner: bytes, board: str, layout: str
+    ) -> bytes:
+        """A zip of the firmware's sources and of the learner's state."""
+        if layout not in LAYOUTS:
+            raise InvalidInputError(
+                f"There is no layout {layout!r}.",
+                [Issue("unknown layout", "layout", f"one of {', '.join(LAYOUTS)}")],
+            )
+        model = IntModel.from_bytes(int_model)
+        target = get_board(board)
+        build_firmware(model, target, self.cache)  # refuses what does not fit
+        files = dict(generate(model, target))
+        data = LearnerData.from_bytes(learner)
+        files["state/model.bin"] = data.state
+        files["state/learner.bin"] = data.to_bytes()
+        return zip_bytes(files)
+
+    def resources(self, int_model: bytes, board: str, stop: StopSignal) -> Json:
+        """Bytes of the linked firmware, and what the generator says of its memory."""
+        model = IntModel.from_bytes(int_model)
+        target = get_board(board)
+        firmware = build_firmware(model, target, self.cache)
+        check_stop(stop)
+        report = resource_report(model, target, firmware)
+        manifest = json.loads(generate(model, target)["manifest.json"])
+        return {**report, "manifest": manifest}
+
+    def device_test(self, task: DeviceTask, stop: StopSignal) -> DeviceReport:
+        """Build the firmware, run it in the board's emulator, compare with the host."""
+        return run_device_test(task, self.cache, stop)
+
+    def _resume(
+        self, device: Any, model: IntModel, task: LearnTask, working: bytes
+    ) -> None:
+        """Bring a fresh host learner to where the session stands."""
+        learner = LearnerData.from_bytes(task.learner)
+        restore(device, initial_exemplars(model), learner)
+        stage(
+            device,
+            raw_samples(model, task.x),
+            task.y,
+            learner.n_classes,
+            task.class_count,
+        )
+        if working:
+            device.import_state(working)
+
+
+def with_state(model: IntModel, learner: LearnerData) -> IntModel:
+    """A model whose constants are a learner's weights, for export; its model_id is another."""
+    state, _ = state_bytes.import_state(model, model.model_id, learner.state)
+    layers = []
+    for index, (layer, weights) in enumerate(
+        zip(model.layers, state.weights, strict=True)
+    ):
+        layers.append(
+            replace(
+                layer,
+                master=weights.master.astype(np.int16),
+                bias=weights.bias.astype(np.int32),
+                in_amax=state.frozen_ranges[index - 1] if index else layer.in_amax,
+            )
+        )
+    names = list(model.class_names)
+    names += [f"class_{label}" for label in range(len(names), state.n_classes)]
+    return replace(
+        model, layers=tuple(layers), n_classes=state.n_classes, class_names=tuple(names)
+    )
+
+
+def zip_bytes(files: Mapping[str, bytes]) -> bytes:
+    """A zip with fixed dates and order: same files, same bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            archive.writestr(
+                zipfile.ZipInfo(name, _ZIP_DATE), files[name], zipfile.ZIP_DEFLATED
+            )
+    return out.getvalue()
+
+
+def _learner(data: LearnerData) -> Learner:
+    return Learner(
+        data=data.to_bytes(),
+        state=data.state,
+        state_hash=data.state_hash.hex(),
+        class_count=data.n_classes,
+        report={"exemplars_per_class": data.counts()},
+    )
+
+
+def _steps(task: LearnTask) -> int:
+    return 0 if task.method == "ncm" else task.steps
+
+
+def _open_checkpoint(checkpoint: bytes) -> tuple[int, bytes]:
+    """Steps done and working state bytes; a session that has not begun has neither."""
+    if not checkpoint:
+        return 0, b""
+    return struct.unpack_from("<I", checkpoint)[0], checkpoint[4:]
+
+
+def _close_checkpoint(done: int, working: bytes) -> bytes:
+    return struct.pack("<I", done) + working
+
+
+def _issue(error: CodegenError) -> Issue:
+    return Issue(error.what, error.where, error.expected)
+
+
+def _board_info(board: Board) -> BoardInfo:
+    missing = None
+    try:
+        find_toolchain(board)
+    except ToolchainMissingError as error:
+        missing = str(error)
+    if missing is None and backend_for(board) == "qemu" and not _has_qemu(board):
+        missing = f"no emulator for {board.cpu}: install QEMU"
+    return BoardInfo(
+        name=board.name,
+        title=board.title,
+        cpu=board.cpu,
+        flash_bytes=board.code_bytes,
+        ram_bytes=board.ram_bytes,
+        available=missing is None,
+        missing=missing,
+    )
+
+
+def _has_qemu(board: Board) -> bool:
+    try:
+        qemu_command(Path("firmware.elf"), board)
+    except ToolchainMissingError:
+        return False
+    return True

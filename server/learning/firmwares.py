@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generated folders and built firmwares, cached by content."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from codegen.generate import generate
+from device.harness.client import DeviceClient
+
+from device.harness.boards import BOARDS, Board
+from device.harness.build import build
+from device.harness.devices import Backend, open_device
+from device.harness.errors import (
+    DeviceError,
+    FirmwareTooLargeError,
+    HarnessError,
+    ToolchainMissingError,
+)
+from device.harness.firmware import Firmware
+from device.harness.toolchain import find_toolchain
+from device.harness.transport import Transport
+from device.twin.model import IntModel
+from server.errors import (
+    DeviceFailedError,
+    HadaptError,
+    InvalidInputError,
+    Issue,
+    ModelDoesNotFitError,
+    ToolMissingError,
+)
+
+# Staging memory of a host learner, in samples: few sizes, so that few builds are needed.
+STAGING_SIZES = (64, 512, 4096, 32768)
+_HOST = BOARDS["host"]
+
+
+def get_board(name: str) -> Board:
+    """A board that firmware can be made for.
+
+    Raises: InvalidInputError that lists the boards.
+    """
+    if name not in BOARDS or BOARDS[name].is_host:
+        known = ", ".join(b.name for b in BOARDS.values() if not b.is_host)
+        raise InvalidInputError(
+            f"There is no board {name!r}.",
+            [Issue("unknown board", "board", f"one of {known}")],
+        )
+    return BOARDS[name]
+
+
+def write_sources(model: IntModel, board: Board, cache: Path) -> Path:
+    """Folder of the generated sources, made once per content."""
+    files = generate(model, board)
+    digest = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+    folder = cache / "sources" / digest.hexdigest()[:32]
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=folder.parent))
+    for name, content in files.items():
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        (draft / name).write_bytes(content)
+    try:
+        draft.rename(folder)
+    except OSError:  # another process was first
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def build_firmware(
+    model: IntModel, board: Board, cache: Path, defines: tuple[str, ...] = ()
+) -> Firmware:
+    """The linked firmware of a model, built once per content.
+
+    Raises: ModelDoesNotFitError, ToolMissingError.
+    """
+    with service_errors(lambda: smallest_board(model, board, cache)):
+        toolchain = find_toolchain(board)
+        sources = write_sources(model, board, cache)
+        opt = "-O3" if board.is_host else "-O2"
+        return build(
+            sources, board, toolchain, cache / "builds", opt=opt, defines=defines
+        )
+
+
+def smallest_board(model: IntModel, refused: Board, cache: Path) -> str | None:
+    """The board with the least RAM, then flash, that the model links for."""
+    others = [b for b in BOARDS.values() if not b.is_host and b is not refused]
+    for board in sorted(others, key=lambda b: (b.ram_bytes, b.code_bytes)):
+        try:
+            sources = write_sources(model, board, cache)
+            build(sources, board, find_toolchain(board), cache / "builds")
+        except (FirmwareTooLargeError, ToolchainMissingError):
+            continue
+        return board.name
+    return None
+
+
+@contextmanager
+def service_errors(smallest: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+    """Turn the harness's errors into the service's."""
+    try:
+        yield
+    except HadaptError:
+        raise
+    except FirmwareTooLargeError as error:
+        fitting = smallest()
+        advice = (
+            f"board {fitting} fits"
+            if fitting
+            else "no board fits; make the model smaller"
+        )
+        raise ModelDoesNotFitError(
+            f"The firmware needs {error.overflow_bytes} bytes of {error.memory} more than "
+            f"{error.board} has; {advice}.",
+            [
+                Issue(
+                    f"{error.overflow_bytes} bytes too many",
+                    f"{error.board} {error.memory}",
+                    advice,
+                )
+            ],
+        ) from error
+    except ToolchainMissingError as error:
+        raise ToolMissingError(
+            str(error), [Issue("not installed", "tool", str(error))]
+        ) from error
+    except DeviceError as error:
+        last = getattr(error, "last_output", "")
+        detail = f"{error}" + (f" Last output: {last}" if last else "")
+        raise DeviceFailedError(
+            detail,
+            [Issue(type(error).__name__, "device", "a reply within the time limit")],
+        ) from error
+    except HarnessError as error:
+        raise DeviceFailedError(str(error)) from error
+
+
+def staging_for(samples: int) -> int:
+    """Staging slots of the host learner that takes in `samples` samples.
+
+    Raises: InvalidInputError if there are too many.
+    """
+    for size in STAGING_SIZES:
+        if samples <= size:
+            return size
+    raise InvalidInputError(
+        f"A session takes at most {STAGING_SIZES[-1]} samples.",
+        [Issue(f"{samples} samples", "samples", f"at most {STAGING_SIZES[-1]}")],
+    )
+
+
+@contextmanager
+def host_learner(model: IntModel, samples: int, cache: Path) -> Iterator[DeviceClient]:
+    """The host build of the model's firmware, freshly booted, with room for `samples`."""
+    slots = max(model.staging_slots, staging_for(samples))
+    firmware = build_firmware(model, _HOST, cache, (f"HAD_STAGING_SLOTS={slots}U",))
+    with service_errors(), open_device(firmware, _HOST, "host") as transport:
+        yield DeviceClient(transport)
+
+
+def backend_for(board: Board) -> Backend:
+    """QEMU where it is installed, else Unicorn where it can run the core."""
+    name = "qemu-system-riscv32" if board.family == "rv32" else "qemu-system-arm"
+    if board.machine is not None and shutil.which(name):
+        return "qemu"
+    return "unicorn" if board.unicorn else "qemu"
+
+
+@contextmanager
+def emulated_device(
+    firmware: Firmware, board: Board
+) -> Iterator[tuple[DeviceClient, Transport]]:
+    """A running emulated device and its transport."""
+    with (
+        service_errors(),
+        open_device(firmware, board, backend_for(board)) as transport,
+    ):
+        yield DeviceClient(transport), transport
+
+
+def cache_folder() -> Path:
+    """Where sources and builds are kept: HADAPT_CACHE_DIR, or the user's cache folder."""
+    named = os.environ.get("HADAPT_CACHE_DIR")
+    base = Path(named) if named else Path.home() / ".cache" / "hadapt"
+    base.mkdir(parents=True, exist_ok=True)
+    return base
