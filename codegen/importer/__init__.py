@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX files in: `import_onnx`.
 
-The file is not trusted. Its way: `load` (bytes to protobuf, bounded), `read` (structure, versions,
-tensors; then ONNX's own checker), `lower` (each node gets its meaning), `fuse` (layers).
-Nothing of the file is executed.
+The file is not trusted. Its way: `load` (bytes to protobuf, bounded), `read` (versions, structure,
+tensors, ONNX's own checker), `lower` (each node gets its meaning), `fuse` (layers); at last ONNX's
+shape inference must agree. Nothing of the file is executed.
 """
 
 from hashlib import sha256
 
 from codegen.graph import FloatGraph
+from codegen.importer.check import check_shapes
 from codegen.importer.fuse import fuse
 from codegen.importer.load import load_model
 from codegen.importer.lower import SUPPORTED, lower
@@ -25,12 +26,14 @@ def import_onnx(data: bytes) -> FloatGraph:
     Returns: the graph; the same bytes always give the same graph.
     Raises: ModelImportError, of the kind and with the fields of codegen.errors.
     """
-    source = read_graph(load_model(data), SUPPORTED)
+    source, model = read_graph(load_model(data), SUPPORTED)
     lowered = lower(source)
+    layers = fuse(lowered.logits.step)
+    check_shapes(model)
     return FloatGraph(
         name=source.name,
         input_shape=source.input.shape,
-        layers=fuse(lowered.logits.step),
+        layers=layers,
         class_names=lowered.class_names,
         source_sha256=sha256(data).hexdigest(),
     )

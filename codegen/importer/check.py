@@ -9,8 +9,8 @@ from codegen.importer.source import shown
 _MAX_REASON = 300
 
 
-def check_with_onnx(model: ModelProto) -> None:
-    """Run the checker and strict shape and type inference.
+def check_schemas(model: ModelProto) -> None:
+    """Hold each node against its operator's schema: inputs, outputs, attributes.
 
     Args:
         model: embedded weights only, supported operators only, no subgraphs or functions.
@@ -18,15 +18,25 @@ def check_with_onnx(model: ModelProto) -> None:
     """
     try:
         checker.check_model(model)
+    except checker.ValidationError as error:
+        raise _refusal(error, "onnx.checker") from error
+
+
+def check_shapes(model: ModelProto) -> None:
+    """Strict shape and type inference, a second opinion on what was understood.
+
+    Args:
+        model: as for check_schemas.
+    Raises: MalformedModelError with the reason.
+    """
+    try:
         shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-    except (checker.ValidationError, shape_inference.InferenceError) as error:
-        reason = " ".join(str(error).split())[:_MAX_REASON]
-        raise MalformedModelError(
-            f"refused by ONNX's checker ({_printable(reason)})",
-            where="model",
-            expected="a model that passes onnx.checker with strict shape inference",
-        ) from error
+    except shape_inference.InferenceError as error:
+        raise _refusal(error, "strict onnx.shape_inference") from error
 
 
-def _printable(text: str) -> str:
-    return " ".join(shown(word) for word in text.split())
+def _refusal(error: Exception, tool: str) -> MalformedModelError:
+    reason = " ".join(shown(word) for word in str(error).split())[:_MAX_REASON]
+    return MalformedModelError(
+        f"refused by ONNX ({reason})", where="model", expected=f"a model that passes {tool}"
+    )

@@ -37,10 +37,20 @@ def lower(graph: SourceGraph) -> Lowered:
     values[source.name] = Signal(samples, source.shape, source.is_float)
     budget = Budget()
     for node in graph.nodes:
-        args = tuple(values[name] if name else None for name in node.inputs)
+        args = tuple(_argument(node, name, values) for name in node.inputs)
         results = _evaluate(node, args, source.batch, budget)
         _store(node, results, values)
     return _logits(graph, [_output(name, values) for name in graph.outputs])
+
+
+def _argument(node: SourceNode, name: str, values: dict[str, Value]) -> Value | None:
+    if name and name not in values:
+        raise UnsupportedModelError(
+            f"reads {shown(name)}, a second result of its operator that is not computed here",
+            where=node.label,
+            expected="the first result only",
+        )
+    return values[name] if name else None
 
 
 def _evaluate(

@@ -16,7 +16,7 @@ from codegen.errors import (
 )
 from codegen.importer import limits
 from codegen.importer.attributes import read_attributes
-from codegen.importer.check import check_with_onnx
+from codegen.importer.check import check_schemas
 from codegen.importer.names import texts, utf8
 from codegen.importer.source import ML_DOMAIN, Array, SourceGraph, SourceInput, SourceNode, shown
 from codegen.importer.structure import Wiring, live_nodes
@@ -33,20 +33,20 @@ _INTEGER_TYPES = (
 )
 
 
-def read_graph(model: ModelProto, supported: Collection[str]) -> SourceGraph:
+def read_graph(model: ModelProto, supported: Collection[str]) -> tuple[SourceGraph, ModelProto]:
     """Check a model's structure and take out what its outputs depend on.
 
     Args:
         model: parsed, untrusted.
         supported: operators with a meaning, as in SourceNode.operator.
-    Returns: the live graph.
+    Returns: the part that the outputs depend on, decoded; the same part as a model.
     Raises: ModelImportError of the fitting kind, naming node or tensor.
     """
     _check_versions(model)
     graph = model.graph
     _check_form(model)
     initializers = _by_name(graph)
-    inputs = {utf8(value.name, "graph input"): value for value in graph.input}
+    inputs = _named_inputs(graph)
     outputs = [utf8(value.name, "graph output") for value in graph.output]
     if not outputs:
         raise MalformedModelError("no outputs", where="graph", expected="at least one")
@@ -63,14 +63,16 @@ def read_graph(model: ModelProto, supported: Collection[str]) -> SourceGraph:
     }
     _check_total(constants)
     nodes = tuple(_read_node(i, graph.node[i], versions) for i in order)
-    check_with_onnx(_live_model(model, order, used))
-    return SourceGraph(
+    live = _live_model(model, order, used)
+    check_schemas(live)
+    source = SourceGraph(
         name=shown(utf8(graph.name, "graph name")),
         nodes=nodes,
         constants=constants,
         input=source_input,
         outputs=tuple(outputs),
     )
+    return source, live
 
 
 def _check_versions(model: ModelProto) -> None:
@@ -125,6 +127,20 @@ def _by_name(graph: GraphProto) -> dict[str, TensorProto]:
             )
         initializers[name] = tensor
     return initializers
+
+
+def _named_inputs(graph: GraphProto) -> dict[str, ValueInfoProto]:
+    inputs: dict[str, ValueInfoProto] = {}
+    for value in graph.input:
+        name = utf8(value.name, "graph input")
+        if name in inputs:
+            raise MalformedModelError(
+                "input is given twice",
+                where=f"input {shown(name)}",
+                expected="each tensor defined once",
+            )
+        inputs[name] = value
+    return inputs
 
 
 def _wiring(index: int, node: NodeProto) -> Wiring:
@@ -235,7 +251,7 @@ def _read_node(index: int, node: NodeProto, versions: dict[str, int]) -> SourceN
 def _live_model(model: ModelProto, order: Sequence[int], used: frozenset[str]) -> ModelProto:
     """A copy with live parts only: what is unused, or only claimed, shall not matter."""
     graph = GraphProto(
-        name=model.graph.name or "graph",
+        name="live",
         node=[model.graph.node[i] for i in order],
         initializer=[tensor for tensor in model.graph.initializer if tensor.name in used],
         input=[value for value in model.graph.input if value.name in used],

@@ -54,7 +54,8 @@ def read_tensor(tensor: TensorProto, name: str) -> Array:
     _check_location(tensor, name)
     size = _check_dims(tensor, where)
     _check_length(tensor, size, where)
-    array = numpy_helper.to_array(tensor)
+    with np.errstate(all="ignore"):
+        array = numpy_helper.to_array(tensor)
     if tensor.data_type == TensorProto.STRING:
         return _decode_strings(array, where)
     check_finite(array, name)
@@ -65,7 +66,8 @@ def check_finite(array: Array, name: str) -> None:
     """Refuse float arrays with a NaN, infinite or absurd element. Raises: BadWeightError."""
     if array.dtype.kind != "f":
         return
-    good = np.abs(array) <= MAX_WEIGHT
+    with np.errstate(invalid="ignore"):  # a signalling NaN warns when it is converted
+        good = np.abs(array.astype(np.float64)) <= MAX_WEIGHT
     if not good.all():
         index = tuple(int(i) for i in np.argwhere(~good)[0])
         raise BadWeightError(name, index, float(array[index]), MAX_WEIGHT)

@@ -56,7 +56,8 @@ def gemm(node: SourceNode, args: Arguments) -> Value:
 def linear_classifier(node: SourceNode, args: Arguments) -> Sequence[Value]:
     """ai.onnx.ml LinearClassifier: a dense layer with labels.
 
-    Its transforms keep the order of the scores, so that the logits decide alike.
+    Softmax of the logits gives its probabilities, except for LOGISTIC over three classes or more:
+    that keeps the order of the scores, so that the logits still decide alike.
     """
     x = _rows(node, signal(node, args))
     transform = node.text("post_transform", "NONE")
@@ -68,6 +69,8 @@ def linear_classifier(node: SourceNode, args: Arguments) -> Sequence[Value]:
         )
     labels = class_labels(node, ("classlabels_strings", "classlabels_ints"))
     weight, bias = _coefficients(node, x.size)
+    if transform == "LOGISTIC" and _are_opposite(weight, bias):
+        weight, bias = weight[1:], bias[1:]
     logits = _dense(node, x, weight, bias, (weight.shape[0],))
     if weight.shape[0] == 1 and len(labels) == 2:
         logits = two_logits(node, logits)
@@ -81,6 +84,12 @@ def linear_classifier(node: SourceNode, args: Arguments) -> Sequence[Value]:
         Prediction(logits, "label", node.label, labels),
         Prediction(logits, "scores", node.label),
     )
+
+
+def _are_opposite(weight: Array, bias: Array) -> bool:
+    """Whether two rows score -z and z, of which the file takes the sigmoid of each."""
+    opposite = np.array_equal(weight[:1], -weight[1:]) and np.array_equal(bias[:1], -bias[1:])
+    return len(weight) == 2 and opposite
 
 
 def two_logits(node: SourceNode, z: Signal) -> Signal:
