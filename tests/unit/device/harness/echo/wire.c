@@ -12,14 +12,15 @@ enum command {
     COMMAND_SUM = 2,     /* u32 n: sum of a generator's n words, with branches and division */
     COMMAND_CRASH = 3,   /* undefined instruction, or a null read on the host */
     COMMAND_HANG = 4,
-    COMMAND_RECURSE = 5, /* u32 depth */
+    COMMAND_RECURSE = 5, /* u32 depth; left out with ECHO_NO_RECURSION, as is COMMAND_TABLE */
     COMMAND_STACK = 6,   /* answers u32: deepest stack so far */
     COMMAND_REFUSE = 7,  /* a negative status */
     COMMAND_GARBAGE = 8, /* bytes that are no frame */
     COMMAND_LEAVE = 9,   /* exit code 3 */
     COMMAND_TABLE = 10,  /* u32 i, u32 x: the i-th function of a table */
     COMMAND_MUTE = 11,   /* closes in mid-reply */
-    COMMAND_OVERRUN = 12 /* writes past an array, for the sanitizers */
+    COMMAND_OVERRUN = 12, /* reads past an array, for the sanitizers */
+    COMMAND_LOOP = 13     /* u32 n > 0: n times round a loop of exactly two instructions */
 };
 
 /* A .data and a .bss object, to see both set up. */
@@ -63,6 +64,7 @@ static void crash(void) {
 #endif
 }
 
+#ifndef ECHO_NO_RECURSION
 __attribute__((noinline)) static uint32_t recurse(uint32_t depth) {
     volatile uint32_t frame[16] = {depth};
     return depth == 0U ? frame[0] : recurse(depth - 1U) + frame[depth & 15U] + 1U;
@@ -85,6 +87,18 @@ static const function functions[2] = {twice, with_buffer};
 
 __attribute__((noinline)) static uint32_t dispatch(uint32_t index, uint32_t x) {
     return functions[index & 1U](x);
+}
+#endif
+
+/* Two instructions a round on every core. */
+static void loop(uint32_t n) {
+#if defined(__thumb__)
+    __asm__ volatile(".syntax unified\n1: subs %0, %0, #1\n\tbne 1b" : "+l"(n) : : "cc");
+#elif defined(__riscv)
+    __asm__ volatile("1: addi %0, %0, -1\n\tbnez %0, 1b" : "+r"(n));
+#else
+    sink = n;
+#endif
 }
 
 static void garbage(void) {
@@ -148,13 +162,18 @@ had_status had_wire_handle(uint8_t command, const uint8_t *req, uint32_t req_len
         return HAD_OK;
     case COMMAND_SUM:
         return answer(resp, resp_len, sum(argument));
+#ifndef ECHO_NO_RECURSION
     case COMMAND_RECURSE:
         return answer(resp, resp_len, recurse(argument));
-    case COMMAND_STACK:
-        return answer(resp, resp_len, had_port_stack_used());
     case COMMAND_TABLE:
         return req_len == 8U ? answer(resp, resp_len, dispatch(argument, load(&req[4])))
                              : HAD_ERR_SIZE;
+#endif
+    case COMMAND_LOOP:
+        loop(argument);
+        return HAD_OK;
+    case COMMAND_STACK:
+        return answer(resp, resp_len, had_port_stack_used());
     case COMMAND_OVERRUN:
         return answer(resp, resp_len, overrun(argument));
     default:
