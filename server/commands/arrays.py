@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples from npz files: x (or x_train), y (or y_train); also x_test, y_test, class_names.
+
+Labels are class slots (0, 1, ..) or names; other arrays in the file are left alone.
+"""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.commands.console import read_input, wrong
+from server.errors import Issue, SampleInvalidError
+from server.learning.ports import Float32Array, Int64Array
+
+MAX_BYTES = 1024 * 1024 * 1024
+MAX_CLASSES = 1000
+READABLE = "an npz file with x or x_train (rows, features), and y or y_train"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rows of a file: x float32 (N, features), labels integer or text (N,) or None.
+
+    class_names: names of integer labels, if the file has them.
+    """
+
+    x: Float32Array
+    labels: NDArray[Any] | None
+    class_names: tuple[str, ...] | None = None
+
+    def of_classes(self, wanted: list[str] | None) -> "Samples":
+        """Only rows of these classes, given as slots or names; all of them for None.
+
+        Raises: SampleInvalidError if nothing is left.
+        """
+        if wanted is None:
+            return self
+        rows = np.isin(required_labels(self).astype(str), wanted)
+        if not rows.any():
+            issue = Issue(
+                "no rows of these classes",
+                ",".join(wanted),
+                "classes that the file has",
+            )
+            raise SampleInvalidError(f"There are no rows of classes {','.join(wanted)}.", [issue])
+        return Samples(self.x[rows], required_labels(self)[rows], self.class_names)
+
+
+def read_samples(path: Path, feature_count: int, part: str = "train") -> Samples:
+    """Rows of an npz file.
+
+    Args:
+        part: "train" reads x or x_train; "test" reads x_test, else as "train".
+    Raises: UsageError if the file cannot be read; SampleInvalidError naming row and column.
+    """
+    read_input(path, READABLE)
+    arrays = _load(path)
+    pairs = [("x", "y"), ("x_train", "y_train")]
+    pairs = [("x_test", "y_test"), *pairs] if part == "test" else pairs
+    x_name, y_name = next((p for p in pairs if p[0] in arrays), ("", ""))
+    if not x_name:
+        what = f"holds {', '.join(sorted(arrays)) or 'nothing'}"
+        raise SampleInvalidError(f"{path}: {what}.", [Issue(what, str(path), READABLE)])
+    x = _features(path, x_name, arrays[x_name], feature_count)
+    labels = arrays.get(y_name)
+    if labels is not None:
+        _check_labels(path, y_name, labels, len(x))
+    names = arrays.get("class_names")
+    return Samples(x, labels, None if names is None else tuple(str(n) for n in names.tolist()))
+
+
+def has_test_rows(path: Path) -> bool:
+    """True if the file has x_test and y_test beside its training rows."""
+    return {"x_test", "y_test"} <= set(_load(path))
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    wanted = {"x", "y", "x_train", "y_train", "x_test", "y_test", "class_names"}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
+                raise ValueError(f"larger than {MAX_BYTES} bytes when unpacked")
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if name in wanted}
+    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, OSError) as error:
+        what = f"not a readable npz file ({str(error).splitlines()[0][:120]})"
+        raise SampleInvalidError(f"{path}: {what}.", [Issue(what, str(path), READABLE)]) from error
+
+
+def _features(path: Path, name: str, x: NDArray[Any], feature_count: int) -> Float32Array:
+    where = f"{path}, array {name}"
+    if x.dtype.kind not in "fiu" or x.ndim < 2 or len(x) == 0 or x[0].size != feature_count:
+        what, expected = (
+            f"shape {x.shape}, type {x.dtype}",
+            f"numbers, shape (N, {feature_count})",
+        )
+        raise SampleInvalidError(f"{where}: {what}.", [Issue(what, where, expected)])
+    flat = x.reshape(len(x), feature_count).astype(np.float64)
+    bad = np.argwhere(~np.isfinite(flat) | (np.abs(flat) > np.finfo(np.float32).max))
+    if len(bad):
+        row, column = bad[0].tolist()
+        issue = Issue(
+            f"value {flat[row, column]}",
+            f"row {row}, column {column}",
+            "finite numbers",
+        )
+        raise SampleInvalidError(f"{where}: {issue.where} holds {flat[row, column]}.", [issue])
+    return flat.astype(np.float32)
+
+
+def _check_labels(path: Path, name: str, labels: NDArray[Any], count: int) -> None:
+    where = f"{path}, array {name}"
+    if labels.shape != (count,) or labels.dtype.kind not in "iuU":
+        what = f"shape {labels.shape}, type {labels.dtype}"
+        expected = f"integers or text, shape ({count},)"
+        raise SampleInvalidError(f"{where}: {what}.", [Issue(what, where, expected)])
+    if labels.dtype.kind != "U" and (labels.astype(np.int64) < 0).any():
+        row = int(np.argmax(labels.astype(np.int64) < 0))
+        issue = Issue(f"label {labels[row]}", f"row {row}", "slots 0, 1, .., or names")
+        raise SampleInvalidError(f"{where}: row {row} has label {labels[row]}.", [issue])
+
+
+def required_labels(samples: Samples) -> NDArray[Any]:
+    """The labels. Raises: SampleInvalidError if the file has none."""
+    if samples.labels is None:
+        issue = Issue("no labels", "array y", READABLE)
+        raise SampleInvalidError("The samples have no labels.", [issue])
+    return samples.labels
+
+
+def to_slots(samples: Samples, known: tuple[str, ...]) -> tuple[Int64Array, tuple[str, ...]]:
+    """Class slots of labels, and all class names: known ones first, then new ones.
+
+    New integer labels must follow the known ones without a gap; new names come in the order in
+    which they first appear.
+
+    Example:
+        >>> rows = Samples(np.zeros((3, 1), np.float32), np.array([0, 3, 2]))
+        >>> to_slots(rows, ("cat", "dog"))
+        (array([0, 3, 2]), ('cat', 'dog', '2', '3'))
+
+    Raises: SampleInvalidError.
+    """
+    labels = required_labels(samples)
+    if labels.dtype.kind == "U":
+        names = (*known, *(n for n in dict.fromkeys(labels.tolist()) if n not in known))
+        return np.array([names.index(n) for n in labels.tolist()], np.int64), names
+    slots = labels.astype(np.int64)
+    fresh = sorted({int(s) for s in slots if s >= len(known)})
+    expected = list(range(len(known), len(known) + len(fresh)))
+    if fresh != expected:
+        issue = Issue(
+            f"new classes {fresh}",
+            "labels",
+            f"next new class {len(known)}, without a gap",
+        )
+        raise SampleInvalidError(
+            f"The model knows classes 0 to {len(known) - 1}; the data bring {fresh}.",
+            [issue],
+        )
+    return slots, (*known, *(_name(samples, slot, known) for slot in fresh))
+
+
+def _name(samples: Samples, slot: int, known: tuple[str, ...]) -> str:
+    given = samples.class_names
+    name = given[slot] if given is not None and slot < len(given) else str(slot)
+    return name if name not in known else f"class {slot}"
+
+
+def parse_classes(text: str | None) -> list[str] | None:
+    """Classes of an option: "0-5,8" or names, as text.
+
+    Example:
+        >>> parse_classes("0-3,7"), parse_classes("cat,dog"), parse_classes(None)
+        (['0', '1', '2', '3', '7'], ['cat', 'dog'], None)
+
+    Raises: UsageError.
+    """
+    if text is None:
+        return None
+    found: list[str] = []
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        low, dash, high = part.partition("-")
+        if dash and low.isdigit() and high.isdigit():
+            if int(high) - int(low) >= MAX_CLASSES:
+                raise wrong(f"range {part}", "--classes", f"at most {MAX_CLASSES} classes")
+            found += [str(n) for n in range(int(low), int(high) + 1)]
+        else:
+            found.append(part)
+    if not found:
+        raise wrong("no class", "--classes", "such as 0-5,8 or cat,dog")
+    return found

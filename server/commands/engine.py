@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine behind the local commands, and how its long operations show progress."""
+
+import functools
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from server.commands.console import say, stderr, wrong
+from server.learning.ports import BoardInfo, Engine, load_engine
+from server.settings import Settings
+
+LINES_A_BAR = 5
+
+
+@functools.cache
+def engine() -> Engine:
+    """The engine named by HADAPT_ENGINE, by default the real one."""
+    return load_engine(Settings())
+
+
+def choose_boards(names: Sequence[str], available_only: bool = False) -> list[BoardInfo]:
+    """Boards by name; "all" means every one.
+
+    Raises: UsageError naming the boards there are.
+    """
+    found = {board.name: board for board in engine().boards()}
+    for name in names:
+        if name not in (*found, "all"):
+            raise wrong(f"unknown board {name!r}", "--board", f"all, {', '.join(found)}")
+    chosen = list(found) if "all" in names else list(dict.fromkeys(names))
+    if not available_only:
+        return [found[name] for name in chosen]
+    for name in chosen:
+        if not found[name].available:
+            say(f"{name} is left out: {found[name].missing}")
+    return [found[name] for name in chosen if found[name].available]
+
+
+@contextmanager
+def stop_signal() -> Iterator[threading.Event]:
+    """A signal for an operation, set when the body is left, by an interrupt too."""
+    stop = threading.Event()
+    try:
+        yield stop
+    finally:
+        stop.set()
+
+
+class Bar:
+    """Progress of counted work on stderr: a bar on a terminal, else a line now and then."""
+
+    def __init__(self, text: str, total: int) -> None:
+        self._text, self._total, self._shown = text, max(total, 1), 0
+        self._rich = self._make() if stderr().is_terminal else None
+
+    def _make(self) -> Progress:
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        progress = Progress(*columns, console=stderr(), transient=True)
+        progress.add_task(self._text, total=self._total)
+        progress.start()
+        return progress
+
+    def at(self, done: int, note: str = "") -> None:
+        """Show that `done` of the total are behind."""
+        text = f"{self._text}: {done} of {self._total}{', ' if note else ''}{note}"
+        if self._rich is not None:
+            self._rich.update(self._rich.task_ids[0], completed=done, description=text)
+            return
+        part = done * LINES_A_BAR // self._total
+        if part > self._shown:
+            self._shown = part
+            say(text)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._rich is not None:
+            self._rich.stop()
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
