@@ -50,9 +50,7 @@ def create_app(
         yield
         context.database.close()
 
-    app = FastAPI(
-        title="Hadapt", version=__version__, description=DESCRIPTION, lifespan=lifespan
-    )
+    app = FastAPI(title="Hadapt", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.context = context
     app.state.access = access or OpenAccess()
     app.state.registry = CollectorRegistry()

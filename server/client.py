@@ -86,6 +86,10 @@ class HadaptClient:
         """Close the connection."""
         self._http.close()
 
+    def check_ready(self) -> s.Health:
+        """Raises: UnavailableError, naming what is missing."""
+        return self._parse(self._send("GET", "/readyz", root=""), s.Health)
+
     # Models
 
     def upload_model(
@@ -125,9 +129,7 @@ class HadaptClient:
         """The integer model's bytes."""
         return self._bytes(f"/models/{model_id}/int-model")
 
-    def onnx(
-        self, model_id: str, number: int, form: Literal["exact", "qdq"] = "exact"
-    ) -> bytes:
+    def onnx(self, model_id: str, number: int, form: Literal["exact", "qdq"] = "exact") -> bytes:
         """A version as integer ONNX."""
         return self._bytes(f"/models/{model_id}/versions/{number}/onnx", form=form)
 
@@ -184,9 +186,7 @@ class HadaptClient:
     ) -> s.SampleBatchRead:
         """Store samples {"features": [..], "label": ..} as JSON."""
         body = {"samples": [dict(sample) for sample in samples], "split": split}
-        return self._make(
-            f"/models/{model_id}/samples", s.SampleBatchRead, key, json=body
-        )
+        return self._make(f"/models/{model_id}/samples", s.SampleBatchRead, key, json=body)
 
     def samples(self, model_id: str) -> Iterator[s.SampleRead]:
         """All samples of a model, oldest first."""
@@ -298,7 +298,7 @@ class HadaptClient:
         job_id: str,
         timeout_s: float = 600.0,
         progress: Callable[[s.JobRead], None] | None = None,
-        poll_s: float = 0.1,
+        poll_s: float = 0.2,
     ) -> s.JobRead:
         """Wait until a job has succeeded; survives restarts of the service.
 
@@ -322,26 +322,24 @@ class HadaptClient:
 
     # How requests are sent
 
-    def _send(self, method: str, path: str, **more: Any) -> httpx2.Response:
+    def _send(
+        self, method: str, path: str, *, root: str = "/api/v1", **more: Any
+    ) -> httpx2.Response:
         """Send; what cannot reach the service raises UnavailableError."""
         try:
-            response = self._http.request(method, "/api/v1" + path, **more)
+            response = self._http.request(method, root + path, **more)
         except httpx2.TransportError as error:
             text = str(error) or type(error).__name__
             raise UnavailableError(f"The service does not answer: {text}.") from error
         _check(response)
         return response
 
-    def _make(
-        self, path: str, kind: type[Model], key: str | None, **more: Any
-    ) -> Model:
+    def _make(self, path: str, kind: type[Model], key: str | None, **more: Any) -> Model:
         """POST once, however often it has to be sent: every attempt carries the same key."""
         headers = {"Idempotency-Key": key or new_id(), **more.pop("headers", {})}
         for attempt in range(CONNECT_ATTEMPTS):
             try:
-                return self._parse(
-                    self._send("POST", path, headers=headers, **more), kind
-                )
+                return self._parse(self._send("POST", path, headers=headers, **more), kind)
             except UnavailableError as error:
                 if error.__cause__ is None or attempt + 1 == CONNECT_ATTEMPTS:
                     raise

@@ -116,12 +116,9 @@ class PayloadTooLargeError(HadaptError):
 
     status, code, title = 413, "payload-too-large", "The body is too large"
 
-    def __init__(
-        self, limit_bytes: int, where: str = "body", detail: str | None = None
-    ) -> None:
+    def __init__(self, limit_bytes: int, where: str = "body", detail: str | None = None) -> None:
         super().__init__(
-            detail
-            or f"The {where} is larger than {limit_bytes} bytes; nothing was stored.",
+            detail or f"The {where} is larger than {limit_bytes} bytes; nothing was stored.",
             [Issue("too large", where, f"at most {limit_bytes} bytes")],
         )
 
@@ -183,9 +180,7 @@ class TooManyRequestsError(HadaptError):
 
     status, code, title = 429, "too-many-requests", "Too many requests"
 
-    def __init__(
-        self, detail: str, retry_after_s: int, errors: Iterable[Issue] = ()
-    ) -> None:
+    def __init__(self, detail: str, retry_after_s: int, errors: Iterable[Issue] = ()) -> None:
         super().__init__(detail, errors)
         self.retry_after_s = retry_after_s
 
@@ -220,14 +215,13 @@ class StorageFullError(HadaptError):
     def __init__(
         self, detail: str = "The disk is full; nothing of this request was stored."
     ) -> None:
-        super().__init__(
-            detail, [Issue("no space left", "data folder", "free disk space")]
-        )
+        super().__init__(detail, [Issue("no space left", "data folder", "free disk space")])
 
 
 def tree(root: type[HadaptError] = HadaptError) -> list[type[HadaptError]]:
-    """Every class of the tree, root first."""
-    return [root, *(child for sub in root.__subclasses__() for child in tree(sub))]
+    """Every class of the tree above, root first; not those that other modules derive."""
+    own = [sub for sub in root.__subclasses__() if sub.__module__ == __name__]
+    return [root, *(child for sub in own for child in tree(sub))]
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -259,9 +253,7 @@ def from_problem(problem: Mapping[str, Any], retry_after_s: int = 1) -> HadaptEr
     """
     code = str(problem.get("type", "")).removeprefix(PROBLEM_PREFIX)
     detail = str(problem.get("detail") or problem.get("title") or "unknown error")
-    issues = [
-        Issue(e["what"], e["where"], e["expected"]) for e in problem.get("errors", ())
-    ]
+    issues = [Issue(e["what"], e["where"], e["expected"]) for e in problem.get("errors", ())]
     kind = next((c for c in tree() if c.code == code), HadaptError)
     if kind is PayloadTooLargeError or kind is StorageFullError:
         error: HadaptError = kind.__new__(kind)

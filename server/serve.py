@@ -5,6 +5,7 @@ python -m server.serve --data DIR --port PORT
 """
 
 import argparse
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from server import logs
 from server.app import create_app
 from server.jobs.supervisor import Supervisor
 from server.learning.ports import Engine
+from server.services.context import clean_up
 from server.settings import Settings
 
 
@@ -29,7 +31,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then print the ready line, which scripts wait for."""
         await super().startup(sockets)
-        print(f"hadapt ready on {self._url}", flush=True)
+        sys.stdout.write(f"hadapt ready on {self._url}\n")
+        sys.stdout.flush()
 
 
 def serve(settings: Settings, engine: Engine | None = None) -> None:
@@ -41,10 +44,13 @@ def serve(settings: Settings, engine: Engine | None = None) -> None:
     app = create_app(settings, engine)
     listener = _listen(settings)
     host, port = listener.getsockname()[:2]
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=5
-    )
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
     supervisor = Supervisor(settings)
+    # uvicorn stops on these, then raises them once more: without a handler of ours that second
+    # one would end the process before the worker is stopped.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    clean_up(app.state.context)
     supervisor.start()
     try:
         _Server(config, f"http://{host}:{port}").run(sockets=[listener])
@@ -76,9 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "port": given.port,
         "engine": given.engine,
     }
-    serve(
-        Settings(**{name: value for name, value in names.items() if value is not None})
-    )
+    serve(Settings(**{name: value for name, value in names.items() if value is not None}))
 
 
 if __name__ == "__main__":

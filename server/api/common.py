@@ -72,9 +72,7 @@ IdempotencyKey = Annotated[
         description="A fresh random text a request; a repetition answers what the first one did.",
     ),
 ]
-Cursor = Annotated[
-    str | None, Query(max_length=400, description="next_cursor of the page before.")
-]
+Cursor = Annotated[str | None, Query(max_length=400, description="next_cursor of the page before.")]
 
 
 def _limit(
@@ -96,9 +94,7 @@ class PageRead(BaseModel, Generic[Item]):
 
 def page_read(page: Page[Any], render: Callable[[Any], Item]) -> PageRead[Item]:
     """A page as the API shows it."""
-    return PageRead[Any](
-        items=[render(r) for r in page.items], next_cursor=page.next_cursor
-    )
+    return PageRead[Any](items=[render(r) for r in page.items], next_cursor=page.next_cursor)
 
 
 def create(
@@ -119,13 +115,9 @@ def create(
 
     def act(unit: Unit) -> Answer:
         body, location = action(unit)
-        return Answer(
-            status, {"body": body.model_dump(mode="json"), "location": location}
-        )
+        return Answer(status, {"body": body.model_dump(mode="json"), "location": location})
 
-    once = OnceRequest(
-        f"{request.method} {request.url.path}", key, fingerprint(content)
-    )
+    once = OnceRequest(f"{request.method} {request.url.path}", key, fingerprint(content))
     answer = run_once(context, once, act)
     headers = {"Location": answer.body["location"]}
     if answer.replayed:
@@ -145,9 +137,7 @@ class Received:
 @asynccontextmanager
 async def received_body(request: Request, limit_bytes: int) -> AsyncIterator[Received]:
     """The raw body in a temporary file. Raises: PayloadTooLargeError, while it streams."""
-    async with _received(
-        request.app.state.context, request.stream(), limit_bytes, "body"
-    ) as file:
+    async with _received(request.app.state.context, request.stream(), limit_bytes, "body") as file:
         yield file
 
 
@@ -190,15 +180,11 @@ def media_type(request: Request, *allowed: str) -> str:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given not in allowed:
         expected = " or ".join(allowed)
-        raise UnsupportedMediaTypeError(
-            f"Content-Type is {given[:80]!r}; expected {expected}."
-        )
+        raise UnsupportedMediaTypeError(f"Content-Type is {given[:80]!r}; expected {expected}.")
     return given
 
 
-def blob_response(
-    context: Context, sha256: str, file_name: str, media: str
-) -> StreamingResponse:
+def blob_response(context: Context, sha256: str, file_name: str, media: str) -> StreamingResponse:
     """A blob as a download; its digest is the ETag."""
     size = context.blobs.size_bytes(sha256)
     pieces: Iterator[bytes] = context.blobs.stream(sha256)

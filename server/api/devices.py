@@ -28,9 +28,7 @@ router = APIRouter(tags=["devices"])
 @router.get("/boards", responses=documented(), dependencies=[scope("models:read")])
 def list_boards(context: ContextDep) -> list[s.BoardRead]:
     """Boards that firmware can be made for, the smallest first."""
-    return [
-        s.BoardRead(**dataclasses.asdict(board)) for board in context.engine.boards()
-    ]
+    return [s.BoardRead(**dataclasses.asdict(board)) for board in context.engine.boards()]
 
 
 @router.post(
@@ -49,9 +47,7 @@ def create_device(
     """Register a fielded device; names are unique."""
 
     def action(unit: Unit) -> tuple[s.DeviceRead, str]:
-        made = devices.create_device(
-            context, unit, body.name, body.model_id, body.board
-        )
+        made = devices.create_device(context, unit, body.name, body.model_id, body.board)
         return render.device(made), f"/api/v1/devices/{made.id}"
 
     return create(context, request, key, body.model_dump(), action)

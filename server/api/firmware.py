@@ -112,9 +112,7 @@ def create_device_test(
     return create(context, request, key, spec, action, status=202)
 
 
-@router.get(
-    "/device-tests", responses=documented(), dependencies=[scope("device-tests:read")]
-)
+@router.get("/device-tests", responses=documented(), dependencies=[scope("device-tests:read")])
 def list_device_tests(
     context: ContextDep,
     limit: Limit,

@@ -72,9 +72,7 @@ class StoreCollector(Collector):
     def collect(self) -> list[GaugeMetricFamily]:
         """Jobs by state, and counts of models, devices and samples."""
         jobs = GaugeMetricFamily("hadapt_jobs", "Jobs by state", labels=["state"])
-        stored = GaugeMetricFamily(
-            "hadapt_stored", "Stored resources", labels=["resource"]
-        )
+        stored = GaugeMetricFamily("hadapt_stored", "Stored resources", labels=["resource"])
         with self._context.database.read() as unit:
             for state in (*JOB_OPEN, *JOB_ENDED):
                 jobs.add_metric([state], unit.jobs.count(state=state))

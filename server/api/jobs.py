@@ -37,9 +37,7 @@ def get_job(job_id: s.Id, context: ContextDep) -> s.JobRead:
     return render.job(jobs.get_job(context, job_id))
 
 
-@router.get(
-    "/{job_id}/log", responses=documented(404), dependencies=[scope("jobs:read")]
-)
+@router.get("/{job_id}/log", responses=documented(404), dependencies=[scope("jobs:read")])
 def get_log(
     job_id: s.Id,
     context: ContextDep,

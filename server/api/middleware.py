@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.api.problems import problem_response
+from server.api.problems import problem_response, unexpected
 from server.errors import PayloadTooLargeError
 from server.ids import new_id
 
@@ -39,13 +39,13 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        status = 500
+        status, started = 500, False
         begin = time.perf_counter()
 
         async def send_marked(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started = message["status"], True
                 message["headers"] = [
                     *message.get("headers", []),
                     (b"x-request-id", request_id.encode()),
@@ -56,6 +56,11 @@ class RequestContext:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_marked)
+            except Exception as error:
+                if started:
+                    raise
+                response = unexpected(Request(scope), error)
+                await response(scope, receive, send_marked)
             finally:
                 self._record(scope, status, time.perf_counter() - begin)
 
@@ -64,7 +69,9 @@ class RequestContext:
         route = getattr(scope.get("route"), "path", "unknown")
         self._count.labels(scope["method"], route, str(status)).inc()
         self._seconds.labels(scope["method"], route).observe(seconds)
-        log.info(
+        # Clients poll: successful reads would bury the rest.
+        level = "debug" if scope["method"] == "GET" and status < 400 else "info"
+        getattr(log, level)(
             "request",
             method=scope["method"],
             path=scope["path"],
@@ -101,9 +108,7 @@ class BodyLimit:
             return
         limit_bytes = self._limit_of(scope["path"])
         if _declared_bytes(scope) > limit_bytes:
-            response = problem_response(
-                Request(scope), PayloadTooLargeError(limit_bytes)
-            )
+            response = problem_response(Request(scope), PayloadTooLargeError(limit_bytes))
             await response(scope, receive, send)
             return
         seen = 0

@@ -84,9 +84,7 @@ async def upload_model(
             _form_file(form, "calibration"),
         )
         async with (
-            received_part(
-                context, onnx_part, limits.upload_model_max_bytes, "onnx"
-            ) as onnx,
+            received_part(context, onnx_part, limits.upload_model_max_bytes, "onnx") as onnx,
             received_part(
                 context,
                 calibration_part,
@@ -109,9 +107,7 @@ def _form_fields(form: FormData) -> tuple[str | None, dict[str, Any]]:
     unknown = set(form) - {"name", "options", "onnx", "calibration"}
     name, text = form.get("name"), form.get("options", "{}")
     if unknown or not isinstance(text, str) or isinstance(name, UploadFile):
-        issue = Issue(
-            "unknown or wrong parts", "form", "onnx, calibration, name, options"
-        )
+        issue = Issue("unknown or wrong parts", "form", "onnx, calibration, name, options")
         raise InvalidInputError("The form has unknown or wrong parts.", [issue])
     if name is not None and (not 1 <= len(name) <= 200 or not name.isprintable()):
         issue = Issue("not a name", "form name", "1 to 200 printable characters")
@@ -135,9 +131,7 @@ def _form_file(form: FormData, name: str) -> UploadFile:
     return part
 
 
-def _create(
-    context: Context, request: Request, key: str | None, new: NewModel
-) -> JSONResponse:
+def _create(context: Context, request: Request, key: str | None, new: NewModel) -> JSONResponse:
     def action(unit: Unit) -> tuple[s.ModelRead, str]:
         record = models.create_model(context, unit, new)
         return render.model(unit, record), f"/api/v1/models/{record.id}"
@@ -147,18 +141,14 @@ def _create(
 
 
 @router.get("", responses=documented(), dependencies=[scope("models:read")])
-def list_models(
-    context: ContextDep, limit: Limit, cursor: Cursor = None
-) -> PageRead[s.ModelRead]:
+def list_models(context: ContextDep, limit: Limit, cursor: Cursor = None) -> PageRead[s.ModelRead]:
     """Models, the newest first."""
     page = models.list_models(context, cursor, limit)
     with context.database.read() as unit:
         return page_read(page, lambda record: render.model(unit, record))
 
 
-@router.get(
-    "/{model_id}", responses=documented(404), dependencies=[scope("models:read")]
-)
+@router.get("/{model_id}", responses=documented(404), dependencies=[scope("models:read")])
 def get_model(model_id: s.Id, context: ContextDep) -> s.ModelRead:
     """A model."""
     with context.database.read() as unit:
@@ -174,9 +164,7 @@ def list_versions(
     model_id: s.Id, context: ContextDep, limit: Limit, cursor: Cursor = None
 ) -> PageRead[s.VersionRead]:
     """Versions of a model, the newest first."""
-    return page_read(
-        models.list_versions(context, model_id, cursor, limit), render.version
-    )
+    return page_read(models.list_versions(context, model_id, cursor, limit), render.version)
 
 
 @router.get(
@@ -233,15 +221,11 @@ def download_onnx(
     response_class=Response,
     dependencies=[scope("models:read")],
 )
-def download_state(
-    model_id: s.Id, number: Number, context: ContextDep
-) -> StreamingResponse:
+def download_state(model_id: s.Id, number: Number, context: ContextDep) -> StreamingResponse:
     """State bytes of a version: what a running device imports to become it."""
     _, version = models.version_with_model(context, model_id, number)
     name = f"{model_id}-{number}.state"
-    return blob_response(
-        context, version.state_sha256, name, "application/octet-stream"
-    )
+    return blob_response(context, version.state_sha256, name, "application/octet-stream")
 
 
 @router.post(
@@ -277,9 +261,7 @@ def request_reports(
 )
 def list_reports(model_id: s.Id, context: ContextDep) -> list[s.ReportRead]:
     """Resource reports that were asked for, one a board."""
-    return [
-        render.report(record) for record in products.list_reports(context, model_id)
-    ]
+    return [render.report(record) for record in products.list_reports(context, model_id)]
 
 
 @router.get(

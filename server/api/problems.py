@@ -9,7 +9,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from server.api.schemas import Problem
 from server.errors import (
     HadaptError,
     InternalError,
@@ -25,6 +24,8 @@ from server.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+# The schema Problem is in the description because schemas.JobRead refers to it.
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
 log = structlog.get_logger("api")
 
 
@@ -42,7 +43,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HadaptError, _on_hadapt_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_any)
 
 
 async def _on_hadapt_error(request: Request, error: Exception) -> JSONResponse:
@@ -56,9 +56,7 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
     kind = InvalidInputError
     detail = "; ".join(f"{i.where}: {i.what}" for i in issues)[:500]
     if any(entry["type"] == "json_invalid" for entry in entries):
-        return problem_response(
-            request, MalformedRequestError("The body is not JSON.", issues)
-        )
+        return problem_response(request, MalformedRequestError("The body is not JSON.", issues))
     return problem_response(request, kind(detail, issues))
 
 
@@ -79,9 +77,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail = str(error.detail) if isinstance(error, HTTPException) else "Unknown error."
     if status == 404:
-        return problem_response(
-            request, NotFoundError(f"There is nothing at {request.url.path}.")
-        )
+        return problem_response(request, NotFoundError(f"There is nothing at {request.url.path}."))
     if status == 405:
         response = problem_response(
             request, MethodNotAllowedError(f"{request.method} is not possible here.")
@@ -92,7 +88,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     return problem_response(request, kind(detail))
 
 
-async def _on_any(request: Request, error: Exception) -> JSONResponse:
+def unexpected(request: Request, error: Exception) -> JSONResponse:
+    """The response to an error that nobody handled."""
     if is_storage_full(error):
         log.warning("storage full", path=request.url.path)
         return problem_response(request, StorageFullError())
@@ -104,16 +101,15 @@ async def _on_any(request: Request, error: Exception) -> JSONResponse:
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for error statuses, each with an example.
 
-    400, 422, 500 and 507 can come from any route that takes input and are always listed.
+    400, 422 and 500 can come from any route and are always listed.
     """
     first: dict[int, type[HadaptError]] = {}
     for kind in tree():
         first.setdefault(kind.status, kind)
     return {
         status: {
-            "model": Problem,
             "description": first[status].title,
-            "content": {MEDIA_TYPE: {"example": _example(first[status])}},
+            "content": {MEDIA_TYPE: {"schema": PROBLEM, "example": _example(first[status])}},
         }
         for status in sorted({400, 422, 500, *statuses})
     }

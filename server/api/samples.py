@@ -78,9 +78,7 @@ BODY: dict[str, Any] = {
                         },
                     },
                 },
-                "example": {
-                    "samples": [{"features": [0.0, 0.5, 1.0], "label": "wave"}]
-                },
+                "example": {"samples": [{"features": [0.0, 0.5, 1.0], "label": "wave"}]},
             },
             NPZ_TYPE: {
                 "schema": {
@@ -138,9 +136,7 @@ async def _upload(
     key: str | None,
 ) -> JSONResponse:
     media = media_type(request, JSON_TYPE, NPZ_TYPE)
-    async with received_body(
-        request, context.settings.upload_samples_max_bytes
-    ) as body:
+    async with received_body(request, context.settings.upload_samples_max_bytes) as body:
         require_body(body.size_bytes)
         return await run_in_threadpool(
             _store, request, context, target, media, body, split, allow_range, key
@@ -159,9 +155,7 @@ def _store(
 ) -> JSONResponse:
     batch: Batch
     if media == JSON_TYPE:
-        batch = samples.parse_json(
-            context, target.model, body.path.read_bytes(), allow_range
-        )
+        batch = samples.parse_json(context, target.model, body.path.read_bytes(), allow_range)
     else:
         batch = samples.parse_npz(context, target.model, body.path, split, allow_range)
 

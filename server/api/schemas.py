@@ -9,12 +9,8 @@ from server.learning.ports import Method
 
 Json = dict[str, Any]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Id = Annotated[
-    str, Field(pattern="^[0-9a-f]{32}$", examples=["019ab0c4f6d15e0f7a3b9c2d4e6f8a10"])
-]
-Name = Annotated[
-    str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
-]
+Id = Annotated[str, Field(pattern="^[0-9a-f]{32}$", examples=["019ab0c4f6d15e0f7a3b9c2d4e6f8a10"])]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 BoardName = Annotated[str, Field(min_length=1, max_length=60, examples=["mps2-an386"])]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -40,12 +36,8 @@ class Problem(BaseModel):
     type: str = Field(examples=["urn:hadapt:problem:sample-invalid"])
     title: str = Field(examples=["A sample is wrong"])
     status: int = Field(examples=[422])
-    detail: str = Field(
-        examples=["row 3, column 17: value nan, expected a finite number."]
-    )
-    instance: str = Field(
-        examples=["/api/v1/models/019ab0c4f6d15e0f7a3b9c2d4e6f8a10/samples"]
-    )
+    detail: str = Field(examples=["row 3, column 17: value nan, expected a finite number."])
+    instance: str = Field(examples=["/api/v1/models/019ab0c4f6d15e0f7a3b9c2d4e6f8a10/samples"])
     errors: list[ProblemIssue]
 
 
@@ -85,9 +77,7 @@ class ModelRead(BaseModel):
     base_class_count: int
     max_classes: int | None
     classes_left: int | None
-    feature_min: float | None = Field(
-        description="Smallest feature the device's input carries."
-    )
+    feature_min: float | None = Field(description="Smallest feature the device's input carries.")
     feature_max: float | None
     onnx_sha256: Sha256
     calibration_sha256: Sha256
@@ -107,13 +97,9 @@ class VersionRead(BaseModel):
     update_id: Id | None
     classes: list[str] = Field(description="Names in slot order.")
     tasks: list[list[str]]
-    accuracy: list[float | None] = Field(
-        description="On each task, in [0, 1], at that time."
-    )
+    accuracy: list[float | None] = Field(description="On each task, in [0, 1], at that time.")
     state_sha256: Sha256 = Field(description="Digest of the state bytes.")
-    state_hash: Sha256 = Field(
-        description="Hash of the learner's state, equal on the device."
-    )
+    state_hash: Sha256 = Field(description="Hash of the learner's state, equal on the device.")
     report: Json
 
 
@@ -205,12 +191,8 @@ class UpdateCreate(Body):
     base_version: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     method: Method = "replay"
     selection: Selection = Field(default_factory=lambda: Selection())
-    steps: int = Field(
-        default=200, ge=1, lt=2**31, description="Training steps; ncm needs none."
-    )
-    learning_rate: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = (
-        None
-    )
+    steps: int = Field(default=200, ge=1, lt=2**31, description="Training steps; ncm needs none.")
+    learning_rate: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
     batch: Annotated[int, Field(ge=1, le=512)] | None = None
     seed: int = Field(default=1, ge=0, lt=2**32)
     options: Json = Field(default_factory=dict)
@@ -261,9 +243,7 @@ class FirmwareCreate(Body):
     model_id: Id
     version: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     board: BoardName
-    layout: Annotated[str, Field(min_length=1, max_length=40, examples=["plain"])] = (
-        "plain"
-    )
+    layout: Annotated[str, Field(min_length=1, max_length=40, examples=["plain"])] = "plain"
 
 
 class FirmwareRead(BaseModel):

@@ -60,9 +60,7 @@ def list_updates(
     return render.page_with_states(context, page, render.update)
 
 
-@router.get(
-    "/{update_id}", responses=documented(404), dependencies=[scope("updates:read")]
-)
+@router.get("/{update_id}", responses=documented(404), dependencies=[scope("updates:read")])
 def get_update(update_id: s.Id, context: ContextDep) -> s.UpdateRead:
     """An update; `result` is there once its job has succeeded."""
     with context.database.read() as unit:
@@ -83,6 +81,4 @@ def download_state(update_id: s.Id, context: ContextDep) -> StreamingResponse:
     if record.result is None:
         raise NotReadyError(f"Update {update_id} has no result.")
     sha256 = record.result["state_sha256"]
-    return blob_response(
-        context, sha256, f"{update_id}.state", "application/octet-stream"
-    )
+    return blob_response(context, sha256, f"{update_id}.state", "application/octet-stream")

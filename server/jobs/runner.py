@@ -84,9 +84,7 @@ class CancelSignal:
             return self._set
 
 
-def run_step(
-    context: Context, machine: Machine, job_id: str, cursor: Cursor
-) -> Cursor | None:
+def run_step(context: Context, machine: Machine, job_id: str, cursor: Cursor) -> Cursor | None:
     """Take a job one step further; None once it has ended, well or not. Never raises."""
     with structlog.contextvars.bound_contextvars(job_id=job_id):
         try:
@@ -109,12 +107,8 @@ def run_step(
 
 def _named(error: Exception) -> HadaptError:
     if is_storage_full(error):
-        return StorageFullError(
-            "The disk became full; nothing of this step was stored."
-        )
-    return InternalError(
-        f"The job failed: {type(error).__name__}. The worker's log says more."
-    )
+        return StorageFullError("The disk became full; nothing of this step was stored.")
+    return InternalError(f"The job failed: {type(error).__name__}. The worker's log says more.")
 
 
 def _fail(context: Context, job_id: str, error: HadaptError) -> None:

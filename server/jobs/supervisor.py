@@ -19,9 +19,7 @@ log = structlog.get_logger("supervisor")
 def environment(settings: Settings) -> dict[str, str]:
     """The environment in which a worker finds these settings."""
     values = settings.model_dump(mode="json")
-    own = {
-        f"HADAPT_{name.upper()}": str(v) for name, v in values.items() if v is not None
-    }
+    own = {f"HADAPT_{name.upper()}": str(v) for name, v in values.items() if v is not None}
     return {**os.environ, **own}
 
 
@@ -31,9 +29,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stop = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, name="supervisor", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     def start(self) -> None:
         """Start the worker and watch it."""

@@ -48,7 +48,7 @@ def guard(command: list[str], grace_s: float) -> int:
         command,
         stdin=subprocess.DEVNULL,
         process_group=0,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509
+        preexec_fn=_die_with_parent,
     )
     try:
         while child.poll() is None:

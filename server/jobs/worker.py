@@ -94,9 +94,7 @@ def register(context: Context) -> Callable[[str, str], None]:
     def step(job_id: str, kind: str, cursor: Cursor) -> Cursor | None:
         return run_step(context, MACHINES[kind], job_id, cursor)
 
-    @DBOS.workflow(
-        name=WORKFLOW, max_recovery_attempts=context.settings.job_max_recoveries
-    )
+    @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=context.settings.job_max_recoveries)
     def run(job_id: str, kind: str) -> None:
         cursor: Cursor | None = FIRST
         while cursor is not None:
@@ -194,9 +192,7 @@ class Dispatcher:
             workflow_ids=list(open_jobs), status=list(DEAD_STATES), load_input=False
         )
         for workflow in dead:
-            log.error(
-                "job given up", job_id=workflow.workflow_id, status=workflow.status
-            )
+            log.error("job given up", job_id=workflow.workflow_id, status=workflow.status)
             detail = f"The job was given up: it ended its worker too often ({workflow.status})."
             fail_job(self._context, workflow.workflow_id, InternalError(detail))
 

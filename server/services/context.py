@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every use case works with."""
 
+import contextlib
+import itertools
+import time
 from dataclasses import dataclass
 
 from server.learning.ports import Engine
 from server.settings import Settings
-from server.storage.blobs import open_blobs, remove_unfinished
+from server.storage.blobs import open_blobs
 from server.storage.database import SqlDatabase, open_engine
 from server.storage.migrate import upgrade
 from server.storage.ports import BlobStore, Database
+
+STALE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,13 @@ def open_context(settings: Settings, engine: Engine) -> Context:
 
 
 def clean_up(context: Context) -> None:
-    """Remove what killed uploads left behind. Only while no other process writes."""
-    for path in context.settings.temporary_dir.iterdir():
-        path.unlink(missing_ok=True)
+    """Remove what killed uploads left behind: temporary files that nobody has touched lately."""
+    oldest = time.time() - STALE_S
+    folders = [context.settings.temporary_dir.glob("*")]
     if not context.settings.blob_url:
-        remove_unfinished(context.settings.blob_dir)
+        # obstore's staging files are named <key>#<n>.
+        folders.append((context.settings.blob_dir / "sha256").glob("*#*"))
+    for path in itertools.chain(*folders):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and path.stat().st_mtime < oldest:
+                path.unlink()

@@ -15,9 +15,7 @@ def check_boards(context: Context, names: list[str]) -> list[BoardInfo]:
     """The boards of these names. Raises: InvalidInputError naming those there are."""
     known = {board.name: board for board in context.engine.boards()}
     expected = "one of " + ", ".join(known)
-    issues = [
-        Issue(f"board {n[:60]!r}", "boards", expected) for n in names if n not in known
-    ]
+    issues = [Issue(f"board {n[:60]!r}", "boards", expected) for n in names if n not in known]
     if issues:
         raise InvalidInputError(f"Unknown board; expected {expected}.", issues)
     return [known[name] for name in names]
@@ -42,9 +40,7 @@ def require_device(unit: Unit, device_id: str) -> DeviceRecord:
     return device
 
 
-def list_devices(
-    context: Context, cursor: str | None, limit: int
-) -> Page[DeviceRecord]:
+def list_devices(context: Context, cursor: str | None, limit: int) -> Page[DeviceRecord]:
     """Devices, the newest first."""
     after = decode_cursor(cursor, str)
     with context.database.read() as unit:

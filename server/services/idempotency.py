@@ -39,9 +39,7 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def run_once(
-    context: Context, request: Request, action: Callable[[Unit], Answer]
-) -> Answer:
+def run_once(context: Context, request: Request, action: Callable[[Unit], Answer]) -> Answer:
     """Run the action in one transaction, unless its key has an answer already.
 
     The answer is stored with the effect, so after a crash either both are there or neither. When
@@ -56,9 +54,7 @@ def run_once(
     raise ConflictError("Too many requests store the same thing at once.")
 
 
-def _attempt(
-    context: Context, request: Request, action: Callable[[Unit], Answer]
-) -> Answer:
+def _attempt(context: Context, request: Request, action: Callable[[Unit], Answer]) -> Answer:
     with context.database.write() as unit:
         if request.key is None:
             return action(unit)
@@ -81,12 +77,8 @@ def _attempt(
 
 def _replay(known: IdempotencyRecord, request: Request) -> Answer:
     if known.fingerprint != request.fingerprint:
-        issue = Issue(
-            "key was used before", "header Idempotency-Key", "a fresh key per request"
-        )
-        raise IdempotencyMismatchError(
-            "This Idempotency-Key belongs to another request.", [issue]
-        )
+        issue = Issue("key was used before", "header Idempotency-Key", "a fresh key per request")
+        raise IdempotencyMismatchError("This Idempotency-Key belongs to another request.", [issue])
     return Answer(known.status, known.body, replayed=True)
 
 
@@ -94,6 +86,4 @@ def forget_old(context: Context) -> int:
     """Delete keys older than the settings say; returns how many."""
     oldest = datetime.now(UTC) - timedelta(days=context.settings.idempotency_keep_days)
     with context.database.write() as unit:
-        return unit.idempotency.remove(
-            before={"created_at": utc_text(oldest.timestamp)}
-        )
+        return unit.idempotency.remove(before={"created_at": utc_text(oldest.timestamp)})

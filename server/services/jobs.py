@@ -42,9 +42,7 @@ def create_job(context: Context, unit: Unit, kind: str, subject_id: str) -> JobR
     """
     limit = context.settings.job_queue_limit
     if unit.jobs.count(state=JOB_OPEN) >= limit:
-        issue = Issue(
-            f"{limit} jobs are unfinished", "job queue", "wait until some have ended"
-        )
+        issue = Issue(f"{limit} jobs are unfinished", "job queue", "wait until some have ended")
         raise TooManyRequestsError("The job queue is full.", RETRY_AFTER_S, [issue])
     job = JobRecord(new_id(), kind, subject_id, JOB_QUEUED, utc_text())
     unit.jobs.add(job)
@@ -76,10 +74,7 @@ def jobs_by_id(unit: Unit, ids: Sequence[str]) -> dict[str, JobRecord]:
     """Jobs of a page of resources, by id."""
     if not ids:
         return {}
-    return {
-        job.id: job
-        for job in unit.jobs.page(order="id", after=None, limit=len(ids), id=ids)
-    }
+    return {job.id: job for job in unit.jobs.page(order="id", after=None, limit=len(ids), id=ids)}
 
 
 def list_jobs(
@@ -89,9 +84,7 @@ def list_jobs(
     after = decode_cursor(cursor, str)
     where = {} if state is None else {"state": state}
     with context.database.read() as unit:
-        found = unit.jobs.page(
-            order="id", after=after, limit=limit + 1, down=True, **where
-        )
+        found = unit.jobs.page(order="id", after=after, limit=limit + 1, down=True, **where)
     return make_page(found, limit, lambda job: job.id)
 
 
@@ -101,9 +94,7 @@ def events_after(
     """The job, and lines of its history after `seq`, oldest first."""
     with context.database.read() as unit:
         job = require_job(unit, job_id)
-        events = unit.job_events.page(
-            order="seq", after=seq, limit=limit, job_id=job_id
-        )
+        events = unit.job_events.page(order="seq", after=seq, limit=limit, job_id=job_id)
     return job, events
 
 
@@ -115,9 +106,7 @@ def cancel_job(context: Context, job_id: str) -> JobRecord:
     with context.database.write() as unit:
         job = require_job(unit, job_id)
         if not end_job(unit, job_id, JOB_CANCELLED) and job.state != JOB_CANCELLED:
-            issue = Issue(
-                f"job has {job.state}", f"job {job_id}", "a queued or running job"
-            )
+            issue = Issue(f"job has {job.state}", f"job {job_id}", "a queued or running job")
             raise ConflictError(f"Job {job_id} has {job.state} already.", [issue])
         return require_job(unit, job_id)
 
@@ -161,9 +150,7 @@ def is_ended(job: JobRecord) -> bool:
     return job.state in JOB_ENDED
 
 
-def report_progress(
-    context: Context, job_id: str, key: str, message: str, progress: Json
-) -> None:
+def report_progress(context: Context, job_id: str, key: str, message: str, progress: Json) -> None:
     """Store progress, and a line of history under a key that repeats with the step."""
     with context.database.write() as unit:
         if unit.jobs.change({"id": job_id, "state": JOB_OPEN}, progress=progress):

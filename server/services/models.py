@@ -59,14 +59,8 @@ def _class_names(imported: ImportedModel, options: Json) -> tuple[str, ...]:
     """Names from the options, else from the file, else "0", "1", .."""
     given = options.get("class_names")
     if given is None:
-        return imported.class_names or tuple(
-            str(i) for i in range(imported.class_count)
-        )
-    names = (
-        tuple(str(check_label(n, i)) for i, n in enumerate(given))
-        if _is_list(given)
-        else ()
-    )
+        return imported.class_names or tuple(str(i) for i in range(imported.class_count))
+    names = tuple(str(check_label(n, i)) for i, n in enumerate(given)) if _is_list(given) else ()
     if len(names) != imported.class_count or len(set(names)) != len(names):
         expected = f"{imported.class_count} different names, one an output of the model"
         issue = Issue(f"{len(set(names))} names", "options class_names", expected)
@@ -104,9 +98,7 @@ def _slot(label: Any, row: int, names: tuple[str, ...]) -> int:
         return label
     if isinstance(label, str) and label in names:
         return names.index(label)
-    issue = Issue(
-        f"label {label!r}", f"array y, row {row}", f"one of {', '.join(names)[:200]}"
-    )
+    issue = Issue(f"label {label!r}", f"array y, row {row}", f"one of {', '.join(names)[:200]}")
     raise ModelRejectedError(f"Calibration row {row} has an unknown label.", [issue])
 
 
@@ -145,12 +137,8 @@ def require_ready_model(unit: Unit, model_id: str) -> ModelRecord:
     model = require_model(unit, model_id)
     if model.int_model_sha256 is None:
         state = require_job(unit, model.job_id).state
-        issue = Issue(
-            f"import job is {state}", f"job {model.job_id}", "a job that has succeeded"
-        )
-        raise NotReadyError(
-            f"Model {model_id} is not imported: its job is {state}.", [issue]
-        )
+        issue = Issue(f"import job is {state}", f"job {model.job_id}", "a job that has succeeded")
+        raise NotReadyError(f"Model {model_id} is not imported: its job is {state}.", [issue])
     return model
 
 
@@ -169,9 +157,7 @@ def require_version(unit: Unit, model_id: str, number: int | None) -> VersionRec
 
 def class_names(unit: Unit, model_id: str) -> list[str]:
     """Names of a model's classes by position."""
-    found = unit.classes.page(
-        order="position", after=None, limit=100_000, model_id=model_id
-    )
+    found = unit.classes.page(order="position", after=None, limit=100_000, model_id=model_id)
     return [c.name for c in found]
 
 
@@ -201,9 +187,7 @@ def add_version(unit: Unit, version: VersionRecord) -> VersionRecord:
     newest = unit.versions.page(
         order="number", after=None, limit=1, down=True, model_id=version.model_id
     )
-    numbered = dataclasses.replace(
-        version, number=newest[0].number + 1 if newest else 1
-    )
+    numbered = dataclasses.replace(version, number=newest[0].number + 1 if newest else 1)
     unit.versions.add(numbered)
     return numbered
 
@@ -213,15 +197,11 @@ def version_with_model(
 ) -> tuple[ModelRecord, VersionRecord]:
     """Raises: NotFoundError, NotReadyError."""
     with context.database.read() as unit:
-        return require_ready_model(unit, model_id), require_version(
-            unit, model_id, number
-        )
+        return require_ready_model(unit, model_id), require_version(unit, model_id, number)
 
 
 def onnx_of(context: Context, model_id: str, number: int, form: OnnxForm) -> bytes:
     """The integer model with a version's weights, as ONNX."""
     model, version = version_with_model(context, model_id, number)
     int_model = context.blobs.get(str(model.int_model_sha256))
-    return context.engine.export_onnx(
-        int_model, context.blobs.get(version.learner_sha256), form
-    )
+    return context.engine.export_onnx(int_model, context.blobs.get(version.learner_sha256), form)

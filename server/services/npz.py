@@ -33,9 +33,7 @@ def read_npz(
         with zipfile.ZipFile(path) as archive:
             _check_directory(archive, names, max_bytes, error)
             return {
-                info.filename.removesuffix(".npy"): _read_array(
-                    archive, info, names, error
-                )
+                info.filename.removesuffix(".npy"): _read_array(archive, info, names, error)
                 for info in archive.infolist()
             }
     except (
@@ -70,11 +68,7 @@ def _check_directory(
 ) -> None:
     found = [info.filename for info in archive.infolist()][: MAX_NAMES + 1]
     allowed = [f"{name}.npy" for name in names]
-    if (
-        len(set(found)) != len(found)
-        or not set(found) <= set(allowed)
-        or allowed[0] not in found
-    ):
+    if len(set(found)) != len(found) or not set(found) <= set(allowed) or allowed[0] not in found:
         what = f"holds {', '.join(found)[:200] or 'nothing'}"
         issue = Issue(what, "npz", f"{allowed[0]} and nothing but {', '.join(allowed)}")
         raise error(f"The npz {what}.", [issue])
@@ -108,6 +102,4 @@ def _check_header(
     for extent in shape:
         size *= extent
     if size > info.file_size:
-        raise _wrong(
-            error, f"header promises {size} bytes, file is shorter", info.filename
-        )
+        raise _wrong(error, f"header promises {size} bytes, file is shorter", info.filename)

@@ -47,9 +47,7 @@ def decode_cursor(cursor: str | None, kind: type[Key]) -> Key | None:
     return key
 
 
-def make_page(
-    records: Sequence[Record], limit: int, key: Callable[[Record], Key]
-) -> Page[Record]:
+def make_page(records: Sequence[Record], limit: int, key: Callable[[Record], Key]) -> Page[Record]:
     """A page from one record more than it may hold."""
     items = records[:limit]
     more = len(records) > limit

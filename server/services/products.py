@@ -57,9 +57,7 @@ def firmware_zip(context: Context, firmware_id: str) -> tuple[FirmwareRecord, st
         firmware = require_firmware(unit, firmware_id)
         if firmware.zip_sha256 is None:
             state = require_job(unit, firmware.job_id).state
-            issue = Issue(
-                f"job is {state}", f"job {firmware.job_id}", "a job that has succeeded"
-            )
+            issue = Issue(f"job is {state}", f"job {firmware.job_id}", "a job that has succeeded")
             raise NotReadyError(f"Firmware {firmware_id}: its job is {state}.", [issue])
         return firmware, firmware.zip_sha256
 
@@ -71,9 +69,7 @@ def list_firmware(
     after = decode_cursor(cursor, str)
     where = {} if model_id is None else {"model_id": model_id}
     with context.database.read() as unit:
-        found = unit.firmware.page(
-            order="id", after=after, limit=limit + 1, down=True, **where
-        )
+        found = unit.firmware.page(order="id", after=after, limit=limit + 1, down=True, **where)
     return make_page(found, limit, lambda firmware: firmware.id)
 
 
@@ -94,15 +90,11 @@ def create_device_test(context: Context, unit: Unit, spec: Json) -> DeviceTestRe
             f"model {version.model_id}",
             "samples of the version's classes",
         )
-        raise InvalidInputError(
-            "A device test needs samples of classes it knows.", [issue]
-        )
+        raise InvalidInputError("A device test needs samples of classes it knows.", [issue])
     test_id = new_id()
     job = create_job(context, unit, "device-test", test_id)
     spec = {**spec, "last_seq": unit.samples.last_seq(version.model_id)}
-    test = DeviceTestRecord(
-        test_id, version.model_id, version.number, job.id, utc_text(), spec, []
-    )
+    test = DeviceTestRecord(test_id, version.model_id, version.number, job.id, utc_text(), spec, [])
     unit.device_tests.add(test)
     return test
 
@@ -122,9 +114,7 @@ def list_device_tests(
     after = decode_cursor(cursor, str)
     where = {} if model_id is None else {"model_id": model_id}
     with context.database.read() as unit:
-        found = unit.device_tests.page(
-            order="id", after=after, limit=limit + 1, down=True, **where
-        )
+        found = unit.device_tests.page(order="id", after=after, limit=limit + 1, down=True, **where)
     return make_page(found, limit, lambda test: test.id)
 
 
@@ -145,9 +135,7 @@ def list_reports(context: Context, model_id: str) -> list[ReportRecord]:
     """Resource reports of a model, by board name. Raises: NotFoundError."""
     with context.database.read() as unit:
         require_model(unit, model_id)
-        return unit.reports.page(
-            order="board", after=None, limit=1000, model_id=model_id
-        )
+        return unit.reports.page(order="board", after=None, limit=1000, model_id=model_id)
 
 
 def get_report(context: Context, model_id: str, board: str) -> ReportRecord:
@@ -156,10 +144,6 @@ def get_report(context: Context, model_id: str, board: str) -> ReportRecord:
         require_model(unit, model_id)
         report = unit.reports.find(model_id=model_id, board=board)
     if report is None:
-        hint = Issue(
-            "no report", f"board {board[:60]}", "POST to resource-reports first"
-        )
-        raise NotFoundError(
-            f"Model {model_id} has no report for board {board[:60]}.", [hint]
-        )
+        hint = Issue("no report", f"board {board[:60]}", "POST to resource-reports first")
+        raise NotFoundError(f"Model {model_id} has no report for board {board[:60]}.", [hint])
     return report

@@ -26,9 +26,7 @@ def check_features(
     Raises: SampleInvalidError.
     """
     if x.ndim != 2 or x.shape[1] != feature_count or x.shape[0] == 0:
-        issue = Issue(
-            f"shape {x.shape}", "array x", f"shape (rows, {feature_count}), rows >= 1"
-        )
+        issue = Issue(f"shape {x.shape}", "array x", f"shape (rows, {feature_count}), rows >= 1")
         raise SampleInvalidError(f"x has shape {x.shape}.", [issue])
     wide = x.astype(np.float64)
     low = -FLOAT32_MAX if low is None else low
@@ -62,9 +60,7 @@ def array_of_lists(rows: Sequence[Any], feature_count: int) -> NDArray[np.float6
             break
     if issues:
         first = issues[0]
-        raise SampleInvalidError(
-            f"{first.where}: {first.what}, expected {first.expected}.", issues
-        )
+        raise SampleInvalidError(f"{first.where}: {first.what}, expected {first.expected}.", issues)
     return np.array([[_number(v) for v in row] for row in rows], dtype=np.float64)
 
 
@@ -77,9 +73,7 @@ def _row_issue(number: int, row: Any, feature_count: int) -> Issue | None:
             what = f"value of type {type(value).__name__}"
             return Issue(what, f"row {number}, column {column}", "a finite number")
     if len(row) != feature_count:
-        return Issue(
-            f"{len(row)} features", f"row {number}", f"{feature_count} features"
-        )
+        return Issue(f"{len(row)} features", f"row {number}", f"{feature_count} features")
     return None
 
 
@@ -99,11 +93,7 @@ def check_label(label: Any, row: int) -> str | int:
     )
     if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < 1 << 31:
         return label
-    if (
-        isinstance(label, str)
-        and 1 <= len(label) <= MAX_LABEL_CHARS
-        and label.isprintable()
-    ):
+    if isinstance(label, str) and 1 <= len(label) <= MAX_LABEL_CHARS and label.isprintable():
         return label
     what = "label missing" if label is None else f"label {str(label)[:40]!r}"
     raise SampleInvalidError(f"{where}: {what}.", [Issue(what, where, expected)])

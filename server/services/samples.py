@@ -68,9 +68,7 @@ class Target:
     device_id: str | None
 
 
-def find_target(
-    context: Context, model_id: str | None, device_id: str | None
-) -> Target:
+def find_target(context: Context, model_id: str | None, device_id: str | None) -> Target:
     """The ready model, directly or through a device. Raises: NotFoundError, NotReadyError."""
     with context.database.read() as unit:
         if device_id is not None:
@@ -78,9 +76,7 @@ def find_target(
         return Target(require_ready_model(unit, str(model_id)), device_id)
 
 
-def parse_json(
-    context: Context, model: ModelRecord, body: bytes, allow_range: bool
-) -> Batch:
+def parse_json(context: Context, model: ModelRecord, body: bytes, allow_range: bool) -> Batch:
     """Samples of a JSON body {"samples": [{"features": [..], "label": ..}], "split": ..}.
 
     Raises: MalformedRequestError, SampleInvalidError.
@@ -94,28 +90,18 @@ def parse_json(
     _check_count(context, len(rows))
     features = array_of_lists([row["features"] for row in rows], model.feature_count)
     x = check_features(features, model.feature_count, *_range(model, allow_range))
-    return Batch(
-        x, [check_label(row.get("label"), i) for i, row in enumerate(rows)], split
-    )
+    return Batch(x, [check_label(row.get("label"), i) for i, row in enumerate(rows)], split)
 
 
 def _check_document(document: Any) -> tuple[list[dict[str, Any]], Split]:
-    expected = (
-        'an object {"samples": [{"features": [..], "label": ..}, ..], "split": "train"}'
-    )
+    expected = 'an object {"samples": [{"features": [..], "label": ..}, ..], "split": "train"}'
     rows = document.get("samples") if isinstance(document, dict) else None
-    if (
-        not isinstance(rows, list)
-        or not rows
-        or not set(document) <= {"samples", "split"}
-    ):
+    if not isinstance(rows, list) or not rows or not set(document) <= {"samples", "split"}:
         issue = Issue("no list of samples, or unknown keys", "body", expected)
         raise SampleInvalidError("The body is not a list of samples.", [issue])
     for number, row in enumerate(rows):
         if not isinstance(row, dict) or set(row) != {"features", "label"}:
-            issue = Issue(
-                "not a sample", f"row {number}", "an object with features and label"
-            )
+            issue = Issue("not a sample", f"row {number}", "an object with features and label")
             raise SampleInvalidError(f"Row {number} is not a sample.", [issue])
     return rows, check_split(document.get("split", "train"))
 
@@ -134,9 +120,7 @@ def _check_count(context: Context, count: int) -> None:
     limit = context.settings.samples_max_rows
     if count > limit:
         issue = Issue(f"{count} samples", "body", f"at most {limit} samples a request")
-        raise InvalidInputError(
-            f"There are {count} samples, more than {limit}.", [issue]
-        )
+        raise InvalidInputError(f"There are {count} samples, more than {limit}.", [issue])
 
 
 def _range(model: ModelRecord, allow_range: bool) -> tuple[float | None, float | None]:
@@ -158,9 +142,7 @@ def parse_npz(
     if labels.shape != (len(x),):
         issue = Issue(f"shape {labels.shape}", "array y", f"shape ({len(x)},)")
         raise SampleInvalidError("There is not one label a row.", [issue])
-    return Batch(
-        x, [check_label(v, row) for row, v in enumerate(labels.tolist())], split
-    )
+    return Batch(x, [check_label(v, row) for row, v in enumerate(labels.tolist())], split)
 
 
 def store(context: Context, unit: Unit, target: Target, batch: Batch) -> Stored:
@@ -179,9 +161,7 @@ def store(context: Context, unit: Unit, target: Target, batch: Batch) -> Stored:
     return Stored(added, len(batch.labels) - added, fresh, left)
 
 
-def _new_names(
-    known: list[str], labels: list[str | int], max_classes: int
-) -> list[str]:
+def _new_names(known: list[str], labels: list[str | int], max_classes: int) -> list[str]:
     """Names not known yet, in order of first mention; an index may name the next free class."""
     names = list(known)
     for row, label in enumerate(labels):
@@ -194,9 +174,7 @@ def _new_names(
     fresh = names[len(known) :]
     if len(names) > max_classes:
         left = max_classes - len(known)
-        issue = Issue(
-            f"{len(fresh)} new classes", "labels", f"at most {left} new classes"
-        )
+        issue = Issue(f"{len(fresh)} new classes", "labels", f"at most {left} new classes")
         detail = f"The samples need {len(fresh)} new classes; {left} of {max_classes} are left."
         raise TooManyClassesError(detail, [issue])
     return fresh
@@ -209,9 +187,7 @@ def _refuse_index(row: int, label: int, count: int, max_classes: int) -> None:
     )
     issue = Issue(f"class index {label}", where, expected)
     kind = TooManyClassesError if label >= max_classes else SampleInvalidError
-    raise kind(
-        f"Row {row} names class {label} of {count} (at most {max_classes}).", [issue]
-    )
+    raise kind(f"Row {row} names class {label} of {count} (at most {max_classes}).", [issue])
 
 
 def _records(target: Target, batch: Batch, names: list[str]) -> list[SampleRecord]:
@@ -246,9 +222,7 @@ def counts(context: Context, model_id: str) -> list[ClassCount]:
     with context.database.read() as unit:
         require_model(unit, model_id)
         names = class_names(unit, model_id)
-        table = {
-            (position, split): n for position, split, n in unit.samples.counts(model_id)
-        }
+        table = {(position, split): n for position, split, n in unit.samples.counts(model_id)}
     return [
         ClassCount(i, name, table.get((i, "train"), 0), table.get((i, "test"), 0))
         for i, name in enumerate(names)

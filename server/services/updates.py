@@ -55,9 +55,7 @@ def create_update(context: Context, unit: Unit, spec: Json) -> UpdateRecord:
     base = require_version(unit, spec["model_id"], spec["base_version"])
     if spec["steps"] > context.settings.job_max_steps:
         expected = f"at most {context.settings.job_max_steps}"
-        raise InvalidInputError(
-            "Too many steps.", [Issue("too many", "steps", expected)]
-        )
+        raise InvalidInputError("Too many steps.", [Issue("too many", "steps", expected)])
     chosen = choose_classes(unit, base, spec["selection"])
     _check_gate(unit, base, chosen, spec["gate"])
     update_id = new_id()
@@ -76,19 +74,13 @@ def create_update(context: Context, unit: Unit, spec: Json) -> UpdateRecord:
     return update
 
 
-def choose_classes(
-    unit: Unit, base: VersionRecord, selection: Mapping[str, Any]
-) -> list[str]:
+def choose_classes(unit: Unit, base: VersionRecord, selection: Mapping[str, Any]) -> list[str]:
     """Names of the classes to train on: those asked for, else all that the base does not know.
 
     Raises: InvalidInputError if a class is unknown or has no training samples.
     """
     names = class_names(unit, base.model_id)
-    counts = {
-        names[p]: n
-        for p, split, n in unit.samples.counts(base.model_id)
-        if split == "train"
-    }
+    counts = {names[p]: n for p, split, n in unit.samples.counts(base.model_id) if split == "train"}
     wanted = selection.get("classes")
     if selection.get("device_id") is not None:
         require_device(unit, selection["device_id"])
@@ -118,23 +110,15 @@ def _check_gate(
     if all(limit is None for limit in gate.values()):
         return
     names = class_names(unit, base.model_id)
-    tested = {
-        names[p]
-        for p, split, _ in unit.samples.counts(base.model_id)
-        if split == "test"
-    }
+    tested = {names[p] for p, split, _ in unit.samples.counts(base.model_id) if split == "test"}
     missing = [n for n in dict.fromkeys([*base.classes, *chosen]) if n not in tested]
     if missing:
         expected = "samples with split=test of every class, or a gate without limits"
-        issues = [
-            Issue(f"class {n!r} has no test samples", "gate", expected) for n in missing
-        ]
+        issues = [Issue(f"class {n!r} has no test samples", "gate", expected) for n in missing]
         raise InvalidInputError("The gate has no test samples of some classes.", issues)
 
 
-def slots_and_tasks(
-    base: VersionRecord, chosen: list[str]
-) -> tuple[list[str], list[list[str]]]:
+def slots_and_tasks(base: VersionRecord, chosen: list[str]) -> tuple[list[str], list[list[str]]]:
     """Classes in slot order, and tasks, after learning the chosen ones."""
     fresh = [n for n in chosen if n not in base.classes]
     tasks = [*base.tasks, fresh] if fresh else list(base.tasks)
@@ -190,9 +174,7 @@ def accuracy_history(unit: Unit, base: VersionRecord) -> list[list[float | None]
         rows.setdefault(len(version.tasks), version.accuracy)
         parent = version.parent
         version = (
-            None
-            if parent is None
-            else unit.versions.find(model_id=base.model_id, number=parent)
+            None if parent is None else unit.versions.find(model_id=base.model_id, number=parent)
         )
     return [rows[k] for k in sorted(rows)]
 
@@ -212,7 +194,5 @@ def list_updates(
     after = decode_cursor(cursor, str)
     where = {} if model_id is None else {"model_id": model_id}
     with context.database.read() as unit:
-        found = unit.updates.page(
-            order="id", after=after, limit=limit + 1, down=True, **where
-        )
+        found = unit.updates.page(order="id", after=after, limit=limit + 1, down=True, **where)
     return make_page(found, limit, lambda update: update.id)

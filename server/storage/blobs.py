@@ -69,9 +69,7 @@ class ObstoreBlobs:
 
     def _put(self, sha256: str, data: bytes | Path) -> None:
         try:
-            obstore.put(
-                self._store, key_of(sha256), data, mode="create", use_multipart=False
-            )
+            obstore.put(self._store, key_of(sha256), data, mode="create", use_multipart=False)
         except AlreadyExistsError:
             # Same digest, same bytes. The other writer may not have forced it to disk yet.
             pass
@@ -98,12 +96,6 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Delete what a killed writer left: obstore's staging files are named <key>#<n>."""
-    for path in folder.glob("sha256/*#*"):
-        path.unlink(missing_ok=True)
 
 
 def open_blobs(settings: Settings) -> ObstoreBlobs:

@@ -40,18 +40,14 @@ def _conditions(table: Table, where: Mapping[str, Where]) -> ColumnElement[bool]
     terms: list[ColumnElement[bool]] = []
     for name, value in where.items():
         column = table.c[name]
-        terms.append(
-            column == value if isinstance(value, str | int) else column.in_(value)
-        )
+        terms.append(column == value if isinstance(value, str | int) else column.in_(value))
     return and_(literal(True), *terms)
 
 
 class TableRows(Generic[Record]):
     """Records of one table within one transaction; see ports.Rows."""
 
-    def __init__(
-        self, connection: Connection, table: Table, kind: type[Record]
-    ) -> None:
+    def __init__(self, connection: Connection, table: Table, kind: type[Record]) -> None:
         self._connection = connection
         self._table = table
         self._kind = kind
@@ -61,9 +57,7 @@ class TableRows(Generic[Record]):
         try:
             self._connection.execute(insert(self._table).values(_values(record)))
         except IntegrityError as error:
-            raise ConflictError(
-                f"A {self._table.name} entry with this key exists."
-            ) from error
+            raise ConflictError(f"A {self._table.name} entry with this key exists.") from error
 
     def find(self, **where: Where) -> Record | None:
         """The one record, or None."""
@@ -90,17 +84,13 @@ class TableRows(Generic[Record]):
 
     def change(self, where: Mapping[str, Where], **values: Any) -> int:
         """Set columns of the records that match."""
-        statement = (
-            update(self._table).where(_conditions(self._table, where)).values(values)
-        )
+        statement = update(self._table).where(_conditions(self._table, where)).values(values)
         return self._connection.execute(statement).rowcount
 
     def count(self, **where: Where) -> int:
         """Number of records that match."""
         query = select(func.count()).select_from(self._table)
-        return int(
-            self._connection.scalar(query.where(_conditions(self._table, where))) or 0
-        )
+        return int(self._connection.scalar(query.where(_conditions(self._table, where))) or 0)
 
     def remove(self, *, before: Mapping[str, str]) -> int:
         """Delete records whose columns lie below the values."""
@@ -130,9 +120,7 @@ class TableSamples(TableRows[r.SampleRecord]):
             self._table.c.content_sha256.in_(digests),
         )
         known = set(self._connection.scalars(query))
-        rows = [
-            _values(record) for record in batch if record.content_sha256 not in known
-        ]
+        rows = [_values(record) for record in batch if record.content_sha256 not in known]
         if rows:
             try:
                 self._connection.execute(insert(self._table), rows)
@@ -145,18 +133,12 @@ class TableSamples(TableRows[r.SampleRecord]):
     def counts(self, model_id: str) -> list[tuple[int, str, int]]:
         """(class position, split, count)."""
         key = (self._table.c.class_position, self._table.c.split)
-        query = (
-            select(*key, func.count())
-            .where(self._table.c.model_id == model_id)
-            .group_by(*key)
-        )
+        query = select(*key, func.count()).where(self._table.c.model_id == model_id).group_by(*key)
         return [(int(p), str(s), int(n)) for p, s, n in self._connection.execute(query)]
 
     def last_seq(self, model_id: str) -> int:
         """Newest sequence number, 0 without samples."""
-        query = select(func.max(self._table.c.seq)).where(
-            self._table.c.model_id == model_id
-        )
+        query = select(func.max(self._table.c.seq)).where(self._table.c.model_id == model_id)
         return int(self._connection.scalar(query) or 0)
 
     def select(
@@ -189,40 +171,24 @@ class SqlUnit:
         self.job_events: Rows[r.JobEventRecord] = TableRows(
             connection, t.job_events, r.JobEventRecord
         )
-        self.models: Rows[r.ModelRecord] = TableRows(
-            connection, t.models, r.ModelRecord
-        )
-        self.classes: Rows[r.ClassRecord] = TableRows(
-            connection, t.classes, r.ClassRecord
-        )
-        self.versions: Rows[r.VersionRecord] = TableRows(
-            connection, t.versions, r.VersionRecord
-        )
-        self.devices: Rows[r.DeviceRecord] = TableRows(
-            connection, t.devices, r.DeviceRecord
-        )
+        self.models: Rows[r.ModelRecord] = TableRows(connection, t.models, r.ModelRecord)
+        self.classes: Rows[r.ClassRecord] = TableRows(connection, t.classes, r.ClassRecord)
+        self.versions: Rows[r.VersionRecord] = TableRows(connection, t.versions, r.VersionRecord)
+        self.devices: Rows[r.DeviceRecord] = TableRows(connection, t.devices, r.DeviceRecord)
         self.samples: SampleRows = TableSamples(connection, t.samples, r.SampleRecord)
-        self.updates: Rows[r.UpdateRecord] = TableRows(
-            connection, t.updates, r.UpdateRecord
-        )
-        self.firmware: Rows[r.FirmwareRecord] = TableRows(
-            connection, t.firmware, r.FirmwareRecord
-        )
+        self.updates: Rows[r.UpdateRecord] = TableRows(connection, t.updates, r.UpdateRecord)
+        self.firmware: Rows[r.FirmwareRecord] = TableRows(connection, t.firmware, r.FirmwareRecord)
         self.device_tests: Rows[r.DeviceTestRecord] = TableRows(
             connection, t.device_tests, r.DeviceTestRecord
         )
-        self.reports: Rows[r.ReportRecord] = TableRows(
-            connection, t.reports, r.ReportRecord
-        )
+        self.reports: Rows[r.ReportRecord] = TableRows(connection, t.reports, r.ReportRecord)
         self.report_requests: Rows[r.ReportRequestRecord] = TableRows(
             connection, t.report_requests, r.ReportRequestRecord
         )
         self.idempotency: Rows[r.IdempotencyRecord] = TableRows(
             connection, t.idempotency, r.IdempotencyRecord
         )
-        self.workers: Rows[r.WorkerRecord] = TableRows(
-            connection, t.workers, r.WorkerRecord
-        )
+        self.workers: Rows[r.WorkerRecord] = TableRows(connection, t.workers, r.WorkerRecord)
 
 
 class SqlDatabase:

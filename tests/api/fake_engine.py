@@ -36,9 +36,7 @@ SCALE = 256
 BOARDS = (
     ports.BoardInfo("tiny", "Too small for anything", "Cortex-M0", 16, 16),
     ports.BoardInfo("good", "Works", "Cortex-M4", 1 << 20, 1 << 18),
-    ports.BoardInfo(
-        "toolless", "No compiler", "RV32", 1 << 20, 1 << 18, False, "riscv gcc"
-    ),
+    ports.BoardInfo("toolless", "No compiler", "RV32", 1 << 20, 1 << 18, False, "riscv gcc"),
     ports.BoardInfo("hanging", "Firmware hangs", "Cortex-M7", 1 << 20, 1 << 18),
 )
 
@@ -72,14 +70,10 @@ class FakeEngine:
             issue = Issue("not ONNX", "file", "an ONNX model")
             raise ModelRejectedError("The file is not ONNX.", [issue]) from error
         if "operator" in model:
-            issue = Issue(
-                f"operator {model['operator']}", "node n1", "one of Gemm, Relu"
-            )
+            issue = Issue(f"operator {model['operator']}", "node n1", "one of Gemm, Relu")
             raise OperatorUnsupportedError("node n1: operator not supported", [issue])
         names = tuple(model["names"]) if "names" in model else None
-        return ports.ImportedModel(
-            model["features"], model["classes"], names, {"layers": ["Gemm"]}
-        )
+        return ports.ImportedModel(model["features"], model["classes"], names, {"layers": ["Gemm"]})
 
     def quantize(
         self, onnx: bytes, calibration: ports.Calibration, options: Mapping[str, Any]
@@ -97,17 +91,13 @@ class FakeEngine:
             {"calibrated": len(calibration.x)},
         )
 
-    def first_learner(
-        self, int_model: bytes, calibration: ports.Calibration
-    ) -> ports.Learner:
+    def first_learner(self, int_model: bytes, calibration: ports.Calibration) -> ports.Learner:
         model = json.loads(int_model)
         weights = np.zeros((model["classes"], model["features"] + 1), dtype=np.int64)
         memory: list[tuple[int, list[int]]] = []
         if calibration.y is not None:
             rows = _rows(calibration.x)
-            memory = [
-                (int(c), r.tolist()) for c, r in zip(calibration.y, rows, strict=True)
-            ]
+            memory = [(int(c), r.tolist()) for c, r in zip(calibration.y, rows, strict=True)]
         for label, row in memory * 20:
             _learn(weights, np.array(row), label)
         return _learner(weights, memory)
@@ -162,39 +152,27 @@ class FakeEngine:
         weights = np.array(json.loads(learner)["weights"], dtype=np.int64)
         return np.argmax(_rows(x) @ weights.T, axis=1).astype(np.int64)
 
-    def export_onnx(
-        self, int_model: bytes, learner: bytes, form: ports.OnnxForm
-    ) -> bytes:
+    def export_onnx(self, int_model: bytes, learner: bytes, form: ports.OnnxForm) -> bytes:
         return _dump({"form": form, "learner": json.loads(learner)})
 
-    def generate(
-        self, int_model: bytes, learner: bytes, board: str, layout: str
-    ) -> bytes:
+    def generate(self, int_model: bytes, learner: bytes, board: str, layout: str) -> bytes:
         _check_board(board)
         if layout != "plain":
             raise InvalidInputError("layout", [Issue(layout, "layout", "plain")])
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
-            archive.writestr(
-                zipfile.ZipInfo("model.c"), f"/* {_digest(int_model)} */\n"
-            )
+            archive.writestr(zipfile.ZipInfo("model.c"), f"/* {_digest(int_model)} */\n")
             archive.writestr(zipfile.ZipInfo("state.bin"), learner)
         return buffer.getvalue()
 
-    def resources(
-        self, int_model: bytes, board: str, stop: ports.StopSignal
-    ) -> ports.Json:
+    def resources(self, int_model: bytes, board: str, stop: ports.StopSignal) -> ports.Json:
         _check_board(board)
         return {"flash_bytes": len(int_model), "ram_bytes": 64, "stack_bytes": 32}
 
-    def device_test(
-        self, task: ports.DeviceTask, stop: ports.StopSignal
-    ) -> ports.DeviceReport:
+    def device_test(self, task: ports.DeviceTask, stop: ports.StopSignal) -> ports.DeviceReport:
         _check_board(task.board)
         if task.board == "hanging":
-            issue = Issue(
-                "no answer", "board hanging", f"an answer within {task.timeout_s} s"
-            )
+            issue = Issue("no answer", "board hanging", f"an answer within {task.timeout_s} s")
             raise DeviceFailedError("The firmware hung; last output: 'boot'.", [issue])
         return ports.DeviceReport(
             board=task.board,
@@ -213,9 +191,7 @@ def _check_board(board: str) -> None:
         issue = Issue("needs 84 bytes of flash more", "board tiny", "board good")
         raise ModelDoesNotFitError("The model does not fit.", [issue])
     if board == "toolless":
-        raise ToolMissingError(
-            "No compiler.", [Issue("riscv gcc missing", "PATH", "riscv gcc")]
-        )
+        raise ToolMissingError("No compiler.", [Issue("riscv gcc missing", "PATH", "riscv gcc")])
 
 
 def _rows(x: ports.Float32Array) -> ports.Int64Array:
@@ -238,14 +214,10 @@ def _memory(task: ports.LearnTask) -> list[tuple[int, list[int]]]:
     return [*(tuple(entry) for entry in json.loads(task.learner)["memory"]), *new]
 
 
-def _learner(
-    weights: ports.Int64Array, memory: list[tuple[int, list[int]]]
-) -> ports.Learner:
+def _learner(weights: ports.Int64Array, memory: list[tuple[int, list[int]]]) -> ports.Learner:
     state = _dump({"weights": weights.tolist()})
     data = _dump({"weights": weights.tolist(), "memory": memory})
-    return ports.Learner(
-        data, state, _digest(state), len(weights), {"exemplars": len(memory)}
-    )
+    return ports.Learner(data, state, _digest(state), len(weights), {"exemplars": len(memory)})
 
 
 def _child(seconds: float) -> None:

@@ -27,9 +27,7 @@ def advance(step: Step, cursor: Cursor) -> Cursor | None:
         test = require_device_test(unit, step.job.subject_id)
     index = cursor.get("index", 0)
     boards = test.spec["boards"]
-    step.progress(
-        f"board:{index}", f"testing {boards[index]}", share=index / len(boards)
-    )
+    step.progress(f"board:{index}", f"testing {boards[index]}", share=index / len(boards))
     results = [*cursor.get("results", []), _test_board(step, test, boards[index])]
 
     def store(unit: Unit) -> None:

@@ -24,9 +24,7 @@ def advance(step: Step, cursor: Cursor) -> Cursor | None:
 
     def store(unit: Unit) -> None:
         if succeed_job(unit, step.job.id):
-            unit.firmware.change(
-                {"id": firmware.id}, zip_sha256=sha256, zip_bytes=len(data)
-            )
+            unit.firmware.change({"id": firmware.id}, zip_sha256=sha256, zip_bytes=len(data))
 
     step.commit(store)
     return None

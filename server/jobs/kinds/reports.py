@@ -20,9 +20,7 @@ def advance(step: Step, cursor: Cursor) -> Cursor | None:
         model = require_ready_model(unit, request.model_id)
     index = cursor.get("index", 0)
     board = request.boards[index]
-    step.progress(
-        f"board:{index}", f"measuring {board}", share=index / len(request.boards)
-    )
+    step.progress(f"board:{index}", f"measuring {board}", share=index / len(request.boards))
     report, error = _measure(step, str(model.int_model_sha256), model.id, board)
     record = ReportRecord(model.id, board, step.job.id, utc_text(), report, error)
     last = index + 1 == len(request.boards)
@@ -42,9 +40,7 @@ def _measure(
         data = step.context.blobs.get(int_model)
         return step.context.engine.resources(data, board, step.stop), None
     except HadaptError as error:
-        return None, error.to_problem(
-            f"/api/v1/models/{model_id}/resource-reports/{board}"
-        )
+        return None, error.to_problem(f"/api/v1/models/{model_id}/resource-reports/{board}")
 
 
 def _replace(unit: Unit, record: ReportRecord) -> None:

@@ -84,9 +84,7 @@ def _collect(step: Step, cursor: Cursor, work: Work) -> Cursor:
     x, y = _arrays(train, names, classes, work.model.feature_count)
     test_x, test_y = _arrays(test, names, classes, work.model.feature_count)
     sha256 = step.context.blobs.put(_pack(Data(x, y, test_x, test_y, classes, tasks)))
-    step.progress(
-        "collect", f"{len(y)} training and {len(test_y)} test samples", share=0.0
-    )
+    step.progress("collect", f"{len(y)} training and {len(test_y)} test samples", share=0.0)
     return {"phase": "before", "data": sha256}
 
 
@@ -101,9 +99,7 @@ def _arrays(
     samples: list[SampleRecord], names: list[str], classes: list[str], width: int
 ) -> tuple[Float32Array, Int64Array]:
     slots = {name: slot for slot, name in enumerate(classes)}
-    x = np.frombuffer(b"".join(s.features for s in samples), dtype="<f4").reshape(
-        -1, width
-    )
+    x = np.frombuffer(b"".join(s.features for s in samples), dtype="<f4").reshape(-1, width)
     y = [slots[names[s.class_position]] for s in samples]
     return x.astype(np.float32), np.array(y, dtype=np.int64)
 
@@ -123,9 +119,7 @@ def _pack(data: Data) -> bytes:
 
 
 def _data(step: Step, cursor: Cursor) -> Data:
-    with np.load(
-        io.BytesIO(step.context.blobs.get(cursor["data"])), allow_pickle=False
-    ) as file:
+    with np.load(io.BytesIO(step.context.blobs.get(cursor["data"])), allow_pickle=False) as file:
         meta = json.loads(file["meta"].tobytes())
         return Data(
             file["x"],
@@ -137,29 +131,21 @@ def _data(step: Step, cursor: Cursor) -> Data:
         )
 
 
-def _evaluate(
-    step: Step, work: Work, data: Data, learner: str, class_count: int
-) -> Evaluation:
+def _evaluate(step: Step, work: Work, data: Data, learner: str, class_count: int) -> Evaluation:
     """Predict the test samples of the classes that the learner knows."""
     context = step.context
     known = data.test_y < class_count
     x, y = data.test_x[known], data.test_y[known]
     int_model = context.blobs.get(str(work.model.int_model_sha256))
-    method: Literal["ncm", "replay"] = (
-        "ncm" if work.update.method == "ncm" else "replay"
-    )
+    method: Literal["ncm", "replay"] = "ncm" if work.update.method == "ncm" else "replay"
     predicted = (
-        context.engine.predict(
-            int_model, context.blobs.get(learner), method, x, step.stop
-        )
+        context.engine.predict(int_model, context.blobs.get(learner), method, x, step.stop)
         if len(y)
         else y
     )
     names = data.classes[:class_count]
     table = confusion(y, predicted, class_count)
-    tasks = [
-        [names.index(n) for n in task] for task in data.tasks if set(task) <= set(names)
-    ]
+    tasks = [[names.index(n) for n in task] for task in data.tasks if set(task) <= set(names)]
     return Evaluation(
         accuracy=group_accuracy(table, range(class_count)),
         per_task=[group_accuracy(table, slots) for slots in tasks],
@@ -170,12 +156,8 @@ def _evaluate(
 
 def _before(step: Step, cursor: Cursor, work: Work) -> Cursor:
     data = _data(step, cursor)
-    found = _evaluate(
-        step, work, data, work.base.learner_sha256, len(work.base.classes)
-    )
-    step.progress(
-        "before", "evaluated the base version", share=0.0, accuracy=found.accuracy
-    )
+    found = _evaluate(step, work, data, work.base.learner_sha256, len(work.base.classes))
+    step.progress("before", "evaluated the base version", share=0.0, accuracy=found.accuracy)
     sha256 = step.context.blobs.put(json.dumps(dataclasses.asdict(found)).encode())
     return {**cursor, "phase": "start", "before": sha256}
 
@@ -229,9 +211,7 @@ def _after_chunk(step: Step, cursor: Cursor, task: LearnTask, chunk: Chunk) -> C
 
 def _finish(step: Step, cursor: Cursor, work: Work) -> Cursor:
     task = _task(step, work, _data(step, cursor))
-    learner = step.context.engine.finish(
-        task, step.context.blobs.get(cursor["checkpoint"])
-    )
+    learner = step.context.engine.finish(task, step.context.blobs.get(cursor["checkpoint"]))
     return {
         **cursor,
         "phase": "after",
@@ -248,15 +228,18 @@ def _after(step: Step, cursor: Cursor, work: Work) -> Cursor | None:
     after = _evaluate(step, work, data, cursor["learner"], len(data.classes))
     with step.context.database.read() as unit:
         history = accuracy_history(unit, work.base)
-    verdict = judge(
-        work.update.spec["gate"], before, after, [*history[:-1], before.per_task]
-    )
+    verdict = judge(work.update.spec["gate"], before, after, [*history[:-1], before.per_task])
     result = _result(cursor, before, after, verdict)
     version = _version(cursor, work, data, after)
 
     def store(unit: Unit) -> None:
         if not succeed_job(unit, step.job.id):
             return
+        if None in work.base.accuracy:
+            # An import cannot be tested: its row of the accuracy matrix is filled in here.
+            unit.versions.change(
+                {"model_id": work.model.id, "number": work.base.number}, accuracy=before.per_task
+            )
         number = add_version(unit, version).number if verdict.accepted else None
         unit.updates.change({"id": work.update.id}, result=result, version=number)
 
@@ -280,9 +263,7 @@ def _result(
     }
 
 
-def _version(
-    cursor: Cursor, work: Work, data: Data, after: Evaluation
-) -> VersionRecord:
+def _version(cursor: Cursor, work: Work, data: Data, after: Evaluation) -> VersionRecord:
     return VersionRecord(
         model_id=work.model.id,
         number=0,

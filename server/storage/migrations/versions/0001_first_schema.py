@@ -41,9 +41,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
     )
     with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_jobs_state_dispatched", ["state", "dispatched"], unique=False
-        )
+        batch_op.create_index("ix_jobs_state_dispatched", ["state", "dispatched"], unique=False)
 
     op.create_table(
         "workers",
@@ -65,16 +63,12 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.String(length=27), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_job_events_job_id")
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_events_job_id")),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_job_events")),
         sa.UniqueConstraint("job_id", "key", name=op.f("uq_job_events_job_id_key")),
     )
     with op.batch_alter_table("job_events", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_job_events_job_id_seq", ["job_id", "seq"], unique=False
-        )
+        batch_op.create_index("ix_job_events_job_id_seq", ["job_id", "seq"], unique=False)
 
     op.create_table(
         "models",
@@ -101,9 +95,7 @@ def upgrade() -> None:
         sa.Column("model_id", sa.String(length=32), nullable=False),
         sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_classes_model_id")
-        ),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_classes_model_id")),
         sa.PrimaryKeyConstraint("model_id", "position", name=op.f("pk_classes")),
         sa.UniqueConstraint("model_id", "name", name=op.f("uq_classes_model_id_name")),
     )
@@ -116,18 +108,12 @@ def upgrade() -> None:
         sa.Column("created_at", sa.String(length=27), nullable=False),
         sa.Column("spec", sa.JSON(), nullable=False),
         sa.Column("results", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_device_tests_job_id")
-        ),
-        sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_device_tests_model_id")
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_device_tests_job_id")),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_device_tests_model_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_device_tests")),
     )
     with op.batch_alter_table("device_tests", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_device_tests_model_id_id", ["model_id", "id"], unique=False
-        )
+        batch_op.create_index("ix_device_tests_model_id_id", ["model_id", "id"], unique=False)
 
     op.create_table(
         "devices",
@@ -136,9 +122,7 @@ def upgrade() -> None:
         sa.Column("model_id", sa.String(length=32), nullable=False),
         sa.Column("board", sa.String(length=60), nullable=False),
         sa.Column("created_at", sa.String(length=27), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_devices_model_id")
-        ),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_devices_model_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_devices")),
         sa.UniqueConstraint("name", name=op.f("uq_devices_name")),
     )
@@ -153,18 +137,12 @@ def upgrade() -> None:
         sa.Column("created_at", sa.String(length=27), nullable=False),
         sa.Column("zip_sha256", sa.String(length=64), nullable=True),
         sa.Column("zip_bytes", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_firmware_job_id")
-        ),
-        sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_firmware_model_id")
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_firmware_job_id")),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_firmware_model_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_firmware")),
     )
     with op.batch_alter_table("firmware", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_firmware_model_id_id", ["model_id", "id"], unique=False
-        )
+        batch_op.create_index("ix_firmware_model_id_id", ["model_id", "id"], unique=False)
 
     op.create_table(
         "report_requests",
@@ -173,9 +151,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(length=32), nullable=False),
         sa.Column("created_at", sa.String(length=27), nullable=False),
         sa.Column("boards", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_report_requests_job_id")
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_report_requests_job_id")),
         sa.ForeignKeyConstraint(
             ["model_id"], ["models.id"], name=op.f("fk_report_requests_model_id")
         ),
@@ -189,12 +165,8 @@ def upgrade() -> None:
         sa.Column("created_at", sa.String(length=27), nullable=False),
         sa.Column("report", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("error", sa.JSON(none_as_null=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_reports_job_id")
-        ),
-        sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_reports_model_id")
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_reports_job_id")),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_reports_model_id")),
         sa.PrimaryKeyConstraint("model_id", "board", name=op.f("pk_reports")),
     )
     op.create_table(
@@ -209,18 +181,12 @@ def upgrade() -> None:
         sa.Column("last_seq", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=True),
         sa.Column("result", sa.JSON(none_as_null=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_updates_job_id")
-        ),
-        sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_updates_model_id")
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_updates_job_id")),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_updates_model_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_updates")),
     )
     with op.batch_alter_table("updates", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_updates_model_id_id", ["model_id", "id"], unique=False
-        )
+        batch_op.create_index("ix_updates_model_id_id", ["model_id", "id"], unique=False)
 
     op.create_table(
         "versions",
@@ -236,9 +202,7 @@ def upgrade() -> None:
         sa.Column("state_sha256", sa.String(length=64), nullable=False),
         sa.Column("state_hash", sa.String(length=64), nullable=False),
         sa.Column("report", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_versions_model_id")
-        ),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_versions_model_id")),
         sa.PrimaryKeyConstraint("model_id", "number", name=op.f("pk_versions")),
     )
     op.create_table(
@@ -256,12 +220,8 @@ def upgrade() -> None:
         sa.Column("features", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.String(length=27), nullable=False),
         sa.Column("device_id", sa.String(length=32), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["device_id"], ["devices.id"], name=op.f("fk_samples_device_id")
-        ),
-        sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_samples_model_id")
-        ),
+        sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name=op.f("fk_samples_device_id")),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_samples_model_id")),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_samples")),
         sa.UniqueConstraint(
             "model_id",
@@ -270,17 +230,13 @@ def upgrade() -> None:
         ),
     )
     with op.batch_alter_table("samples", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_samples_device_id_seq", ["device_id", "seq"], unique=False
-        )
+        batch_op.create_index("ix_samples_device_id_seq", ["device_id", "seq"], unique=False)
         batch_op.create_index(
             "ix_samples_model_id_class_position_split",
             ["model_id", "class_position", "split"],
             unique=False,
         )
-        batch_op.create_index(
-            "ix_samples_model_id_seq", ["model_id", "seq"], unique=False
-        )
+        batch_op.create_index("ix_samples_model_id_seq", ["model_id", "seq"], unique=False)
 
     # ### end Alembic commands ###
 

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 of worker, server and both: jobs end once with the same bits, samples are there once.
+
+HADAPT_KILLS sets how many kills (6 by default; the long form has hundreds), HADAPT_KILL_SEED their
+moments.
+"""
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from server.api.schemas import UpdateRead
+from server.client import HadaptClient, JobEndedError
+from server.errors import UnavailableError
+from tests.api.fake_engine import fake_onnx
+from tests.api.harness import calibration, make_samples
+from tests.faults.service_process import ServiceProcess, running
+
+KILLS = int(os.environ.get("HADAPT_KILLS", "6"))
+SEED = int(os.environ.get("HADAPT_KILL_SEED", str(random.SystemRandom().randrange(1 << 16))))
+KINDS = ("worker", "server", "both")
+STEPS = 160
+
+
+def prepare(client: HadaptClient) -> str:
+    """An imported model with test samples of all classes and training samples of a new one."""
+    model = client.upload_model("m", fake_onnx(), calibration())
+    client.wait_job(model.job_id, timeout_s=30)
+    for label in range(4):
+        x, y = make_samples(label, 10, seed=1)
+        client.send_samples(x, y, model_id=model.id, split="test")
+    x, y = make_samples(3, 10, seed=2)
+    client.send_samples(x, y, model_id=model.id)
+    return model.id
+
+
+def begin_update(client: HadaptClient, model_id: str, step_ms: int, seed: int = 1) -> UpdateRead:
+    return client.create_update(
+        model_id,
+        base_version=1,
+        steps=STEPS,
+        seed=seed,
+        options={"step_ms": step_ms},
+        selection={"classes": ["3"]},
+        gate={"min_accuracy": 0.5},
+    )
+
+
+def kill(service: ServiceProcess, kind: str) -> None:
+    """Kill, check for orphans, start again if the server is gone."""
+    if kind in ("worker", "both"):
+        service.kill_worker()
+    if kind in ("server", "both"):
+        service.kill_server()
+        assert not service.wait_gone(), "orphans"
+        service.start()
+
+
+def send_until_acknowledged(service: ServiceProcess, model_id: str, number: int) -> None:
+    """One sample with a key of its own, sent again until it is acknowledged."""
+    x, y = make_samples(4, 1, seed=1000 + number)
+    for _ in range(50):
+        try:
+            service.client.send_samples(x, y, model_id=model_id, key=f"sample-{number}")
+            return
+        except UnavailableError:
+            time.sleep(0.1)
+    raise TimeoutError
+
+
+def test_killed_service_ends_the_job_once_with_the_same_bits(tmp_path: Path) -> None:
+    draw = random.Random(SEED)
+    with running(tmp_path / "data") as service:
+        model_id = prepare(service.client)
+        quiet = begin_update(service.client, model_id, step_ms=0)
+        service.client.wait_job(quiet.job_id, timeout_s=30)
+        wanted = service.client.update(quiet.id).result
+        assert wanted is not None
+        killed, sent, update = 0, 0, begin_update(service.client, model_id, step_ms=15)
+        while killed < KILLS:
+            time.sleep(draw.uniform(0.05, 1.5))
+            send_until_acknowledged(service, model_id, sent)
+            sent += 1
+            kill(service, KINDS[killed % len(KINDS)])
+            killed += 1
+            if service.client.update(update.id).state == "succeeded" and killed < KILLS:
+                check_update(service, update, wanted.state_hash)
+                update = begin_update(service.client, model_id, step_ms=15)
+        try:
+            service.client.wait_job(update.job_id, timeout_s=60)
+        except (JobEndedError, TimeoutError) as error:
+            pytest.fail(f"rerun with HADAPT_KILL_SEED={SEED}: {error}\n{service.log()}")
+        check_update(service, update, wanted.state_hash)
+        stored = [s.label for s in service.client.samples(model_id)]
+        assert stored.count("4") == sent, "every acknowledged sample once"
+        assert service.stop() == 0
+        assert not service.wait_gone(), "orphans"
+
+
+def check_update(service: ServiceProcess, update: UpdateRead, state_hash: str) -> None:
+    """The same bits, exactly one version, and a history without repetition."""
+    done = service.client.update(update.id)
+    assert done.result is not None
+    assert done.result.state_hash == state_hash, f"rerun with HADAPT_KILL_SEED={SEED}"
+    versions = [v.number for v in service.client.versions(done.model_id) if v.update_id == done.id]
+    assert versions == [done.version]
+    log = service.client.job_log(done.job_id)
+    steps = [e.data["steps_done"] for e in log if "steps_done" in e.data]
+    assert steps == list(range(0, STEPS + 1, 8))
+    assert [e.data["state"] for e in log if e.kind == "state"] == ["queued", "running", "succeeded"]
+
+
+def test_cancel_reaches_the_running_worker(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as service:
+        model_id = prepare(service.client)
+        update = begin_update(service.client, model_id, step_ms=100)
+        events = service.client.job_events(update.job_id)
+        for event in events:
+            if event.data.get("steps_done"):
+                service.client.cancel_job(update.job_id)
+                break
+        assert [e.data for e in events][-1] == {"state": "cancelled"}
+        after = begin_update(service.client, model_id, step_ms=0, seed=2)
+        service.client.wait_job(after.job_id, timeout_s=30)
+        assert service.client.update(update.id).result is None
+
+
+def test_job_that_kills_its_worker_fails_and_others_go_on(tmp_path: Path) -> None:
+    with running(tmp_path / "data", HADAPT_JOB_MAX_RECOVERIES="2") as service:
+        model_id = prepare(service.client)
+        bad = service.client.create_update(model_id, steps=8, options={"kill_worker": 1})
+        good = begin_update(service.client, model_id, step_ms=0)
+        with pytest.raises(JobEndedError, match="given up"):
+            service.client.wait_job(bad.job_id, timeout_s=40)
+        service.client.wait_job(good.job_id, timeout_s=40)
+
+
+def test_second_service_on_the_same_folder_shares_its_jobs(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as first:
+        model_id = prepare(first.client)
+        second = ServiceProcess(tmp_path / "data", HADAPT_EXECUTOR_ID="worker-2")
+        second.start()
+        updates = [
+            begin_update(client, model_id, step_ms=5, seed=seed)
+            for seed, client in enumerate((first.client, second.client))
+        ]
+        for update in updates:
+            first.client.wait_job(update.job_id, timeout_s=40)
+        assert len(list(second.client.versions(model_id))) == 3
+        assert second.stop() == 0
