@@ -256,7 +256,10 @@ def _check_names(graph: FloatGraph) -> None:
     names = [layer.name for layer in graph.layers]
     for name in names:
         _require(name.isidentifier() and name.isascii(), name, "bad name", "a C identifier")
-        _require(names.count(name) == 1, name, "name is used twice", "unique names")
+    if len(set(names)) != len(names):
+        raise GraphError(
+            "two layers have the same name", where=f"model {graph.name}", expected="unique names"
+        )
     classes = graph.class_names
     if classes is not None and len(set(classes)) != graph.n_classes:
         raise GraphError(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators on constants, computed at import in NumPy with ONNX's meaning.
 
-Sizes are known, and charged to a budget, before anything is computed.
+Sizes are known and checked before anything is computed, and their sum is bounded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,10 +11,8 @@ import numpy as np
 from onnx import TensorProto
 
 from codegen.errors import MalformedModelError, ModelTooLargeError, UnsupportedModelError
+from codegen.importer.budget import Budget, check_size
 from codegen.importer.limits import (
-    MAX_ELEMENTS,
-    MAX_FOLDED_ELEMENTS,
-    MAX_FOLDED_PRODUCTS,
     MAX_RANK,
 )
 from codegen.importer.operators.arguments import dimensions, integers
@@ -30,33 +28,6 @@ _CAST_TYPES: Mapping[int, type[np.generic]] = {
     TensorProto.BOOL: np.bool_,
 }
 _CONTRADICTIONS = (ValueError, IndexError, TypeError, OverflowError)
-
-
-class Budget:
-    """What folding may still compute: a chain of small nodes can double a tensor at each."""
-
-    def __init__(self) -> None:
-        self._elements = MAX_FOLDED_ELEMENTS
-        self._products = MAX_FOLDED_PRODUCTS
-
-    def take_elements(self, count: int, node: SourceNode) -> None:
-        """Account for a result. Raises: ModelTooLargeError."""
-        self._elements -= count
-        if count > MAX_ELEMENTS or self._elements < 0:
-            raise ModelTooLargeError(
-                "elements computed from constants",
-                actual=count,
-                limit=MAX_ELEMENTS,
-                where=node.label,
-            )
-
-    def take_products(self, count: int, node: SourceNode) -> None:
-        """Account for multiplications. Raises: ModelTooLargeError."""
-        self._products -= count
-        if self._products < 0:
-            raise ModelTooLargeError(
-                "products of constants", actual=count, limit=MAX_FOLDED_PRODUCTS, where=node.label
-            )
 
 
 def fold(node: SourceNode, args: Sequence[Constant | None], budget: Budget) -> Constant:
@@ -86,6 +57,7 @@ def fold(node: SourceNode, args: Sequence[Constant | None], budget: Budget) -> C
         ) from error
     if result.ndim > MAX_RANK:
         raise ModelTooLargeError("dimensions", actual=result.ndim, limit=MAX_RANK, where=node.label)
+    budget.take_folded(result.size, node)
     check_finite(result, f"result of {node.label}")
     return Constant(result)
 
@@ -104,7 +76,7 @@ def _needed(arrays: Arrays, index: int) -> Array:
 def _constant(node: SourceNode, arrays: Arrays, budget: Budget) -> Array:
     for name, value in node.attributes.items():
         if isinstance(value, np.ndarray):
-            budget.take_elements(value.size, node)
+            check_size(value.size, node)
             return value
         if name in ("value_float", "value_floats"):
             return np.array(value, dtype=np.float32)
@@ -127,7 +99,7 @@ def _cast(node: SourceNode, arrays: Arrays, budget: Budget) -> Array:
         raise UnsupportedModelError(
             f"casts to type {to}", where=node.label, expected="float, double, int32, int64 or bool"
         )
-    budget.take_elements(array.size, node)
+    check_size(array.size, node)
     if array.dtype == object:
         dimensions(node, Constant(array.reshape(-1)))
         return array
@@ -138,7 +110,7 @@ def _elementwise(function: Callable[..., Array]) -> Folder:
     def folder(node: SourceNode, arrays: Arrays, budget: Budget) -> Array:
         inputs = [_needed(arrays, i) for i in range(len(arrays))]
         shape = np.broadcast_shapes(*(array.shape for array in inputs))
-        budget.take_elements(prod(shape), node)
+        check_size(prod(shape), node)
         return np.asarray(function(*inputs))
 
     return folder
@@ -154,7 +126,7 @@ def _matmul(node: SourceNode, arrays: Arrays, budget: Budget) -> Array:
     a, b = _needed(arrays, 0), _needed(arrays, 1)
     if a.ndim != 2 or b.ndim != 2:
         raise ValueError("only matrices are multiplied")
-    budget.take_elements(a.shape[0] * b.shape[1], node)
+    check_size(a.shape[0] * b.shape[1], node)
     budget.take_products(a.size * b.shape[1], node)
     return np.asarray(a @ b)
 
@@ -192,7 +164,7 @@ def _unsqueeze(node: SourceNode, arrays: Arrays, budget: Budget) -> Array:
 
 def _concat(node: SourceNode, arrays: Arrays, budget: Budget) -> Array:
     parts = [_needed(arrays, i) for i in range(len(arrays))]
-    budget.take_elements(sum(part.size for part in parts), node)
+    check_size(sum(part.size for part in parts), node)
     return np.concatenate(parts, axis=node.integer("axis", 0))
 
 
@@ -201,7 +173,7 @@ def _gather(node: SourceNode, arrays: Arrays, budget: Budget) -> Array:
     axis = node.integer("axis", 0)
     if index.dtype.kind not in "iu":
         raise TypeError("indices are not integers")
-    budget.take_elements(data.size // max(data.shape[axis], 1) * index.size, node)
+    check_size(data.size // max(data.shape[axis], 1) * index.size, node)
     return np.take(data, index, axis=axis)
 
 

@@ -2,7 +2,7 @@
 """Steps to layers: every scale and shift is folded into a neighbour.
 
 Before the first dense layer they make the input normaliser; directly after a dense layer they go
-into its weights; after its ReLU into the weights of the next. All in float64, rounded once.
+into its weights; after its ReLU, into the weights of the next. All in float64, rounded once.
 """
 
 from dataclasses import dataclass, field
@@ -27,17 +27,24 @@ class _DenseDraft:
 
 @dataclass
 class _Draft:
-    """Layers so far; `pending` is a scale and shift that wait for the next dense layer."""
+    """Layers so far; `pending` is a scale and shift that no layer has taken yet."""
 
     dense: list[_DenseDraft] = field(default_factory=list)
     pending: tuple[Array, Array, str] | None = None
     normalizer: tuple[Array, Array, str] | None = None
 
-    @property
-    def open_dense(self) -> _DenseDraft | None:
-        """The layer whose output is the current tensor, unless something follows it."""
+    def close(self) -> _DenseDraft | None:
+        """The layer that makes the current tensor, pending scales folded in; None if none does."""
         last = self.dense[-1] if self.dense else None
-        return last if last is not None and not last.relu and self.pending is None else None
+        if last is None or last.relu:
+            return None
+        if self.pending is not None:
+            scale, shift, _ = self.pending
+            with np.errstate(all="ignore"):
+                last.weight = last.weight * scale[:, None]
+                last.bias = last.bias * scale + shift
+            self.pending = None
+        return last
 
 
 def fuse(last: Step) -> tuple[Layer, ...]:
@@ -68,21 +75,19 @@ def _chain(last: Step) -> list[Step]:
 
 
 def _add_affine(draft: _Draft, step: AffineStep) -> None:
-    dense = draft.open_dense
+    """Only the vectors are multiplied here: a long chain of scales must stay cheap."""
+    if draft.pending is None:
+        draft.pending = (step.scale, step.shift, step.origin)
+        return
+    scale, shift, origin = draft.pending
     with np.errstate(all="ignore"):
-        if dense is not None:
-            dense.weight = dense.weight * step.scale[:, None]
-            dense.bias = dense.bias * step.scale + step.shift
-        elif draft.pending is None:
-            draft.pending = (step.scale, step.shift, step.origin)
-        else:
-            scale, shift, origin = draft.pending
-            draft.pending = (scale * step.scale, shift * step.scale + step.shift, origin)
+        draft.pending = (scale * step.scale, shift * step.scale + step.shift, origin)
 
 
 def _add_dense(draft: _Draft, step: DenseStep) -> None:
+    before = draft.close()
     if step.absorbed:
-        _absorb(draft, step)
+        _absorb(before, step)
         return
     weight, bias = step.weight, step.bias
     if draft.pending is not None:
@@ -110,19 +115,19 @@ def _split(
     return (np.where(sayable, offset, 0.0), scale, origin), np.ones_like(scale), rest
 
 
-def _absorb(draft: _Draft, step: DenseStep) -> None:
-    dense = draft.open_dense
-    if dense is None:
+def _absorb(before: _DenseDraft | None, step: DenseStep) -> None:
+    if before is None:
         raise UnsupportedModelError(
             "does not follow a dense layer", where=f"node {step.origin}", expected="Gemm or MatMul"
         )
-    dense.weight = step.weight @ dense.weight
-    dense.bias = step.weight @ dense.bias + step.bias
+    before.weight = step.weight @ before.weight
+    before.bias = step.weight @ before.bias + step.bias
 
 
 def _add_relu(draft: _Draft, step: ReluStep) -> None:
-    if draft.open_dense is not None:
-        draft.open_dense.relu = True
+    before = draft.close()
+    if before is not None:
+        before.relu = True
     elif not draft.dense or draft.pending is not None:
         raise UnsupportedModelError(
             "Relu does not follow a dense layer",
@@ -132,7 +137,7 @@ def _add_relu(draft: _Draft, step: ReluStep) -> None:
 
 
 def _check_end(draft: _Draft, last: Step) -> None:
-    if draft.open_dense is None:
+    if draft.close() is None:
         origin = "graph outputs" if isinstance(last, InputStep) else f"node {last.origin}"
         raise UnsupportedModelError(
             "the logits do not come straight from a dense layer",

@@ -16,6 +16,8 @@ MAX_ELEMENTS = 2**22
 """Elements of one tensor."""
 MAX_FOLDED_ELEMENTS = 2**24
 """Elements of all constants together, read or computed."""
+MAX_STEP_ELEMENTS = 2**23
+"""Weights of all layers and numbers of all computed tensors: nodes can share one initialiser."""
 MAX_FOLDED_PRODUCTS = 2**28
 """Multiplications in folding products of constants."""
 MAX_FEATURES = 2**16

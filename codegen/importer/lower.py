@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from math import prod
 
 from codegen.errors import MalformedModelError, UnsupportedModelError
-from codegen.importer.fold import FOLDABLE, Budget, fold
+from codegen.importer.budget import Budget
+from codegen.importer.fold import FOLDABLE, fold
 from codegen.importer.limits import MAX_CLASS_NAME_CHARACTERS
 from codegen.importer.operators import OPERATORS, SHAPERS
 from codegen.importer.source import SourceGraph, SourceNode, shown
-from codegen.importer.values import Constant, InputStep, Prediction, Signal, Value
+from codegen.importer.values import Constant, DenseStep, InputStep, Prediction, Signal, Value
 
 SUPPORTED = frozenset(OPERATORS) | frozenset(SHAPERS) | frozenset(FOLDABLE)
 """Operators that the importer knows in at least one place."""
@@ -39,7 +40,7 @@ def lower(graph: SourceGraph) -> Lowered:
     for node in graph.nodes:
         args = tuple(_argument(node, name, values) for name in node.inputs)
         results = _evaluate(node, args, source.batch, budget)
-        _store(node, results, values)
+        _store(node, results, values, budget)
     return _logits(graph, [_output(name, values) for name in graph.outputs])
 
 
@@ -70,11 +71,17 @@ def _evaluate(
     )
 
 
-def _store(node: SourceNode, results: Value | Sequence[Value], values: dict[str, Value]) -> None:
+def _store(
+    node: SourceNode, results: Value | Sequence[Value], values: dict[str, Value], budget: Budget
+) -> None:
     """Name the results; a further output stays undefined until something reads it."""
     listed = [results] if isinstance(results, Constant | Signal | Prediction) else results
     for name, value in zip(node.outputs, listed, strict=False):
         values[name] = value
+        if isinstance(value, Signal):
+            step = value.step
+            size = step.weight.size if isinstance(step, DenseStep) else value.size
+            budget.take_step(size, node)
 
 
 def _output(name: str, values: dict[str, Value]) -> Signal | Prediction:

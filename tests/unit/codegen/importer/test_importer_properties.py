@@ -27,6 +27,7 @@ from codegen.importer.wire import check_wire
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "onnx"
 ROUNDS = int(os.environ.get("HADAPT_FUZZ_ROUNDS", "1"))
 MAX_SECONDS = 2.0
+"""Of processor time, so that a busy machine does not matter."""
 
 
 @dataclass
@@ -180,13 +181,13 @@ def attempt(action: Callable[[], Any]) -> Any:
 
 def try_import(data: bytes, story: str) -> None:
     """Import must end in time, with a graph that works or with our own error."""
-    begin = time.monotonic()
+    begin = time.process_time()
     result = attempt(lambda: import_onnx(data))
     assert isinstance(result, FloatGraph | ModelImportError), f"{story}: {result!r}"
     if isinstance(result, FloatGraph):
         with np.errstate(all="ignore"):
             assert result.forward(samples(result, 2)).shape == (2, result.n_classes), story
-    assert time.monotonic() - begin < MAX_SECONDS, story
+    assert time.process_time() - begin < MAX_SECONDS, story
 
 
 def flip(data: bytes, rng: random.Random) -> bytes:

@@ -24,14 +24,15 @@ from codegen.errors import (
 from codegen.importer import import_onnx, limits, supported_operators
 
 MAX_SECONDS = 2.0
+"""Of processor time, so that a busy machine does not matter."""
 
 
 def refusal(data: bytes, kind: type[ModelImportError], message: str) -> ModelImportError:
     """Import must fail within the time limit, with this kind of error and message."""
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(kind, match=message) as caught:
         import_onnx(data)
-    assert time.monotonic() - begin < MAX_SECONDS
+    assert time.process_time() - begin < MAX_SECONDS
     assert type(caught.value) is kind
     assert all(caught.value.to_dict()[key] for key in ("code", "what", "where", "expected"))
     return caught.value
@@ -57,10 +58,10 @@ def changed(change: Callable[[ModelProto], Any]) -> bytes:
     ],
 )
 def test_bytes_that_are_no_model_are_refused(data: bytes, message: str) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(ModelImportError, match=message):
         import_onnx(data)
-    assert time.monotonic() - begin < MAX_SECONDS
+    assert time.process_time() - begin < MAX_SECONDS
 
 
 def test_file_over_the_limit_is_refused_unread() -> None:
@@ -517,3 +518,55 @@ def test_constants_that_contradict_each_other_are_refused() -> None:
     constants = {"c": matrix(4, 3), "i": np.array([9, 9, 9, 9])}
     data = model(nodes, constants).SerializeToString()
     refusal(data, MalformedModelError, "node Gather_s .*contradict")
+
+
+def test_layers_that_share_huge_weights_are_refused() -> None:
+    nodes = [node("MatMul", "x w", "t0")]
+    nodes += [node("MatMul", f"t{i} w", f"t{i + 1}") for i in range(1000)]
+    data = model(nodes, {"w": matrix(1024, 1024)}, x=("N", 1024), outputs={"t1000": ("N", 1024)})
+    refusal(data.SerializeToString(), ModelTooLargeError, "weights and outputs of nodes")
+
+
+def test_long_chain_on_wide_samples_is_refused() -> None:
+    nodes = [node("Neg", "x", "t0")] + [node("Neg", f"t{i}", f"t{i + 1}") for i in range(4000)]
+    nodes.append(node("MatMul", "t4000 w", "y"))
+    data = model(nodes, {"w": matrix(2**16, 2)}, x=("N", 2**16)).SerializeToString()
+    refusal(data, ModelTooLargeError, "weights and outputs of nodes")
+
+
+@pytest.mark.parametrize("operator", ["Identity", "Transpose", "Neg"])
+def test_long_chain_on_big_constants_is_refused(operator: str) -> None:
+    nodes = [node(operator, f"c{i}", f"c{i + 1}") for i in range(4000)]
+    nodes.append(node("MatMul", "x c4000", "y"))
+    data = model(nodes, {"c0": matrix(1024, 1024)}, x=("N", 1024)).SerializeToString()
+    refusal(data, ModelTooLargeError, "elements computed from constants")
+
+
+def test_long_chain_of_scales_behind_big_weights_is_quick() -> None:
+    nodes = [node("MatMul", "x w", "t0")]
+    nodes += [node("Neg", f"t{i}", f"t{i + 1}") for i in range(4000)]
+    outputs = {"t4000": ("N", 64)}
+    data = model(nodes, {"w": matrix(2**14, 64)}, x=("N", 2**14), outputs=outputs)
+    begin = time.process_time()
+    assert import_onnx(data.SerializeToString()).n_classes == 64
+    assert time.process_time() - begin < MAX_SECONDS
+
+
+def test_largest_file_is_read_in_time() -> None:
+    weights = {"w": matrix(2048, 1024), "v": matrix(1024, 2048), "u": matrix(2048, 1024)}
+    nodes = [node("MatMul", "x w", "a"), node("MatMul", "a v", "b"), node("MatMul", "b u", "y")]
+    data = model(nodes, weights, x=("N", 2048)).SerializeToString()
+    assert len(data) < limits.MAX_FILE_BYTES
+    begin = time.process_time()
+    assert import_onnx(data).n_weights > 3 * 2**21
+    assert time.process_time() - begin < MAX_SECONDS
+
+
+def test_packed_dimensions_by_the_million_are_refused() -> None:
+    dims, name = b"\x01" * 2**24, b"\x42\x02b0"
+    tensor = b"\x0a" + _varint(len(dims)) + dims + b"\x10\x01" + name
+    graph = b"\x2a" + _varint(len(tensor)) + tensor
+    file = two_layers()
+    file.graph.initializer.pop(1)
+    data = file.SerializeToString() + b"\x3a" + _varint(len(graph)) + graph
+    refusal(data, ModelTooLargeError, "tensor b0: 16777216 dimensions")
