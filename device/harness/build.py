@@ -121,9 +121,7 @@ def _compile_and_link(job: _Job) -> Path:
     _link(job, objects, result)
     sizes = {file: text_bytes(o) for file, o in zip(files, objects, strict=True)}
     frames = tuple(frame for o in objects for frame in _read_frames(o.with_suffix(".su")))
-    fw.save(
-        fw.describe(result, job.board, job.toolchain.version, job.opt, sizes, frames)
-    )
+    fw.save(fw.describe(result, job.board, job.toolchain.version, job.opt, sizes, frames))
     return result
 
 

@@ -80,7 +80,7 @@ def _extents(elf: Path) -> dict[int, FunctionCode]:
     """Functions with their ends; hand-written ones without a size end where the next begins."""
     symbols = {s.address: s for s in reversed(read_symbols(elf)) if s.is_function}
     starts = sorted(symbols)
-    ends = {a: b for a, b in zip(starts, [*starts[1:], 1 << 32], strict=True)}
+    ends = dict(zip(starts, [*starts[1:], 1 << 32], strict=True))
     return {
         a: FunctionCode(s, a + s.size_bytes if s.size_bytes else ends[a])
         for a, s in symbols.items()
@@ -132,7 +132,7 @@ class _Riscv:
     def __init__(self) -> None:
         mode = capstone.CS_MODE_RISCV32 | capstone.CS_MODE_RISCVC
         self._decoder = capstone.Cs(capstone.CS_ARCH_RISCV, mode)
-        self._upper: dict[str, int] = {}
+        self._upper: dict[tuple[str, int], int] = {}  # (register, address after auipc) to value
 
     def instructions(self, part: CodeRange) -> Iterator[Any]:
         offset = 0
@@ -152,22 +152,24 @@ class _Riscv:
         elif name == "auipc" and number:
             register = operands.split(",")[0]
             page = instruction.address + (int(number[1], 0) << _PAGE_SHIFT)
-            self._upper[register] = page & 0xFFFF_FFFF
+            self._upper[register, instruction.address + instruction.size] = page
         elif name == "jal" and number:
             links = not operands.startswith("zero")
             self._note(instruction.address + int(number[1], 0), links, function)
         elif _RISCV_BRANCH.match(name) and number:
             self._note(instruction.address + int(number[1], 0), False, function)
         elif name in ("jalr", "jr"):
-            self._read_register_jump(name, operands, function)
+            self._read_register_jump(name, operands, instruction.address, function)
 
     def _read_move(self, operands: str, delta: int, function: FunctionCode) -> None:
         from_sp = operands.count("sp") == 2 or operands.count(",") == 1
         if from_sp and delta < 0:
             function.pushed_bytes -= delta
 
-    def _read_register_jump(self, name: str, operands: str, function: FunctionCode) -> None:
-        """auipc and jalr make one far call; other registers are unknown, and ra is a return."""
+    def _read_register_jump(
+        self, name: str, operands: str, address: int, function: FunctionCode
+    ) -> None:
+        """auipc and jalr in a row make one far call; jr ra is a return; the rest is unknown."""
         words = operands.replace("(", ", ").replace(")", "").split(", ")
         registers = [w for w in words if not _NUMBER.fullmatch(w)]
         offset = next((int(w, 0) for w in words if _NUMBER.fullmatch(w)), 0)
@@ -175,9 +177,8 @@ class _Riscv:
         links = name == "jalr" and registers[0] != "zero"
         if register == "ra" and not links:
             return
-        if register in self._upper:
-            target = self._upper.pop(register) + offset
-            self._note(target, links, function)
+        if (register, address) in self._upper:
+            self._note(self._upper[register, address] + offset, links, function)
         else:
             function.calls_unknown = True
 

@@ -7,12 +7,12 @@ import mmap
 import os
 import struct
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from device.harness.boards import BOARDS
+from device.harness.build import WARNINGS
 from device.harness.elf import Symbol
 from device.harness.errors import BuildError
 from device.harness.run import run_limited
@@ -48,9 +48,7 @@ def build_plugin(cache: Path) -> Path:
 
 def _compile(toolchain: Toolchain, folder: Path) -> Path:
     target = folder / PLUGIN_NAME
-    # The functions QEMU provides stay undefined until it loads the library.
-    undefined = ("-Wl,-undefined,dynamic_lookup",) if sys.platform == "darwin" else ()
-    command = [*toolchain.command, "-std=gnu11", "-O2", "-shared", "-fPIC", *undefined]
+    command = [*toolchain.command, "-std=gnu11", "-O2", "-shared", "-fPIC", *WARNINGS]
     command += [PLUGIN_SOURCE.name, "-o", str(target)]
     try:
         done = run_limited(command, cwd=PLUGIN_SOURCE.parent, timeout_s=PLUGIN_LIMIT_S)
@@ -62,20 +60,20 @@ def _compile(toolchain: Toolchain, folder: Path) -> Path:
 
 
 class CountFile:
-    """The file that the plugin shares with this process."""
+    """The memory that the plugin shares with this process: a file without a name."""
 
     def __init__(self, profile: bool = False) -> None:
         """Make an empty one; `profile`: ask for counts per address as well."""
-        descriptor, name = tempfile.mkstemp(prefix="hadapt-count-")
-        self._path = Path(name)
+        self.descriptor = os.memfd_create("hadapt-count")
         self._profile = profile
-        os.truncate(descriptor, RESULT_BYTES)
-        self._map = mmap.mmap(descriptor, RESULT_BYTES, prot=mmap.PROT_READ)
-        os.close(descriptor)
+        os.truncate(self.descriptor, RESULT_BYTES)
+        self._map = mmap.mmap(self.descriptor, RESULT_BYTES, prot=mmap.PROT_READ)
 
     def plugin_argument(self, plugin: Path) -> str:
-        """QEMU's `-plugin` value."""
-        return f"{plugin},out={self._path}" + (",profile=on" if self._profile else "")
+        """QEMU's `-plugin` value; QEMU must inherit `descriptor`."""
+        return f"{plugin},out=/proc/self/fd/{self.descriptor}" + (
+            ",profile=on" if self._profile else ""
+        )
 
     def regions(self) -> int:
         """How many marked regions have ended."""
@@ -98,9 +96,10 @@ class CountFile:
         return {pc - _USED: frozen for pc, _, frozen in slots if pc and frozen}
 
     def close(self) -> None:
-        """Release and remove the file; safe to call twice."""
-        self._map.close()
-        self._path.unlink(missing_ok=True)
+        """Release the memory; safe to call twice."""
+        if not self._map.closed:
+            self._map.close()
+            os.close(self.descriptor)
 
 
 def by_function(counts: Mapping[int, int], symbols: Sequence[Symbol]) -> dict[str, int]:

@@ -55,13 +55,19 @@ class QemuTransport(ProcessTransport):
         """
         command = qemu_command(elf, board)
         self._symbols_of = elf
-        self._counts: CountFile | None = None
         self._regions = 0
-        if plugin_cache is not None:
-            plugin = build_plugin(plugin_cache)
-            self._counts = CountFile(profile)
-            command += ["-plugin", self._counts.plugin_argument(plugin)]
-        super().__init__(command)
+        self._counts: CountFile | None = None
+        if plugin_cache is None:
+            super().__init__(command)
+            return
+        plugin = build_plugin(plugin_cache)
+        self._counts = CountFile(profile)
+        command += ["-plugin", self._counts.plugin_argument(plugin)]
+        try:
+            super().__init__(command, (self._counts.descriptor,))
+        except ToolchainMissingError:
+            self._counts.close()
+            raise
 
     def exchange(self, command: int, payload: bytes = b"", timeout_s: float = 60.0) -> bytes:
         """See Transport.exchange."""

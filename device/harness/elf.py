@@ -5,6 +5,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -212,7 +213,7 @@ def _riscv_float(ranges: tuple[CodeRange, ...]) -> Iterator[int]:
 
 
 def _has_mve(file: ELFFile) -> bool:
-    section = file.get_section_by_name(".ARM.attributes")
+    section: Any = file.get_section_by_name(".ARM.attributes")
     if section is None:
         return False
     for part in section.iter_subsections():
@@ -227,7 +228,7 @@ def _cut(address: int, data: bytes, marks: list[tuple[int, str]]) -> Iterator[Co
     end = address + len(data)
     inside = [(at, kind) for at, kind in marks if address <= at < end]
     bounds = [(address, "$t"), *inside, (end, "$d")]
-    for (start, kind), (stop, _) in zip(bounds, bounds[1:], strict=False):
+    for (start, kind), (stop, _) in pairwise(bounds):
         if kind != "$d" and stop > start:
             yield CodeRange(start, data[start - address : stop - address])
 

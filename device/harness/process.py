@@ -56,8 +56,12 @@ exit $code
 class ProcessTransport:
     """Frames over the pipes of a long-lived process, which is killed when it fails."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], inherit: Sequence[int] = ()) -> None:
         """Start the process.
+
+        Args:
+            command: program and arguments.
+            inherit: file descriptors it is to have under the same numbers.
 
         Raises: ToolchainMissingError if it cannot be started.
         """
@@ -73,7 +77,7 @@ class ProcessTransport:
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
-                pass_fds=(reader,),
+                pass_fds=(reader, *inherit),
             )
         except OSError as error:
             os.close(self._lifeline)
@@ -150,9 +154,7 @@ class ProcessTransport:
             if left_s <= 0:
                 raise DeviceTimeoutError(limit_s, self.last_output())
             writers = [self._input] if pending else []
-            ready, writable, _ = select.select(
-                [self._output, self._errors], writers, [], left_s
-            )
+            ready, writable, _ = select.select([self._output, self._errors], writers, [], left_s)
             if self._errors in ready:
                 self._read_errors()
             if self._output in ready and not self._read_output():

@@ -279,7 +279,7 @@ def scan_block(code: bytes) -> tuple[int, int | None, int | None]:
 
 
 def _core(board: Board, elf: Path) -> Any:
-    """A core with the board's memories mapped, the firmware loaded, and registers as after reset."""
+    """A core as after reset: the board's memories mapped, the firmware loaded."""
     uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
     uc.ctl_set_cpu_model(getattr(arm_const, _MODELS[board.core]))
     uc.mem_map(board.code_origin, board.code_bytes)

@@ -26,14 +26,13 @@ __attribute__((noreturn, used)) void had_fault_decode(const uint32_t *frame, uin
 
 /* The stack may be what failed: report on a fresh one. */
 __attribute__((naked, used)) void had_fault_entry(void) {
-    __asm__ volatile(
-        "mrs r0, msp\n"
-        "mrs r1, ipsr\n"
-        "ldr r2, =had_link_stack_top\n"
-        "msr msp, r2\n"
-        "ldr r2, =had_fault_decode\n"
-        "bx r2\n"
-        ".ltorg\n");
+    __asm__ volatile("mrs r0, msp\n"
+                     "mrs r1, ipsr\n"
+                     "ldr r2, =had_link_stack_top\n"
+                     "msr msp, r2\n"
+                     "ldr r2, =had_fault_decode\n"
+                     "bx r2\n"
+                     ".ltorg\n");
 }
 
 /* frame: what the core stacked (r0-r3, r12, lr, pc, xpsr); only read if it lies in the stack. */

@@ -61,9 +61,7 @@ def build_echo(cache: Path, write_sources: WriteSources) -> BuildEcho:
         target = BOARDS[board]
         toolchain = find_toolchain(target, kind)
         sources = write_sources(target, extra)
-        return build(
-            sources, target, toolchain, cache, opt=opt, defines=defines, sanitize=sanitize
-        )
+        return build(sources, target, toolchain, cache, opt=opt, defines=defines, sanitize=sanitize)
 
     return make
 

@@ -20,7 +20,9 @@ BuildEcho = Callable[..., Firmware]
 WriteSources = Callable[..., Path]
 Kept = Callable[[str, str, str], dict[str, str]]
 
-BIG_BUFFERS = "#ifndef HADAPT_CONFIG_H\n#define HADAPT_CONFIG_H\n#define HAD_WIRE_MAX_BYTES {}U\n#endif\n"
+BIG_BUFFERS = (
+    "#ifndef HADAPT_CONFIG_H\n#define HADAPT_CONFIG_H\n#define HAD_WIRE_MAX_BYTES {}U\n#endif\n"
+)
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,7 @@ def test_instructions_qemu_and_unicorn_agree_exactly(
 
 
 @pytest.mark.parametrize("board", DEVICES)
-def test_instructions_of_a_loop_are_as_counted_by_hand(
-    board: str, build_echo: BuildEcho
-) -> None:
+def test_instructions_of_a_loop_are_as_counted_by_hand(board: str, build_echo: BuildEcho) -> None:
     backends: list[Backend] = ["qemu", "unicorn"] if BOARDS[board].unicorn else ["qemu"]
     for backend in backends:
         with open_device(build_echo(board), BOARDS[board], backend) as device:
@@ -77,9 +75,7 @@ def test_profile_adds_up_and_names_the_hot_function(
     board: str, build_echo: BuildEcho, cache: Path
 ) -> None:
     firmware = build_echo(board, opt="-O0")
-    with QemuTransport(
-        firmware.elf, BOARDS[board], plugin_cache=cache, profile=True
-    ) as device:
+    with QemuTransport(firmware.elf, BOARDS[board], plugin_cache=cache, profile=True) as device:
         device.exchange(SUM, WORD.pack(2000))
         device.exchange(LOOP, WORD.pack(5000))
         by_name = device.profile()

@@ -3,6 +3,7 @@
 
 import os
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -114,9 +115,7 @@ def test_main_nonzero_reserved_bytes_are_refused(build_echo: BuildEcho) -> None:
 
 
 @pytest.mark.parametrize(("tail", "code"), [(b"", 0), (b"\x01\x00", 0), (b"\x01" + bytes(6), 0)])
-def test_main_end_of_input_ends_the_program(
-    tail: bytes, code: int, build_echo: BuildEcho
-) -> None:
+def test_main_end_of_input_ends_the_program(tail: bytes, code: int, build_echo: BuildEcho) -> None:
     done = subprocess.run([build_echo("host").elf], input=tail, capture_output=True, timeout=10)
     assert (done.returncode, done.stdout) == (code, b"")
 
@@ -184,7 +183,7 @@ def test_exchange_stack_overflow_is_a_crash_not_a_wrong_answer(
 
 def test_exchange_stack_overflow_in_unicorn_is_a_crash(build_echo: BuildEcho) -> None:
     with start(build_echo, "mps2-an385", "unicorn") as device:
-        with pytest.raises(DeviceCrashedError, match="unmapped"):
+        with pytest.raises(DeviceCrashedError, match="UNMAPPED"):
             device.exchange(RECURSE, WORD.pack(100_000))
 
 
@@ -219,7 +218,8 @@ def test_exchange_sanitized_build_works_and_catches_an_overrun(
         assert len(device.exchange(OVERRUN, WORD.pack(7))) == 4
         with pytest.raises(DeviceCrashedError) as caught:
             device.exchange(OVERRUN, WORD.pack(8))
-    assert "stack-buffer-overflow" in caught.value.last_output
+    # Which of the two sanitizers sees it first is the compiler's choice.
+    assert re.search("stack-buffer-overflow|runtime error", caught.value.last_output)
 
 
 @pytest.mark.parametrize(("board", "backend"), SOME)
@@ -320,7 +320,7 @@ def is_alive(group: int) -> bool:
 
 def test_owner_of_many_devices_leaks_no_descriptor(build_echo: BuildEcho) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    for _ in range(5):
-        with start(build_echo, "host", "host") as device:
+    for board, backend in SOME:
+        with open_device(build_echo(board), BOARDS[board], backend) as device:
             device.exchange(ECHO)
     assert len(os.listdir("/proc/self/fd")) == before

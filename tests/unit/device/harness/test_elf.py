@@ -106,9 +106,7 @@ def test_flash_image_equals_objcopy(
 
 
 def test_thumb_size_agrees_with_capstone() -> None:
-    decoder = capstone.Cs(
-        capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS
-    )
+    decoder = capstone.Cs(capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS)
     for half in range(0, 0x10000, 7):
         code = half.to_bytes(2, "little") + b"\x00\x00"
         for instruction in decoder.disasm(code, 0, 1):

@@ -4,7 +4,6 @@
 import ctypes
 import random
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -51,9 +50,7 @@ def test_memset_any_alignment_equals_slices(library: ctypes.CDLL) -> None:
         area = ctypes.create_string_buffer(before, SIZE)
         n, value = draw.randrange(SIZE // 2), draw.randrange(-128, 256)
         at = draw.randrange(SIZE - n)
-        library.port_memset(
-            ctypes.c_void_p(ctypes.addressof(area) + at), value, ctypes.c_size_t(n)
-        )
+        library.port_memset(ctypes.c_void_p(ctypes.addressof(area) + at), value, ctypes.c_size_t(n))
         want = bytearray(before)
         want[at : at + n] = bytes([value & 0xFF]) * n
         assert area.raw == bytes(want), f"seed 2, case {case}"

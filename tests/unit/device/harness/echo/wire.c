@@ -9,16 +9,16 @@
 
 enum command {
     COMMAND_ECHO = 1,
-    COMMAND_SUM = 2,     /* u32 n: sum of a generator's n words, with branches and division */
-    COMMAND_CRASH = 3,   /* undefined instruction, or a null read on the host */
+    COMMAND_SUM = 2,   /* u32 n: sum of a generator's n words, with branches and division */
+    COMMAND_CRASH = 3, /* undefined instruction, or a null read on the host */
     COMMAND_HANG = 4,
-    COMMAND_RECURSE = 5, /* u32 depth; left out with ECHO_NO_RECURSION, as is COMMAND_TABLE */
-    COMMAND_STACK = 6,   /* answers u32: deepest stack so far */
-    COMMAND_REFUSE = 7,  /* a negative status */
-    COMMAND_GARBAGE = 8, /* bytes that are no frame */
-    COMMAND_LEAVE = 9,   /* exit code 3 */
-    COMMAND_TABLE = 10,  /* u32 i, u32 x: the i-th function of a table */
-    COMMAND_MUTE = 11,   /* closes in mid-reply */
+    COMMAND_RECURSE = 5,  /* u32 depth; left out with ECHO_NO_RECURSION, as is COMMAND_TABLE */
+    COMMAND_STACK = 6,    /* answers u32: deepest stack so far */
+    COMMAND_REFUSE = 7,   /* a negative status */
+    COMMAND_GARBAGE = 8,  /* bytes that are no frame */
+    COMMAND_LEAVE = 9,    /* exit code 3 */
+    COMMAND_TABLE = 10,   /* u32 i, u32 x: the i-th function of a table */
+    COMMAND_MUTE = 11,    /* closes in mid-reply */
     COMMAND_OVERRUN = 12, /* reads past an array, for the sanitizers */
     COMMAND_LOOP = 13     /* u32 n > 0: n times round a loop of exactly two instructions */
 };
@@ -102,7 +102,8 @@ static void loop(uint32_t n) {
 }
 
 static void garbage(void) {
-    static const uint8_t bytes[16] = {0xDE, 0xAD, 0xBE, 0xEF, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    static const uint8_t bytes[16] = {0xDE, 0xAD, 0xBE, 0xEF, 1, 2,  3,  4,
+                                      5,    6,    7,    8,    9, 10, 11, 12};
     sink = (uint32_t)had_port_write(bytes, sizeof bytes);
     sink = (uint32_t)had_port_flush();
 }
