@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+# The one front of the project. Every target sets up what it needs first; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+BIN := .venv/bin
+PYTHON := $(BIN)/python
+PYTEST := $(PYTHON) -m pytest
+# Two processes: enough for two cores; QEMU and compilers run beside them.
+JOBS ?= 2
+C_FILES = $(shell git ls-files --cached --others --exclude-standard \
+    'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
+
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long bench serve \
+    constraints package clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+setup: ## virtual environment, development packages, and as root Debian's compilers and QEMU
+	@tools/setup.sh dev
+
+setup-demo: ## the same with the packages that the demo needs, no more
+	@tools/setup.sh demo
+
+demo: setup-demo ## the main job on real data through the REST service; results in out/
+	@$(PYTHON) -m server.demo
+
+test: lint ## lint, then every test in its short form
+	@$(PYTEST) -n $(JOBS) --dist worksteal -m "not long"
+
+lint: setup ## ruff, mypy, import direction, layout of Python and C
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check --quiet || { $(BIN)/ruff format --check; exit 1; }
+	@$(PYTHON) -m mypy
+	@$(BIN)/lint-imports --no-cache --no-logo
+	@$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+
+format: setup ## rewrite Python and C in the project's layout
+	@$(BIN)/ruff check --fix --select I
+	@$(BIN)/ruff format
+	@$(BIN)/clang-format -i $(C_FILES)
+
+unit: setup ## unit tests only
+	@$(PYTEST) tests/unit
+
+api: setup ## the whole service, in process
+	@$(PYTEST) tests/api
+
+parity: setup ## the C equals the twin, bit for bit, on the host and in the emulators
+	@$(PYTEST) tests/parity -m "not long"
+
+golden: setup ## rewrite the approved generated C; look at the diff before committing it
+	@$(PYTEST) tests/golden --update-golden
+
+long: setup ## the long forms of fuzz, kill, power-cut, proof and parity suites
+	@$(PYTEST) -m long --timeout 3600
+
+bench: setup ## instructions, RAM, flash and stack into benchmarks/results/
+	@$(PYTHON) -m benchmarks
+
+serve: setup-demo ## the REST service on this machine; Ctrl-C ends it
+	@$(BIN)/hadapt serve
+
+constraints: setup ## renew constraints.txt: the newest versions that fit pyproject.toml
+	@tools/constraints.sh
+
+package: setup ## the wheel, in dist/
+	@$(PYTHON) -m hatchling build -t wheel
+
+clean: ## remove what was made, but not .venv and not data
+	@rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0r rm -rf
