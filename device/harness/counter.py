@@ -2,6 +2,7 @@
 """Exact instruction counts from QEMU: builds the plugin, reads what it counts."""
 
 import bisect
+import fcntl
 import hashlib
 import mmap
 import os
@@ -15,6 +16,7 @@ from device.harness.boards import BOARDS
 from device.harness.build import WARNINGS
 from device.harness.elf import Symbol
 from device.harness.errors import BuildError
+from device.harness.process import FIRST_FREE_DESCRIPTOR
 from device.harness.run import run_limited
 from device.harness.toolchain import Toolchain, find_toolchain
 
@@ -64,7 +66,9 @@ class CountFile:
 
     def __init__(self, profile: bool = False) -> None:
         """Make an empty one; `profile`: ask for counts per address as well."""
-        self.descriptor = os.memfd_create("hadapt-count")
+        low = os.memfd_create("hadapt-count")
+        self.descriptor = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_DESCRIPTOR)
+        os.close(low)
         self._profile = profile
         os.truncate(self.descriptor, RESULT_BYTES)
         self._map = mmap.mmap(self.descriptor, RESULT_BYTES, prot=mmap.PROT_READ)

@@ -33,6 +33,7 @@ EXIT_LIMIT_S = 2.0
 EXIT_FAULT = 120
 EXIT_BOOT_FAILED = 121
 SHELL_SIGNAL_BASE = 128
+FIRST_FREE_DESCRIPTOR = 10  # the guard below uses smaller ones itself
 
 # Runs the device and, beside it, a reader of a pipe of which this process alone holds the writing
 # end. When this process dies, in whatever way, the reader sees the end and kills the group: no
@@ -61,10 +62,12 @@ class ProcessTransport:
 
         Args:
             command: program and arguments.
-            inherit: file descriptors it is to have under the same numbers.
+            inherit: file descriptors, 10 or higher, it is to have under the same numbers.
 
-        Raises: ToolchainMissingError if it cannot be started.
+        Raises: ToolchainMissingError if it cannot be started; ValueError for a low descriptor.
         """
+        if any(descriptor < FIRST_FREE_DESCRIPTOR for descriptor in inherit):
+            raise ValueError(f"inherited descriptors start at {FIRST_FREE_DESCRIPTOR}")
         self._tail = b""
         self._buffer = bytearray()
         self._failure: DeviceError | None = None

@@ -281,14 +281,19 @@ def test_host_transport_missing_executable_is_a_crash(tmp_path: Path) -> None:
     assert caught.value.exit_code == 127
 
 
-def test_device_whose_owner_is_killed_does_not_outlive_it(build_echo: BuildEcho) -> None:
+def test_device_whose_owner_is_killed_does_not_outlive_it(
+    build_echo: BuildEcho, cache: Path
+) -> None:
     firmware = build_echo("mps2-an386")
     script = f"""
         from pathlib import Path
         from device.harness.boards import BOARDS
         from device.harness.devices import QemuTransport
-        device = QemuTransport(Path({str(firmware.elf)!r}), BOARDS["mps2-an386"])
+        device = QemuTransport(
+            Path({str(firmware.elf)!r}), BOARDS["mps2-an386"], plugin_cache=Path({str(cache)!r})
+        )
         device.exchange({ECHO})
+        assert device.instructions()
         print(device._process.pid, flush=True)
         device.exchange({HANG})
     """
