@@ -20,14 +20,16 @@ _MAX_SHOWN = 80
 
 
 def shown(name: str) -> str:
-    """A name from the file, made safe for messages and generated comments.
+    """A name from the file, made safe for messages and for comments in C.
+
+    No comment mark, line end, backslash or trigraph survives.
 
     >>> shown("dense/MatMul")
     'dense/MatMul'
     >>> shown("x*/ #error")
-    'x?/ ?error'
+    'x_/ _error'
     """
-    kept = "".join(c if c in _PRINTABLE else "?" for c in name[: _MAX_SHOWN + 1])
+    kept = "".join(c if c in _PRINTABLE else "_" for c in name[: _MAX_SHOWN + 1])
     return kept if len(kept) <= _MAX_SHOWN else kept[:_MAX_SHOWN] + "..."
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import load_from_string
 from onnx_files import assert_close, run, softmax
 
 from codegen.importer import import_onnx
@@ -30,6 +31,14 @@ TAILS = {
 
 def test_fixtures_of_both_exporters_are_there() -> None:
     assert len(FILES) == 4 * len(LAYERS)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_file_names_neither_producer_nor_path(file: str) -> None:
+    model = load_from_string((FIXTURES / f"{file}.onnx").read_bytes())
+    assert not model.producer_name
+    assert not model.metadata_props
+    assert b".py" not in model.SerializeToString()
 
 
 @pytest.mark.parametrize("file", FILES)
