@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""hadapt_plan.c: arena maps and the flat call plans."""
+
+from codegen.arena import Arena
+from codegen.emit.header import banner
+from codegen.emit.literals import comment_text
+from codegen.lower import Call, Operation, Plan
+from device.twin.model import IntModel
+
+# Element type of a buffer by the first letters of its name.
+_TYPES = {
+    "labels": "u8",
+    "x": "s8",
+    "wq": "s8",
+    "y": "s16",
+    "d": "s16",
+    "mask": "u8",
+    "block": "s32",
+    "dh": "s8",
+    "wh": "s8",
+    "row": "s32",
+    "dt": "s8",
+}
+_C_TYPES = {"u8": "uint8_t", "s8": "int8_t", "s16": "int16_t", "s32": "int32_t"}
+
+
+def plan_source(model: IntModel, plan: Plan, board: str) -> list[str]:
+    """hadapt_plan.c, to be read from top to bottom."""
+    return [
+        *banner(model, board, "Call plans: one training step, one inference."),
+        '#include "hadapt/plan.h"',
+        "",
+        '#include "hadapt/infer.h"',
+        '#include "hadapt/train.h"',
+        '#include "hadapt_model.h"',
+        "",
+        *_arena_map("Training", "AT", "HAD_ARENA_BYTES", plan.arena, _labels(plan)),
+        *_arena_map("Inference", "IN", "HAD_INFER_BYTES", plan.infer_arena, _calls(plan)),
+        *_access(plan),
+        *_operation_table(plan),
+        *_train(plan),
+        *_infer(model, plan),
+    ]
+
+
+def _labels(plan: Plan) -> list[str]:
+    return [op.label.lower() for op in plan.operations]
+
+
+def _calls(plan: Plan) -> list[str]:
+    return [comment_text(call.comment) for call in plan.calls]
+
+
+def _arena_map(
+    title: str, prefix: str, total: str, arena: Arena, moments: list[str]
+) -> list[str]:
+    """Comment table, offsets, and asserts that they stay inside."""
+    bound = f"{arena.bytes} bytes, lower bound {arena.lower_bound}"
+    lines = ["/*", f" * {title} arena: {bound}.", " *", " * offset  bytes  buffer    holds"]
+    for place in arena.placements:
+        buffer = place.buffer
+        last = min(buffer.last, len(moments) - 1)
+        life = f"{moments[buffer.first]} .. {moments[last]}"
+        row = f"{place.offset:6d} {buffer.bytes:6d}  {buffer.name:9s} {buffer.owner}; {life}"
+        lines.append(f" * {row}")
+    lines += [" */"]
+    for place in arena.placements:
+        lines.append(f"#define {prefix}_{place.buffer.name.upper()} {place.offset}U")
+    for place in arena.placements:
+        name = f"{prefix}_{place.buffer.name.upper()}"
+        text = f'"{place.buffer.name} fits"'
+        lines.append(f"_Static_assert({name} + {place.buffer.bytes}U <= {total}, {text});")
+    return [*lines, ""]
+
+
+def buffer_type(name: str) -> str:
+    """Element type of a training buffer: u8, s8, s16 or s32."""
+    return _TYPES[name.rstrip("0123456789")]
+
+
+def _access(plan: Plan) -> list[str]:
+    """Typed views of the arenas; offsets are multiples of four bytes."""
+    used = sorted({buffer_type(p.buffer.name) for p in plan.arena.placements})
+    lines: list[str] = []
+    for kind in used:
+        c_type = _C_TYPES[kind]
+        lines += [
+            f"static {c_type} *{kind}(had_learner *ln, uint32_t at) {{",
+            f"    return ({c_type} *)(void *)(ln->arena.bytes + at);",
+            "}",
+            "",
+        ]
+    return [
+        *lines,
+        "static int8_t *in_s8(had_learner *ln, uint32_t at) {",
+        "    return (int8_t *)(void *)ln->infer + at;",
+        "}",
+        "",
+        "static int16_t *in_s16(had_learner *ln, uint32_t at) {",
+        "    return (int16_t *)(void *)((uint8_t *)(void *)ln->infer + at);",
+        "}",
+        "",
+    ]
+
+
+def _operation_table(plan: Plan) -> list[str]:
+    lines = ["/* Operations of a step: number, rows, work units a row. */", "enum {"]
+    lines += [f"    OP_{op.label}," for op in plan.operations]
+    lines += ["};", "", "const had_operation had_operations[HAD_OPERATIONS] = {"]
+    lines += [f"    [OP_{op.label}] = {{{op.rows}U, {op.units}U}}," for op in plan.operations]
+    return [*lines, "};", ""]
+
+
+def _train(plan: Plan) -> list[str]:
+    lines = [
+        f"/* One step is {plan.units_per_step} work units. */",
+        "had_status had_plan_train(had_learner *ln, uint32_t op, uint32_t begin, uint32_t end) {",
+        "    switch (op) {",
+    ]
+    for op in plan.operations:
+        lines += [
+            f"    case OP_{op.label}:{_layer_note(plan, op)}",
+            f"        {op.kernel}(ln, {_arguments(op)}begin, end);",
+            "        return HAD_OK;",
+        ]
+    return [*lines, "    default:", "        return HAD_ERR_ARGUMENT;", "    }", "}", ""]
+
+
+def _layer_note(plan: Plan, op: Operation) -> str:
+    return "" if op.layer is None else f" /* {comment_text(plan.layers[op.layer].name)} */"
+
+
+def _arguments(op: Operation) -> str:
+    return "".join(f"{_argument(name)}, " for name in op.arguments)
+
+
+def _argument(name: str) -> str:
+    if name.startswith("LAYER_"):
+        return name
+    return f"{buffer_type(name)}(ln, AT_{name.upper()})"
+
+
+def _infer(model: IntModel, plan: Plan) -> list[str]:
+    frozen = len(model.frozen)
+    features = frozen + len(model.layers) - 1
+    return [
+        *_stage(plan, "x0", "void had_plan_x0(had_learner *ln, const uint8_t *raw) {", ()),
+        *_stage(
+            plan,
+            "features",
+            "void had_plan_features(had_learner *ln) {",
+            () if len(model.layers) > 1 else ("    (void)ln; /* x0 is the feature vector */",),
+        ),
+        *_stage(plan, "logits", "void had_plan_logits(had_learner *ln, uint32_t rows) {", ()),
+        *_getter("int8_t *had_plan_at_x0(had_learner *ln)", f"in_s8(ln, IN_V{frozen})"),
+        *_getter("int8_t *had_plan_at_features(had_learner *ln)", f"in_s8(ln, IN_V{features})"),
+        *_getter("int16_t *had_plan_at_logits(had_learner *ln)", "in_s16(ln, IN_LOGITS)"),
+    ]
+
+
+def _getter(declaration: str, value: str) -> list[str]:
+    return [f"{declaration} {{", f"    return {value};", "}", ""]
+
+
+def _stage(plan: Plan, stage: str, head: str, body: tuple[str, ...]) -> list[str]:
+    calls = [_infer_call(call) for call in plan.calls if call.stage == stage]
+    return [head, *body, *calls, "}", ""]
+
+
+def _infer_call(call: Call) -> str:
+    arguments = [_infer_argument(name) for name in call.arguments]
+    context = [] if call.stage == "x0" else ["ln"]
+    rows = ["rows"] if call.stage == "logits" else []
+    text = ", ".join([*context, *arguments, *rows])
+    return f"    {call.kernel}({text}); /* {comment_text(call.comment)} */"
+
+
+def _infer_argument(name: str) -> str:
+    if name == "logits":
+        return "in_s16(ln, IN_LOGITS)"
+    if name.startswith("v") and name[1:].isdigit():
+        return f"in_s8(ln, IN_{name.upper()})"
+    return name

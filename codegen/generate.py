@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IntModel to a self-contained folder of C sources."""
+
+from pathlib import Path
+
+import device
+from codegen.emit.header import config_header
+from codegen.emit.project import makefile, manifest, readme
+from codegen.emit.source import plan_source
+from codegen.emit.tables import model_header, tables_source
+from codegen.lower import lower
+from device.harness.boards import Board
+from device.harness.port import port_files
+from device.twin.model import IntModel
+
+RUNTIME_DIR = Path(device.__file__).resolve().parent / "runtime"
+RUNTIME_PARTS = ("include/hadapt", "src")
+
+
+def generate(model: IntModel, board: Board) -> dict[str, bytes]:
+    """Sources of the firmware of a model on a board.
+
+    Args:
+        model: a consistent integer model.
+        board: the target; the host gets a layout for wide vectors.
+    Returns: relative path to content. The same arguments give the same bytes.
+    Raises: GenerateError if the model is inconsistent or beyond a limit of the C tables.
+    """
+    plan = lower(model, host=board.is_host)
+    texts = {
+        "hadapt_config.h": config_header(model, plan, board.name, board.is_host),
+        "hadapt_model.h": model_header(model, plan, board.name),
+        "hadapt_tables.c": tables_source(model, plan, board.name),
+        "hadapt_plan.c": plan_source(model, plan, board.name),
+        "Makefile": makefile(board),
+        "README.md": readme(model, plan, board),
+        "manifest.json": manifest(model, plan, board),
+    }
+    files = {path: _text(lines) for path, lines in texts.items()}
+    return {**files, **runtime_files(), **port_files(board)}
+
+
+def runtime_files() -> dict[str, bytes]:
+    """The fixed runtime, below runtime/."""
+    files = sorted(p for part in RUNTIME_PARTS for p in (RUNTIME_DIR / part).glob("*.[ch]"))
+    return {f"runtime/{p.relative_to(RUNTIME_DIR).as_posix()}": p.read_bytes() for p in files}
+
+
+def write_folder(files: dict[str, bytes], folder: Path) -> Path:
+    """Write generated files below a folder. Returns: the folder."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def _text(lines: list[str]) -> bytes:
+    # A list that ends in an empty string ends in exactly one line feed.
+    return ("\n".join(lines).rstrip("\n") + "\n").encode("ascii", "replace")

@@ -1,0 +1,431 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IntModel to Plan: every decision about sizes, layouts and the order of kernel calls.
+
+A plan holds the operations of a training step in the order of SPEC.md 8.6, the calls of an
+inference, and all buffers with their lifetimes. The emitters only print it.
+"""
+
+from dataclasses import dataclass
+
+from codegen.arena import Arena, Buffer, allocate
+from codegen.errors import GenerateError
+from device.twin.model import Arithmetic, IntModel, TrainableLayer
+
+UNIT_PRODUCTS = 64  # elementary products a work unit, SPEC.md 8.6
+DEVICE_LANES = 4  # batch columns a kernel holds in registers
+HOST_LANES = 16
+STRIDE_STEP = 4
+INT16_BYTES = 2
+INT32_BYTES = 4
+SIZE_LIMIT = 65535  # widths are 16 bits in the C tables
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """Constants of a trainable layer that follow from the model.
+
+    Attributes:
+        index: 0-based.
+        name: of the source layer.
+        inputs, outputs: widths; outputs_padded: to a multiple of the Hadamard order.
+        forward_shift, error_shift: acc_shift of SPEC.md 5.2, ds of 6.3 a.
+        master_at, bias_at: first element in the state's arrays.
+        view_at: first byte in the packed weight view.
+        is_head: the last one.
+    """
+
+    index: int
+    name: str
+    inputs: int
+    outputs: int
+    outputs_padded: int
+    forward_shift: int
+    error_shift: int
+    master_at: int
+    bias_at: int
+    view_at: int
+    is_head: bool
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of the training step.
+
+    Attributes:
+        label: C identifier part, such as FORWARD_0.
+        kernel: C function.
+        arguments: C expressions of its arguments between the learner and the row range.
+        layer: index of the layer, None for gather and loss.
+        rows: rows of equal cost.
+        units: work units a row.
+    """
+
+    label: str
+    kernel: str
+    arguments: tuple[str, ...]
+    layer: int | None
+    rows: int
+    units: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the inference plan: stage is x0, features or logits."""
+
+    stage: str
+    kernel: str
+    arguments: tuple[str, ...]
+    comment: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the emitters need beside the model's tables.
+
+    Attributes:
+        batch_padded: batch padded to the Hadamard order; batch_stride: row length of tensors.
+        lanes: columns a kernel takes at once; divides batch_stride.
+        layers, operations, calls: see there.
+        arena: of training; infer_arena: of inference.
+    """
+
+    batch_padded: int
+    batch_stride: int
+    lanes: int
+    layers: tuple[LayerPlan, ...]
+    operations: tuple[Operation, ...]
+    arena: Arena
+    calls: tuple[Call, ...]
+    infer_arena: Arena
+
+    @property
+    def master_count(self) -> int:
+        return sum(layer.inputs * layer.outputs for layer in self.layers)
+
+    @property
+    def bias_count(self) -> int:
+        return sum(layer.outputs for layer in self.layers)
+
+    @property
+    def view_bytes(self) -> int:
+        return sum(layer.outputs * -(-layer.inputs // 2) for layer in self.layers)
+
+    @property
+    def units_per_step(self) -> int:
+        return sum(op.rows * op.units for op in self.operations)
+
+
+def lower(model: IntModel, *, host: bool = False) -> Plan:
+    """Plan of a model.
+
+    Args:
+        model: a consistent integer model.
+        host: lay out for wide vectors.
+    Raises: GenerateError if the model is inconsistent or beyond a limit of the C tables.
+    """
+    check(model)
+    padded = _round_up(model.arithmetic.batch, model.arithmetic.order)
+    stride = _round_up(padded, STRIDE_STEP)
+    lanes = _lanes(stride, HOST_LANES if host else DEVICE_LANES)
+    layers = _layers(model)
+    shape = _Shape(model.arithmetic, padded, stride, lanes, model.max_classes)
+    operations = tuple(_operations(shape, layers))
+    places = {op.label: at for at, op in enumerate(operations)}
+    calls, infer_buffers = _inference(model, layers)
+    return Plan(
+        batch_padded=padded,
+        batch_stride=stride,
+        lanes=lanes,
+        layers=layers,
+        operations=operations,
+        arena=allocate(_training_buffers(shape, layers, places)),
+        calls=calls,
+        infer_arena=allocate(infer_buffers),
+    )
+
+
+def accumulator_bound(arithmetic: Arithmetic, terms: int, qa: int, qb: int) -> int:
+    """D of SPEC.md 1.8: largest magnitude of a saturating product."""
+    tiles = -(-terms // arithmetic.tile_k)
+    saturated: int = tiles << (arithmetic.acc_bits - 1)
+    return min(saturated, terms * qa * qb)
+
+
+def accumulator_shift(arithmetic: Arithmetic, terms: int, qa: int, qb: int) -> int:
+    """Right shift that brings a product below 2**15."""
+    return max(0, accumulator_bound(arithmetic, terms, qa, qb).bit_length() - 15)
+
+
+def check(model: IntModel) -> None:
+    """Refuse models that the C tables cannot hold or whose layers do not fit together.
+
+    Raises: GenerateError.
+    """
+    widths = [*(f.weight.shape for f in model.frozen), *(t.master.shape for t in model.layers)]
+    before = model.inputs
+    for at, (outputs, inputs) in enumerate(widths):
+        if inputs != before:
+            raise _refusal(f"takes {inputs} values", f"layer {at}", f"{before} values")
+        if not 1 <= min(inputs, outputs) <= max(inputs, outputs) <= SIZE_LIMIT:
+            raise _refusal("is too wide", f"layer {at}", f"widths of 1 to {SIZE_LIMIT}")
+        before = outputs
+    if before != model.max_classes or not 1 <= model.n_classes <= model.max_classes <= 250:
+        raise _refusal("classes do not fit", "the head", "1 to 250 classes, a row for each")
+    _check_exemplars(model)
+
+
+def _check_exemplars(model: IntModel) -> None:
+    keys = {(e.label, e.rank) for e in model.exemplars}
+    slots = model.exemplar_slots + model.staging_slots
+    if slots > SIZE_LIMIT or len(model.exemplars) > slots:
+        raise _refusal("too few or too many slots", "exemplars", f"at most {SIZE_LIMIT} slots")
+    labels_fit = all(e.label < model.n_classes and e.rank < 0x8000 for e in model.exemplars)
+    if len(keys) != len(model.exemplars) or not labels_fit:
+        raise _refusal("labels or ranks clash", "exemplars", "known labels, distinct ranks")
+    low, high = (-7, 7) if model.x0_signed else (0, 15)
+    if any(e.x0.min() < low or e.x0.max() > high for e in model.exemplars):
+        raise _refusal("a value is out of range", "exemplars", f"{low} to {high}")
+
+
+def _refusal(what: str, where: str, expected: str) -> GenerateError:
+    return GenerateError(what, where=where, expected=expected)
+
+
+def _round_up(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+def _lanes(stride: int, most: int) -> int:
+    lanes = most
+    while stride % lanes:
+        lanes //= 2
+    return lanes
+
+
+def _layers(model: IntModel) -> tuple[LayerPlan, ...]:
+    plans: list[LayerPlan] = []
+    master_at = bias_at = view_at = 0
+    for index, layer in enumerate(model.layers):
+        plans.append(_layer(model, layer, index, (master_at, bias_at, view_at)))
+        master_at += layer.inputs * layer.outputs
+        bias_at += layer.outputs
+        view_at += layer.outputs * -(-layer.inputs // 2)
+    return tuple(plans)
+
+
+def _layer(
+    model: IntModel, layer: TrainableLayer, index: int, at: tuple[int, int, int]
+) -> LayerPlan:
+    arithmetic = model.arithmetic
+    x_max = 7 if index == 0 and model.x0_signed else 15
+    padded = _round_up(layer.outputs, arithmetic.order)
+    return LayerPlan(
+        index=index,
+        name=layer.name,
+        inputs=layer.inputs,
+        outputs=layer.outputs,
+        outputs_padded=padded,
+        forward_shift=accumulator_shift(arithmetic, layer.inputs, x_max, 7),
+        error_shift=accumulator_shift(arithmetic, padded, 7, 7),
+        master_at=at[0],
+        bias_at=at[1],
+        view_at=at[2],
+        is_head=index == len(model.layers) - 1,
+    )
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Sizes that all operations share."""
+
+    arithmetic: Arithmetic
+    batch_padded: int
+    stride: int
+    lanes: int
+    classes: int
+
+    @property
+    def batch(self) -> int:
+        return self.arithmetic.batch
+
+
+def _units(products: int) -> int:
+    return max(1, -(-products // UNIT_PRODUCTS))
+
+
+def _operations(shape: _Shape, layers: tuple[LayerPlan, ...]) -> list[Operation]:
+    """SPEC.md 8.6, in order."""
+    out = [
+        Operation(
+            "GATHER", "had_gather", ("x0", "labels"), None, shape.batch, _units(layers[0].inputs)
+        )
+    ]
+    for layer in layers:
+        out += _forward(shape, layer)
+    head = layers[-1].index
+    arguments = (f"LAYER_{head}", f"y{head}", "labels")
+    out.append(
+        Operation("LOSS", "had_loss", arguments, None, shape.batch, _units(16 * shape.classes))
+    )
+    for layer in reversed(layers):
+        out += _input_gradient(shape, layer) if layer.index > 0 else []
+        out += _weight_gradient(shape, layer)
+    return out
+
+
+def _forward(shape: _Shape, layer: LayerPlan) -> list[Operation]:
+    n, size = layer.index, layer.inputs
+    cost = _units(size * shape.batch + 4 * size)
+    arguments = (f"LAYER_{n}", f"y{n}", f"x{n}", f"wq{n}")
+    out = [Operation(f"FORWARD_{n}", "had_forward", arguments, n, layer.outputs, cost)]
+    if not layer.is_head:
+        arguments = (f"LAYER_{n}", f"x{n + 1}", f"mask{n + 1}", f"y{n}")
+        cost = _units(2 * layer.outputs)
+        out.append(Operation(f"ACTIVATE_{n}", "had_activate", arguments, n, shape.batch, cost))
+    return out
+
+
+def _error(layer: LayerPlan) -> str:
+    """Buffer of a layer's error; the head's takes the place of its outputs."""
+    return f"y{layer.index}" if layer.is_head else f"d{layer.index}"
+
+
+def _input_gradient(shape: _Shape, layer: LayerPlan) -> list[Operation]:
+    n, padded, error = layer.index, layer.outputs_padded, _error(layer)
+    name, block = f"LAYER_{n}", f"block{n}"
+    columns, rows = shape.batch, layer.inputs
+    product = _units(padded * shape.batch + 8 * padded)
+    below = (name, f"d{n - 1}", f"dh{n}", f"mask{n}", block, f"wh{n}")
+    return [
+        Operation(
+            f"ERROR_RANGE_{n}",
+            "had_error_range",
+            (name, error, block),
+            n,
+            columns,
+            _units(4 * padded),
+        ),
+        Operation(
+            f"WEIGHT_RANGE_{n}", "had_weight_range", (name, block), n, rows, _units(4 * padded)
+        ),
+        Operation(
+            f"ERROR_QUANTIZE_{n}",
+            "had_error_quantize",
+            (name, f"dh{n}", error, block),
+            n,
+            columns,
+            _units(8 * padded),
+        ),
+        Operation(f"INPUT_GRADIENT_{n}", "had_input_gradient", below, n, rows, product),
+    ]
+
+
+def _weight_gradient(shape: _Shape, layer: LayerPlan) -> list[Operation]:
+    n, size, padded = layer.index, layer.inputs, shape.batch_padded
+    operand = (f"LAYER_{n}", f"x{n}", f"row{n}")
+    update = (f"LAYER_{n}", _error(layer), f"x{n}", f"row{n}", f"dt{n}")
+    cost = _units(size * padded + 8 * padded + 8 * size)
+    return [
+        Operation(
+            f"ACTIVATION_RANGE_{n}", "had_activation_range", operand, n, size, _units(4 * padded)
+        ),
+        Operation(
+            f"ACTIVATION_QUANTIZE_{n}",
+            "had_activation_quantize",
+            operand,
+            n,
+            size,
+            _units(8 * padded),
+        ),
+        Operation(
+            f"WEIGHT_GRADIENT_{n}", "had_weight_gradient", update, n, layer.outputs, cost
+        ),
+    ]
+
+
+def _training_buffers(
+    shape: _Shape, layers: tuple[LayerPlan, ...], at: dict[str, int]
+) -> list[Buffer]:
+    buffers = [Buffer("labels", shape.batch, "labels of the batch", at["GATHER"], at["LOSS"])]
+    for layer in layers:
+        buffers += _forward_buffers(shape, layer, at) + _backward_buffers(shape, layer, at)
+        if layer.index > 0:
+            buffers += _error_buffers(shape, layer, at)
+    return buffers
+
+
+def _forward_buffers(shape: _Shape, layer: LayerPlan, at: dict[str, int]) -> list[Buffer]:
+    n, stride = layer.index, shape.stride
+    made = at["GATHER"] if n == 0 else at[f"ACTIVATE_{n - 1}"]
+    forward, update = at[f"FORWARD_{n}"], at[f"WEIGHT_GRADIENT_{n}"]
+    read = update if layer.is_head else at[f"ACTIVATE_{n}"]
+    what = "outputs, then their error" if layer.is_head else "outputs"
+    return [
+        Buffer(f"x{n}", layer.inputs * stride, f"layer {n}: input, then xh", made, update),
+        Buffer(f"wq{n}", layer.inputs, f"layer {n}: a row of 4-bit weights", forward, forward),
+        Buffer(
+            f"y{n}", layer.outputs * stride * INT16_BYTES, f"layer {n}: {what}", forward, read
+        ),
+    ]
+
+
+def _backward_buffers(shape: _Shape, layer: LayerPlan, at: dict[str, int]) -> list[Buffer]:
+    n = layer.index
+    first, last = at[f"ACTIVATION_RANGE_{n}"], at[f"WEIGHT_GRADIENT_{n}"]
+    row = shape.batch_padded * INT32_BYTES
+    buffers = [
+        Buffer(f"row{n}", row, f"layer {n}: a row transformed over the batch", first, last),
+        Buffer(f"dt{n}", shape.batch_padded, f"layer {n}: a row of dt", last, last),
+    ]
+    if not layer.is_head:
+        size = layer.outputs * shape.stride * INT16_BYTES
+        made = at[f"INPUT_GRADIENT_{n + 1}"]
+        buffers.append(Buffer(f"d{n}", size, f"layer {n}: error", made, last))
+    return buffers
+
+
+def _error_buffers(shape: _Shape, layer: LayerPlan, at: dict[str, int]) -> list[Buffer]:
+    n, padded = layer.index, layer.outputs_padded
+    product = at[f"INPUT_GRADIENT_{n}"]
+    mask = layer.inputs * -(-shape.stride // 8)
+    block = shape.arithmetic.order * shape.lanes * INT32_BYTES
+    return [
+        Buffer(f"mask{n}", mask, f"layer {n}: ReLU mask bits", at[f"ACTIVATE_{n - 1}"], product),
+        Buffer(
+            f"block{n}",
+            block,
+            f"layer {n}: a block transformed over outputs",
+            at[f"ERROR_RANGE_{n}"],
+            product,
+        ),
+        Buffer(
+            f"dh{n}", padded * shape.stride, f"layer {n}: dh", at[f"ERROR_QUANTIZE_{n}"], product
+        ),
+        Buffer(f"wh{n}", padded * shape.lanes, f"layer {n}: rows of wh", product, product),
+    ]
+
+
+def _inference(
+    model: IntModel, layers: tuple[LayerPlan, ...]
+) -> tuple[tuple[Call, ...], list[Buffer]]:
+    """Calls and vectors of an inference; vector v0 is the input stage's, each layer adds one."""
+    frozen = len(model.frozen)
+    calls = [Call("x0", "had_input_stage_run", ("v0", "raw", "&INPUT_STAGE"), "input stage")]
+    buffers = [Buffer("v0", model.inputs, "input stage: quantised sample", 0, 1)]
+    for at, layer in enumerate(model.frozen):
+        arguments = (f"v{at + 1}", f"v{at}", f"&had_frozen_layers[{at}]")
+        calls.append(Call("x0", "had_frozen", arguments, f"frozen {at}: {layer.name}"))
+        size = int(layer.weight.shape[0])
+        buffers.append(Buffer(f"v{at + 1}", size, f"frozen {at}: output", at + 1, at + 2))
+    for plan in layers[:-1]:
+        at = frozen + plan.index
+        arguments = (f"v{at + 1}", f"v{at}", f"LAYER_{plan.index}")
+        calls.append(Call("features", "had_infer_hidden", arguments, plan.name))
+        buffers.append(
+            Buffer(f"v{at + 1}", plan.outputs, f"layer {plan.index}: output", at + 1, at + 2)
+        )
+    last = frozen + len(layers)
+    arguments = ("logits", f"v{last - 1}", f"LAYER_{layers[-1].index}")
+    calls.append(Call("logits", "had_infer_head", arguments, layers[-1].name))
+    buffers.append(Buffer("logits", INT16_BYTES * model.max_classes, "logits", last, last))
+    return tuple(calls), buffers

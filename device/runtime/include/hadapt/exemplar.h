@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Stored samples, SPEC.md 8.1: slots, their canonical order, packing. */
+#ifndef HADAPT_EXEMPLAR_H
+#define HADAPT_EXEMPLAR_H
+
+#include <stdint.h>
+
+#include "hadapt/learner.h"
+
+/* Load the model's exemplars as committed ones. */
+void had_exemplars_init(had_exemplars *ex);
+
+/*
+ * Stage a packed sample under (label, rank); label < HAD_MAX_CLASSES.
+ * HAD_ERR_ARGUMENT: (label, rank) is staged already. HAD_ERR_FULL: no free slot.
+ */
+HAD_CHECKED had_status had_exemplar_stage(had_exemplars *ex, const uint8_t *packed, uint32_t label,
+                                          uint32_t rank);
+
+/* Stage a sample that has just arrived: it gets the next staged rank of its class. */
+HAD_CHECKED had_status had_exemplar_arrive(had_exemplars *ex, const uint8_t *packed, uint32_t label);
+
+/*
+ * put_exemplar of SPEC.md 8.3. HAD_ERR_ARGUMENT: label, rank, or values. HAD_ERR_STATE: training under
+ * way. HAD_ERR_FULL: no free slot.
+ */
+HAD_CHECKED had_status had_put_exemplar(had_learner *ln, const uint8_t *packed, uint32_t label,
+                                        uint32_t rank);
+
+/* First position in canonical order of (label, rank) or what follows it. */
+uint32_t had_exemplar_find(const had_exemplars *ex, uint32_t label, uint32_t rank);
+
+/* Fill class_start from the order. */
+void had_exemplar_index(had_exemplars *ex);
+
+/* Drop committed samples for which a staged one of the same label and rank is there. */
+void had_exemplar_drop_replaced(had_exemplars *ex);
+
+/* Drop every staged sample. */
+void had_exemplar_drop_staged(had_exemplars *ex);
+
+/* Number of staged samples. */
+uint32_t had_exemplar_staged(const had_exemplars *ex);
+
+/* Whether packed bytes hold values that x0 can have. */
+uint32_t had_x0_is_valid(const uint8_t *packed);
+
+void had_x0_pack(uint8_t *packed, const int8_t *x0);
+void had_x0_unpack(int8_t *x0, const uint8_t *packed);
+
+/* Value i of packed 4-bit integers. */
+static inline int8_t had_nibble(const uint8_t *packed, uint32_t i, uint32_t is_signed) {
+    int32_t v = (packed[i >> 1] >> (4U * (i & 1U))) & 0xF;
+    return (int8_t)(is_signed != 0U ? (v ^ 8) - 8 : v);
+}
+
+#endif

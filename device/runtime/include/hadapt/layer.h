@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Constant description of the network: the generated tables are of these types. */
+#ifndef HADAPT_LAYER_H
+#define HADAPT_LAYER_H
+
+#include <stdint.h>
+
+#include "hadapt/scale.h"
+#include "hadapt_config.h"
+
+#if HAD_MASTER_BITS == 8
+typedef int8_t had_master;
+#define HAD_MASTER_MAX 127
+#else
+typedef int16_t had_master;
+#define HAD_MASTER_MAX 32767
+#endif
+
+/* A trainable layer, SPEC.md 5. */
+typedef struct had_layer {
+    had_scale scale;           /* s: the value of w is master * row_factor * s */
+    const uint8_t *row_factor; /* outputs values */
+    uint32_t master_at;        /* first element in had_copy.master */
+    uint32_t bias_at;          /* first element in had_copy.bias */
+    uint32_t view_at;          /* first byte in had_view.nibbles */
+    int32_t in_amax;           /* initial frozen range of the input; 0 for layer 0 */
+    uint16_t index;
+    uint16_t inputs;
+    uint16_t outputs;
+    uint16_t outputs_padded; /* to a multiple of HAD_ORDER */
+    uint8_t out_frac_bits;   /* fy */
+    uint8_t forward_shift;   /* acc_shift of 5.2 */
+    uint8_t error_shift;     /* ds of 6.3 a */
+    uint8_t x_range;         /* sixteenths, 16 .. 255 */
+    uint8_t w_range;
+    uint8_t is_head;
+} had_layer;
+
+/* A frozen layer, SPEC.md 4. */
+typedef struct had_frozen_layer {
+    const int8_t *weight; /* outputs x inputs */
+    const int32_t *bias;
+    const int16_t *mult;
+    const uint8_t *shift;
+    int32_t out_amax;
+    uint16_t inputs;
+    uint16_t outputs;
+    uint8_t acc_shift;
+    uint8_t relu;
+    uint8_t out_qmax; /* 127; the last one 15 with ReLU, 7 without */
+} had_frozen_layer;
+
+/* The input stage, SPEC.md 3. */
+typedef struct had_input_stage {
+    const int16_t *zero;
+    const int16_t *mult;
+    const uint8_t *shift;
+    int32_t amax;
+    uint16_t inputs;
+    uint8_t is_signed;
+    uint8_t out_qmax; /* 127 before frozen layers; otherwise 15, or 7 if signed */
+} had_input_stage;
+
+/* One operation of the training step, SPEC.md 8.6. */
+typedef struct had_operation {
+    uint32_t rows;
+    uint32_t units; /* cost of a row */
+} had_operation;
+
+/* Generated tables (hadapt_tables.c, hadapt_plan.c). */
+extern const uint8_t had_model_id[16];
+extern const had_layer had_layers[HAD_LAYERS];
+extern const had_master had_initial_master[HAD_MASTER_COUNT];
+extern const int32_t had_initial_bias[HAD_BIAS_COUNT];
+extern const had_operation had_operations[HAD_OPERATIONS];
+#if HAD_KEEP_PROTOTYPES
+extern const int16_t had_initial_prototype[HAD_MAX_CLASSES][1U + HAD_FEATURES];
+#endif
+#if HAD_INITIAL_EXEMPLARS > 0
+extern const uint8_t had_exemplar_label[HAD_INITIAL_EXEMPLARS];
+extern const uint16_t had_exemplar_rank[HAD_INITIAL_EXEMPLARS];
+extern const uint8_t had_exemplar_packed[HAD_INITIAL_EXEMPLARS][HAD_X0_BYTES];
+#endif
+
+#endif

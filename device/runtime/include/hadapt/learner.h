@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The learner, SPEC.md 8: everything it needs is in one had_learner, owned by the caller.
+ *
+ * Two copies of the state: `committed` answers inferences, `working` learns. Training runs in slices and
+ * may be interrupted by inferences at any slice boundary. A function that fails changes nothing, unless
+ * it says otherwise. Not reentrant: one caller at a time per learner.
+ */
+#ifndef HADAPT_LEARNER_H
+#define HADAPT_LEARNER_H
+
+#include <stdint.h>
+
+#include "hadapt/counters.h"
+#include "hadapt/layer.h"
+#include "hadapt/quant.h"
+#include "hadapt/sha256.h"
+#include "hadapt/status.h"
+#include "hadapt_config.h"
+
+#define HAD_SLOTS ((uint32_t)HAD_EXEMPLAR_SLOTS + (uint32_t)HAD_STAGING_SLOTS)
+#define HAD_SLOTS_ALLOCATED (HAD_SLOTS > 0U ? HAD_SLOTS : 1U)
+#define HAD_FEATURE_BYTES ((HAD_FEATURES + 1U) / 2U)
+#define HAD_RANK_STAGED 0x8000U
+#define HAD_SCHEDULE_MAX 4U
+#define HAD_STATE_HEADER_BYTES 32U
+
+_Static_assert(HAD_SLOTS <= 65535U, "slots are counted in 16 bits");
+_Static_assert(HAD_INITIAL_EXEMPLARS <= HAD_SLOTS, "the model's exemplars need slots");
+
+/* What learning changes, and a commit makes current. */
+typedef struct had_copy {
+    uint32_t step;
+    uint32_t n_classes;
+    int32_t tracked[HAD_LAYERS]; /* of the inputs of layers 1 ..; [0] is not used */
+    int32_t bias[HAD_BIAS_COUNT];
+#if HAD_KEEP_PROTOTYPES
+    int16_t prototype[HAD_MAX_CLASSES][1U + HAD_FEATURES]; /* n_c, then S_c */
+#endif
+    had_master master[HAD_MASTER_COUNT];
+} had_copy;
+
+/* The committed network as inference reads it; derived from `committed`. */
+typedef struct had_view {
+    had_quantizer x[HAD_LAYERS];    /* of the inputs of layers 1 ..; [0] is not used */
+    uint16_t mult[HAD_BIAS_COUNT];  /* M_o of SPEC.md 5.2 */
+    uint8_t shift[HAD_BIAS_COUNT];
+    uint8_t nibbles[HAD_VIEW_BYTES]; /* rows of packed 4-bit weights */
+} had_view;
+
+enum had_slot_state { HAD_SLOT_FREE, HAD_SLOT_COMMITTED, HAD_SLOT_STAGED };
+
+/* Stored samples, SPEC.md 8.1. */
+typedef struct had_exemplars {
+    uint32_t count;
+    uint32_t hint; /* where the search for a free slot starts */
+    uint16_t order[HAD_SLOTS_ALLOCATED]; /* slots in canonical order, `count` of them */
+    uint16_t rank[HAD_SLOTS_ALLOCATED];
+    uint16_t class_start[HAD_MAX_CLASSES + 1U]; /* into order */
+    uint8_t label[HAD_SLOTS_ALLOCATED];
+    uint8_t state[HAD_SLOTS_ALLOCATED];
+    uint8_t packed[HAD_SLOTS_ALLOCATED][HAD_X0_BYTES];
+} had_exemplars;
+
+typedef struct had_rate {
+    uint32_t start; /* first session step it holds for */
+    had_scale scale;
+} had_rate;
+
+enum had_sampling { HAD_SAMPLE_UNIFORM, HAD_SAMPLE_BALANCED };
+
+typedef struct had_train_config {
+    uint32_t seed;
+    uint32_t steps;    /* at least 1 */
+    uint32_t sampling; /* enum had_sampling */
+    uint32_t rates;    /* 1 .. HAD_SCHEDULE_MAX */
+    had_rate rate[HAD_SCHEDULE_MAX];
+} had_train_config;
+
+typedef struct had_train_report {
+    uint32_t units;      /* used by this call */
+    uint32_t steps_left; /* of the session */
+    uint32_t samples;    /* seen since had_train_begin */
+    uint32_t correct;
+    uint32_t confidence; /* sum of p[label] >> 8 */
+} had_train_report;
+
+/* The training session and the place in the current step. */
+typedef struct had_session {
+    had_train_config config;
+    uint32_t active;
+    uint32_t done; /* steps of the session */
+    uint32_t operation;
+    uint32_t row;
+    uint32_t samples;
+    uint32_t correct;
+    uint32_t confidence;
+} had_session;
+
+/* What a step knows of a layer while it runs. */
+typedef struct had_flow {
+    had_scale x_scale; /* of the 4-bit input */
+    had_scale d_scale; /* of the error at the output */
+    int32_t y_max;     /* largest output of the batch, at least 0 */
+    int32_t d_max;     /* largest error magnitude; 0: the layer is left as it is */
+} had_flow;
+
+typedef struct had_step {
+    had_flow flow[HAD_LAYERS];
+    had_scale rate;
+    uint32_t key; /* had_step_key of this step */
+    /* of the layer whose backward operations run: */
+    int32_t error_max;
+    int32_t weight_max;
+    int32_t activation_max;
+    had_quantizer error;
+    had_quantizer weight;
+    had_quantizer activation;
+    had_scale error_scale;      /* s1 */
+    had_scale activation_scale; /* s4 */
+} had_step;
+
+typedef struct had_import {
+    had_sha256 sha;
+    uint32_t received;
+    uint8_t header[HAD_STATE_HEADER_BYTES];
+    uint8_t digest[HAD_SHA256_BYTES];
+} had_import;
+
+/* Herding's memory; shares its place with the training arena, which is idle at a commit. */
+typedef struct had_herd {
+    int32_t mean[HAD_FEATURES];   /* mu of SPEC.md 8.4 */
+    int32_t target[HAD_FEATURES]; /* 2 T */
+#if HAD_LAYERS > 1
+    uint8_t features[HAD_SLOTS_ALLOCATED][HAD_FEATURE_BYTES];
+#endif
+} had_herd;
+
+typedef union had_arena {
+    uint8_t bytes[HAD_ARENA_BYTES]; /* laid out by the generated plan */
+    uint64_t align;
+    had_herd herd;
+    had_import import;
+} had_arena;
+
+typedef struct had_learner {
+    had_copy working;
+    had_copy committed;
+    had_view view;
+    had_exemplars exemplars;
+    had_session session;
+    had_step step;
+    had_arena arena;
+    uint64_t infer[(HAD_INFER_BYTES + 7U) / 8U]; /* inference never touches the arena */
+    uint32_t trained;                             /* a step was trained since the last commit */
+    uint32_t importing;
+#ifdef HAD_COUNTERS
+    had_counters counters;
+#endif
+} had_learner;
+
+typedef struct had_inference {
+    uint32_t label;
+    uint32_t n_classes;
+    const int16_t *logits; /* n_classes values, valid until the next call; null for nearest mean */
+} had_inference;
+
+enum had_head { HAD_HEAD_LINEAR, HAD_HEAD_NEAREST_MEAN };
+
+/* Start from the model's tables. */
+void had_init(had_learner *ln);
+
+/*
+ * Classify one raw sample: 2 * HAD_INPUTS bytes, int16 little-endian. Uses the committed network only.
+ * HAD_ERR_ARGUMENT: unknown head. HAD_ERR_STATE: nearest mean without prototypes.
+ */
+HAD_CHECKED had_status had_infer(had_learner *ln, had_inference *out, const uint8_t *raw,
+                                 uint32_t head);
+
+/*
+ * Store a sample for training, and add it to the prototypes; prototype_only: the latter alone.
+ * HAD_ERR_ARGUMENT: label. HAD_ERR_STATE: training under way. HAD_ERR_FULL: no free slot.
+ */
+HAD_CHECKED had_status had_learn(had_learner *ln, const uint8_t *raw, uint32_t label,
+                                 uint32_t prototype_only);
+
+/* The same from a packed x0 of HAD_X0_BYTES; HAD_ERR_ARGUMENT also for values that x0 cannot have. */
+HAD_CHECKED had_status had_learn_x0(had_learner *ln, const uint8_t *packed, uint32_t label,
+                                    uint32_t prototype_only);
+
+/* One class more. HAD_ERR_FULL: all are in use. HAD_ERR_STATE: training under way. */
+HAD_CHECKED had_status had_add_class(had_learner *ln, uint32_t *label);
+
+/*
+ * Open a training session. HAD_ERR_ARGUMENT: config. HAD_ERR_STATE: one is under way, or there are no
+ * samples.
+ */
+HAD_CHECKED had_status had_train_begin(had_learner *ln, const had_train_config *config);
+
+/*
+ * Run rows until `budget` units are used or the session is done; overshoots by less than one row.
+ * HAD_ERR_STATE: no session.
+ */
+HAD_CHECKED had_status had_train(had_learner *ln, had_train_report *report, uint32_t budget);
+
+/* Make the working state current. HAD_ERR_STATE: training steps are left, or an import is open. */
+HAD_CHECKED had_status had_commit(had_learner *ln);
+
+/* Back to the committed state; staged samples are dropped, session and import end. */
+void had_rollback(had_learner *ln);
+
+/* Steps left in the session; 0 without one. */
+uint32_t had_steps_left(const had_learner *ln);
+
+/* HAD_ERR_STATE while training or an import is under way: most operations cannot run then. */
+HAD_CHECKED had_status had_idle(const had_learner *ln);
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rounding, saturation and the quantiser of SPEC.md 1.1, 1.2 and 1.6.
+ *
+ * Bounds: the clipped value v' and limit a' satisfy |v'| <= a' < 2^15 and r <= qmax 2^S / a', so
+ * |v' r| <= qmax 2^S <= 15 * 2^26 < 2^30; adding at most 2^26 stays below 2^31.
+ */
+#ifndef HADAPT_QUANT_H
+#define HADAPT_QUANT_H
+
+#include <stdint.h>
+
+_Static_assert((-3 >> 1) == -2, "an arithmetic right shift is required");
+
+#define HAD_QUANT_SHIFT 26U    /* S for qmax 7 and 15 */
+#define HAD_QUANT_SHIFT_S8 23U /* S for qmax 127 */
+
+/* Division by a range, prepared: one unsigned 32-bit division per tensor or row. */
+typedef struct had_quantizer {
+    int32_t r;
+    int32_t limit; /* a', 1 .. 2^15 - 1 */
+    uint32_t k;    /* bits dropped before clipping */
+} had_quantizer;
+
+/* Quantiser of range amax (1 .. 2^31 - 1) to qmax steps; shift is S. */
+had_quantizer had_quantizer_of(int32_t amax, uint32_t qmax, uint32_t shift);
+
+/* v / 2^shift, nearest, half up. |v| + 2^(shift-1) < 2^31. */
+static inline int32_t had_rhu(int32_t v, uint32_t shift) {
+    return shift == 0U ? v : (v + (int32_t)(1U << (shift - 1U))) >> shift;
+}
+
+/* rhu(v, 16) of any 32-bit v, without overflow. */
+static inline int32_t had_rhu16(int32_t v) { return (v >> 16) + ((v >> 15) & 1); }
+
+static inline int32_t had_clamp(int32_t v, int32_t low, int32_t high) {
+    return v < low ? low : (v > high ? high : v);
+}
+
+static inline int16_t had_saturate_s16(int32_t v) {
+    return (int16_t)had_clamp(v, INT16_MIN, INT16_MAX);
+}
+
+/* Range with room, SPEC.md 5: range in sixteenths, 16 .. 255; amax <= 32767. */
+static inline int32_t had_widen(int32_t amax, int32_t range) { return (amax * range) >> 4; }
+
+static inline int32_t had_abs(int32_t v) { return v < 0 ? -v : v; }
+
+/* v' of SPEC.md 1.6: low is 0 or -limit. */
+static inline int32_t had_quant_clip(int32_t v, const had_quantizer *q, int32_t low) {
+    return had_clamp(v >> q->k, low, q->limit);
+}
+
+/* Nearest, signed, 4 bits. */
+static inline int8_t had_quant_nearest(int32_t v, const had_quantizer *q) {
+    int32_t clipped = had_quant_clip(v, q, -q->limit);
+    return (int8_t)((clipped * q->r + (1 << (HAD_QUANT_SHIFT - 1U))) >> HAD_QUANT_SHIFT);
+}
+
+/* Nearest, values below zero become 0, 4 bits. */
+static inline int8_t had_quant_positive(int32_t v, const had_quantizer *q) {
+    int32_t clipped = had_quant_clip(v, q, 0);
+    return (int8_t)((clipped * q->r + (1 << (HAD_QUANT_SHIFT - 1U))) >> HAD_QUANT_SHIFT);
+}
+
+/* Stochastic, signed, 4 bits; u is the element's 8-bit draw. */
+static inline int8_t had_quant_stochastic(int32_t v, const had_quantizer *q, uint32_t u) {
+    int32_t clipped = had_quant_clip(v, q, -q->limit);
+    return (int8_t)((clipped * q->r + (int32_t)(u << (HAD_QUANT_SHIFT - 8U))) >> HAD_QUANT_SHIFT);
+}
+
+/* Any static quantiser, nearest: low is 0 or -limit, shift is S. */
+static inline int8_t had_quant_static(int32_t v, const had_quantizer *q, int32_t low,
+                                      uint32_t shift) {
+    int32_t clipped = had_quant_clip(v, q, low);
+    return (int8_t)((clipped * q->r + (int32_t)(1U << (shift - 1U))) >> shift);
+}
+
+#endif

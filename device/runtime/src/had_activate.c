@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Outputs to the next layer's 4-bit input, with the range of the batch, SPEC.md 5.3. */
+#include "hadapt/train.h"
+
+#if HAD_LAYERS > 1
+/* Scale, quantiser and tracked range of the input of layer l, from the largest output of the batch. */
+static void start(had_learner *ln, const had_layer *layer) {
+    uint32_t next = layer->index + 1U;
+    int32_t top = ln->step.flow[layer->index].y_max;
+    int32_t amax = had_widen(top, had_layers[next].x_range);
+    had_scale grid = {1 << 14, -14 - (int32_t)layer->out_frac_bits};
+    had_scale scale = HAD_SCALE_ONE;
+    if (amax > 0) {
+        scale = had_scale_quantized(grid, amax, HAD_SCALE_INV15);
+        ln->step.activation = had_quantizer_of(amax, 15U, HAD_QUANT_SHIFT);
+    }
+    ln->step.flow[next].x_scale = scale;
+    /* tracked is within [0, 32767 * 256], so the difference fits 32 bits. */
+    ln->working.tracked[next] += (top * 256 - ln->working.tracked[next]) >> 4;
+}
+
+static void activate_row(int8_t *x, uint8_t *mask, const int16_t *y, const had_quantizer *q,
+                         uint32_t begin, uint32_t end) {
+    for (uint32_t b = begin; b < end; b++) {
+        x[b] = had_quant_positive(y[b], q);
+    }
+    for (uint32_t b = begin; b < end; b++) {
+        uint32_t bit = 1U << (b & 7U);
+        uint32_t rest = mask[b >> 3] & ~bit;
+        mask[b >> 3] = (uint8_t)(y[b] > 0 ? rest | bit : rest);
+    }
+}
+
+/* All outputs are at most 0. */
+static void clear_row(int8_t *x, uint8_t *mask, uint32_t begin, uint32_t end) {
+    for (uint32_t b = begin; b < end; b++) {
+        x[b] = 0;
+        mask[b >> 3] = (uint8_t)(mask[b >> 3] & ~(1U << (b & 7U)));
+    }
+}
+
+#ifdef HAD_COUNTERS
+static void count_row(had_learner *ln, const had_layer *layer, const int8_t *x, const int16_t *y,
+                      uint32_t begin, uint32_t end) {
+    had_tensor_tally *tally = &ln->counters.layer[layer->index + 1U].tensor[HAD_T_X];
+    if (ln->step.flow[layer->index].y_max == 0) {
+        had_tally_zeros(tally, end - begin);
+        return;
+    }
+    for (uint32_t b = begin; b < end; b++) {
+        /* What ReLU takes away is not a clip. */
+        had_tally_element(tally, y[b] >> ln->step.activation.k, INT32_MIN,
+                          ln->step.activation.limit, x[b]);
+    }
+}
+#endif
+
+void had_activate(had_learner *ln, const had_layer *layer, int8_t *x, uint8_t *mask,
+                  const int16_t *y, uint32_t begin, uint32_t end) {
+    if (begin == 0U) {
+        start(ln, layer);
+    }
+    for (uint32_t o = 0U; o < layer->outputs; o++) {
+        if (ln->step.flow[layer->index].y_max > 0) {
+            activate_row(x, mask, y, &ln->step.activation, begin, end);
+        } else {
+            clear_row(x, mask, begin, end);
+        }
+        HAD_COUNT(count_row(ln, layer, x, y, begin, end);)
+        for (uint32_t b = HAD_BATCH; end == HAD_BATCH && b < HAD_BATCH_STRIDE; b++) {
+            x[b] = 0;
+        }
+        x += HAD_BATCH_STRIDE;
+        mask += HAD_MASK_BYTES;
+        y += HAD_BATCH_STRIDE;
+    }
+}
+#else
+typedef int had_activate_is_left_out; /* a head alone has no layer below */
+#endif

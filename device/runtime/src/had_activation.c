@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Operand xh of the weight gradient: the 4-bit input transformed over the batch, SPEC.md 6.3 b.
+ * |v| <= HAD_ORDER * 15 = 960 at most.
+ */
+#include "hadapt/fwht.h"
+#include "hadapt/random.h"
+#include "hadapt/train.h"
+
+static void transform(int32_t *row, const int8_t *x) {
+    for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
+        row[b] = x[b];
+    }
+    had_fwht_row(row, HAD_BATCH_PADDED);
+}
+
+void had_activation_range(had_learner *ln, const had_layer *layer, const int8_t *x, int32_t *row,
+                          uint32_t begin, uint32_t end) {
+    int32_t amax = begin == 0U ? 0 : ln->step.activation_max;
+    if (ln->step.flow[layer->index].d_max > 0) {
+        for (uint32_t i = begin; i < end; i++) {
+            transform(row, x + i * HAD_BATCH_STRIDE);
+            for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
+                amax = had_abs(row[b]) > amax ? had_abs(row[b]) : amax;
+            }
+        }
+    }
+    ln->step.activation_max = amax;
+}
+
+static void quantize_row(int8_t *xh, const int32_t *row, const had_quantizer *q, uint32_t key,
+                         uint32_t index) {
+    uint32_t word = 0U;
+    for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
+        if (b == 0U || ((index + b) & 3U) == 0U) {
+            word = had_mix(key + ((index + b) >> 2)) >> (8U * ((index + b) & 3U));
+        }
+        xh[b] = had_quant_stochastic(row[b], q, word & 0xFFU);
+        word >>= 8;
+    }
+}
+
+#ifdef HAD_COUNTERS
+static void count_row(had_learner *ln, const had_layer *layer, const int8_t *xh,
+                      const int32_t *row) {
+    const had_quantizer *q = &ln->step.activation;
+    had_tensor_tally *tally = &ln->counters.layer[layer->index].tensor[HAD_T_XH];
+    for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
+        had_tally_element(tally, row[b] >> q->k, -q->limit, q->limit, xh[b]);
+    }
+}
+#endif
+
+void had_activation_quantize(had_learner *ln, const had_layer *layer, int8_t *x, int32_t *row,
+                             uint32_t begin, uint32_t end) {
+    had_step *step = &ln->step;
+    if (step->flow[layer->index].d_max == 0) {
+        return;
+    }
+    if (step->activation_max == 0) {
+        HAD_COUNT(had_tally_zeros(&ln->counters.layer[layer->index].tensor[HAD_T_XH],
+                                  (end - begin) * HAD_BATCH_PADDED);)
+        return;
+    }
+    if (begin == 0U) {
+        step->activation = had_quantizer_of(step->activation_max, 7U, HAD_QUANT_SHIFT);
+        step->activation_scale = had_scale_quantized(step->flow[layer->index].x_scale,
+                                                     step->activation_max, HAD_SCALE_INV7);
+    }
+    uint32_t key = had_tensor_key(step->key, HAD_TENSOR_ACTIVATION(layer->index));
+    for (uint32_t i = begin; i < end; i++) {
+        int8_t *xh = x + i * HAD_BATCH_STRIDE;
+        transform(row, xh);
+        quantize_row(xh, row, &step->activation, key, i * HAD_BATCH_PADDED);
+        HAD_COUNT(count_row(ln, layer, xh, row);)
+    }
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HAD_LANES saturating products of feature-major x with one row of weights.
+ *
+ * |total| <= min(ceil(terms / tile_k) 2^(acc_bits-1), terms * 105) < 2^31; see had_tile.h for a tile.
+ */
+#include "had_tile.h"
+#include "hadapt/dot.h"
+
+#if HAD_SATURATE_EVERY_ADD
+static void tile(had_acc *restrict acc, const int8_t *restrict x, const int8_t *restrict w,
+                 uint32_t terms, uint32_t counted, had_tally *tally) {
+    for (uint32_t k = 0U; k < terms; k++) {
+        int32_t weight = w[k];
+        HAD_COUNT(for (uint32_t c = 0U; c < counted; c++) {
+            int32_t sum = acc[c] + x[c] * weight;
+            tally->total += 1U;
+            tally->saturated += sum != had_saturate_acc(sum) ? 1U : 0U;
+        })
+        HAD_UNROLL_LANES
+        for (uint32_t c = 0U; c < HAD_LANES; c++) {
+            acc[c] = (had_acc)had_saturate_acc(acc[c] + x[c] * weight);
+        }
+        x += HAD_BATCH_STRIDE;
+    }
+    (void)counted;
+    (void)tally;
+}
+#else
+static void tile(had_acc *restrict acc, const int8_t *restrict x, const int8_t *restrict w,
+                 uint32_t terms, uint32_t counted, had_tally *tally) {
+    for (uint32_t k = 0U; k < terms; k++) {
+        int32_t weight = w[k];
+        HAD_UNROLL_LANES
+        for (uint32_t c = 0U; c < HAD_LANES; c++) {
+            acc[c] = (had_acc)(acc[c] + x[c] * weight);
+        }
+        x += HAD_BATCH_STRIDE;
+    }
+    HAD_COUNT(for (uint32_t c = 0U; c < counted; c++) {
+        tally->total += 1U;
+        tally->saturated += acc[c] != had_saturate_acc(acc[c]) ? 1U : 0U;
+    })
+    (void)counted;
+    (void)tally;
+}
+#endif
+
+void had_dot_columns(int32_t total[HAD_LANES], const int8_t *x, const int8_t *w, uint32_t terms,
+                     uint32_t counted, had_tally *tally) {
+    for (uint32_t c = 0U; c < HAD_LANES; c++) {
+        total[c] = 0;
+    }
+    while (terms > 0U) {
+        uint32_t part = terms < HAD_TILE_K ? terms : HAD_TILE_K;
+        had_acc acc[HAD_LANES] = {0};
+        tile(acc, x, w, part, counted, tally);
+        HAD_UNROLL_LANES
+        for (uint32_t c = 0U; c < HAD_LANES; c++) {
+            total[c] += had_saturate_acc(acc[c]);
+        }
+        x += part * HAD_BATCH_STRIDE;
+        w += part;
+        terms -= part;
+    }
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Input gradient in the Hadamard domain of the outputs, SPEC.md 6.3 a.
+ *
+ * |acc| <= D for Opad terms of [-7, 7] and ds = bitlen(D) - 15, so rhu(acc, ds) is within 16 bits but for
+ * the rounding of D itself.
+ */
+#include "had_block.h"
+#include "hadapt/dot.h"
+#include "hadapt/train.h"
+
+#if HAD_LAYERS > 1
+static uint32_t lanes_left(uint32_t column, uint32_t end) {
+    return end - column < HAD_LANES ? end - column : HAD_LANES;
+}
+
+void had_weight_range(had_learner *ln, const had_layer *layer, int32_t *block, uint32_t begin,
+                      uint32_t end) {
+    const had_master *w = ln->working.master + layer->master_at;
+    int32_t amax = begin == 0U ? 0 : ln->step.weight_max;
+    if (ln->step.flow[layer->index].d_max > 0) {
+        for (uint32_t i = begin; i < end; i += HAD_LANES) {
+            for (uint32_t o = 0U; o < layer->outputs; o += HAD_ORDER) {
+                had_block_weights(block, w, layer, o, i, lanes_left(i, end));
+                amax = had_block_max(block, amax);
+            }
+        }
+    }
+    ln->step.weight_max = amax;
+}
+
+/* Operand wh of `columns` inputs from `column` on: one contiguous row of Opad values each. */
+static void quantize_weights(had_learner *ln, const had_layer *layer, int8_t *wh, int32_t *block,
+                             uint32_t column, uint32_t columns) {
+    const had_master *w = ln->working.master + layer->master_at;
+    const had_quantizer q = ln->step.weight;
+    uint32_t terms = layer->outputs_padded;
+    for (uint32_t o = 0U; o < layer->outputs; o += HAD_ORDER) {
+        had_block_weights(block, w, layer, o, column, columns);
+        for (uint32_t c = 0U; c < columns; c++) {
+            for (uint32_t r = 0U; r < HAD_ORDER; r++) {
+                int32_t v = block[r * HAD_LANES + c];
+                int8_t value = had_quant_nearest(v, &q);
+                wh[c * terms + o + r] = value;
+                HAD_COUNT(had_tally_element(&ln->counters.layer[layer->index].tensor[HAD_T_WH],
+                                            v >> q.k, -q.limit, q.limit, value);)
+            }
+        }
+    }
+}
+
+/* All masters are zero, and so are the errors below. */
+static void zero_weights(had_learner *ln, const had_layer *layer, int8_t *wh, uint32_t columns) {
+    for (uint32_t j = 0U; j < columns * layer->outputs_padded; j++) {
+        wh[j] = 0;
+    }
+    HAD_COUNT(had_tally_zeros(&ln->counters.layer[layer->index].tensor[HAD_T_WH],
+                              columns * layer->outputs_padded);)
+    (void)ln;
+}
+
+/* Scale of the result and quantiser of the weights. */
+static void start(had_learner *ln, const had_layer *layer) {
+    had_step *step = &ln->step;
+    had_scale weight_scale = HAD_SCALE_ONE;
+    if (step->weight_max > 0) {
+        step->weight = had_quantizer_of(step->weight_max, 7U, HAD_QUANT_SHIFT);
+        weight_scale = had_scale_quantized(layer->scale, step->weight_max, HAD_SCALE_INV7);
+    }
+    had_scale product = had_scale_mul(step->error_scale, weight_scale);
+    int32_t shift = (int32_t)layer->error_shift - HAD_ORDER_LOG2;
+    step->flow[layer->index - 1U].d_scale = had_scale_pow2(product, shift);
+}
+
+/* Errors of one input: masked, 16 bits, zero behind the batch. */
+static void gradient_row(had_learner *ln, const had_layer *layer, int16_t *d_below,
+                         const int8_t *dh, const uint8_t *mask, const int8_t *wh) {
+    had_flow *below = &ln->step.flow[layer->index - 1U];
+    for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b += HAD_LANES) {
+        uint32_t lanes = b < HAD_BATCH ? lanes_left(b, HAD_BATCH) : 0U;
+        int32_t acc[HAD_LANES];
+        had_dot_columns(acc, dh + b, wh, layer->outputs_padded, lanes,
+                        HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_INPUT));
+        for (uint32_t c = 0U; c < HAD_LANES; c++) {
+            uint32_t passes = (uint32_t)mask[(b + c) >> 3] >> ((b + c) & 7U) & 1U;
+            int32_t rounded = had_rhu(acc[c], layer->error_shift);
+            int32_t d = c < lanes && passes != 0U ? had_saturate_s16(rounded) : 0;
+            d_below[b + c] = (int16_t)d;
+            below->d_max = had_abs(d) > below->d_max ? had_abs(d) : below->d_max;
+            HAD_COUNT(if (c < lanes && passes != 0U && d != rounded) {
+                ln->counters.errors_saturated += 1U;
+            })
+        }
+    }
+}
+
+void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_below, const int8_t *dh,
+                        const uint8_t *mask, int32_t *block, int8_t *wh, uint32_t begin,
+                        uint32_t end) {
+    if (begin == 0U) {
+        ln->step.flow[layer->index - 1U].d_max = 0;
+    }
+    if (ln->step.flow[layer->index].d_max == 0) {
+        return;
+    }
+    if (begin == 0U) {
+        start(ln, layer);
+    }
+    for (uint32_t i = begin; i < end; i += HAD_LANES) {
+        uint32_t columns = lanes_left(i, end);
+        if (ln->step.weight_max > 0) {
+            quantize_weights(ln, layer, wh, block, i, columns);
+        } else {
+            zero_weights(ln, layer, wh, columns);
+        }
+        for (uint32_t c = 0U; c < columns; c++) {
+            gradient_row(ln, layer, d_below + (i + c) * HAD_BATCH_STRIDE, dh,
+                         mask + (i + c) * HAD_MASK_BYTES, wh + c * layer->outputs_padded);
+        }
+    }
+}
+#else
+typedef int had_input_grad_is_left_out; /* a head alone has no layer below */
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rows of the 4-bit weight view, SPEC.md 5.1 and 5.2. */
+#include "had_row.h"
+
+had_scale had_row_scale(const had_layer *layer, uint32_t row) {
+    return had_scale_mul(layer->scale, had_scale_from_int(layer->row_factor[row]));
+}
+
+static int32_t row_amax(const had_master *w, uint32_t inputs) {
+    int32_t amax = 0;
+    for (uint32_t i = 0U; i < inputs; i++) {
+        int32_t magnitude = had_abs(w[i]);
+        amax = magnitude > amax ? magnitude : amax;
+    }
+    return amax;
+}
+
+had_multiplier had_row_quantize(int8_t *wq, const had_master *w, const had_layer *layer,
+                                uint32_t row, had_scale x_scale, had_tensor_tally *tally) {
+    uint32_t inputs = layer->inputs;
+    int32_t amax = row_amax(w, inputs);
+    had_scale scale = HAD_SCALE_ONE;
+    (void)tally;
+    if (amax == 0) {
+        for (uint32_t i = 0U; i < inputs; i++) {
+            wq[i] = 0;
+        }
+        HAD_COUNT(if (tally != 0) { had_tally_zeros(tally, inputs); })
+    } else {
+        int32_t range = had_widen(amax, layer->w_range);
+        had_quantizer q = had_quantizer_of(range, 7U, HAD_QUANT_SHIFT);
+        for (uint32_t i = 0U; i < inputs; i++) {
+            wq[i] = had_quant_nearest(w[i], &q);
+            HAD_COUNT(if (tally != 0) { 
+                had_tally_element(tally, w[i] >> q.k, -q.limit, q.limit, wq[i]);
+             })
+        }
+        scale = had_scale_quantized(had_row_scale(layer, row), range, HAD_SCALE_INV7);
+    }
+    int32_t grid = (int32_t)layer->out_frac_bits + (int32_t)layer->forward_shift;
+    return had_multiplier_of(had_scale_pow2(had_scale_mul(x_scale, scale), grid));
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One row of the 4-bit weight view, SPEC.md 5.1: used by the training forward and by had_view.c. */
+#ifndef HAD_ROW_H
+#define HAD_ROW_H
+
+#include <stdint.h>
+
+#include "hadapt/learner.h"
+
+/*
+ * Quantise a row of masters into wq (inputs values) and give the row's multiplier M_o for inputs of
+ * scale x_scale. tally may be null (and is, without HAD_COUNTERS).
+ */
+had_multiplier had_row_quantize(int8_t *wq, const had_master *w, const had_layer *layer,
+                                uint32_t row, had_scale x_scale, had_tensor_tally *tally);
+
+/* y of one accumulator, before saturation to 16 bits: |acc >> shift| < 2^15, so |v m| < 2^30. */
+static inline int32_t had_row_output(int32_t acc, uint32_t acc_shift, had_multiplier m,
+                                     int32_t bias) {
+    return had_rhu(had_rhu(acc, acc_shift) * m.m, m.sh) + bias;
+}
+
+/* Value of a row of weights per master step: s f_o. */
+had_scale had_row_scale(const had_layer *layer, uint32_t row);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One tile of a product, SPEC.md 1.8.
+ *
+ * Bound before saturation: |acc| <= tile_k * 15 * 7 in mode tile; 2^(acc_bits-1) + 105 in mode every_add,
+ * where acc_bits 32 never saturates and the first bound holds. Where it is below 2^15, 16-bit
+ * accumulators suffice, and compilers fit twice as many lanes into a vector.
+ */
+#ifndef HAD_TILE_H
+#define HAD_TILE_H
+
+#include <stdint.h>
+
+#include "hadapt_config.h"
+
+#define HAD_TERM_MAX 105 /* 15 * 7 */
+
+#if HAD_TILE_K * HAD_TERM_MAX <= 32767
+typedef int16_t had_acc;
+#else
+typedef int32_t had_acc;
+#endif
+
+#if HAD_ACC_BITS == 32
+#define HAD_ACC_MAX INT32_MAX
+#define HAD_ACC_MIN INT32_MIN
+#else
+#define HAD_ACC_MAX ((int32_t)((1U << (HAD_ACC_BITS - 1)) - 1U))
+#define HAD_ACC_MIN (-HAD_ACC_MAX - 1)
+#endif
+
+static inline int32_t had_saturate_acc(int32_t v) {
+    return v < HAD_ACC_MIN ? HAD_ACC_MIN : (v > HAD_ACC_MAX ? HAD_ACC_MAX : v);
+}
+
+/* Lanes are kept in registers where there are few; compilers with vectors do better untold. */
+#if HAD_LANES <= 4 && defined(__GNUC__) && !defined(__clang__)
+#define HAD_UNROLL_LANES _Pragma("GCC unroll 4")
+#else
+#define HAD_UNROLL_LANES
+#endif
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Training sessions in slices, SPEC.md 7 and 8.6. */
+#include "hadapt/exemplar.h"
+#include "hadapt/learner.h"
+#include "hadapt/plan.h"
+
+static uint32_t rates_are_valid(const had_train_config *config) {
+    if (config->rates < 1U || config->rates > HAD_SCHEDULE_MAX || config->rate[0].start != 0U) {
+        return 0U;
+    }
+    for (uint32_t i = 0U; i < config->rates; i++) {
+        int32_t m = config->rate[i].scale.mantissa;
+        uint32_t ascends = i == 0U || config->rate[i].start > config->rate[i - 1U].start;
+        if (m < (1 << 14) || m >= (1 << 15) || ascends == 0U) {
+            return 0U;
+        }
+    }
+    return 1U;
+}
+
+had_status had_train_begin(had_learner *ln, const had_train_config *config) {
+    if (config->steps == 0U || config->sampling > HAD_SAMPLE_BALANCED ||
+        rates_are_valid(config) == 0U) {
+        return HAD_ERR_ARGUMENT;
+    }
+    if (had_idle(ln) != HAD_OK || ln->exemplars.count == 0U) {
+        return HAD_ERR_STATE;
+    }
+    had_exemplar_index(&ln->exemplars);
+    ln->session = (had_session){.config = *config, .active = 1U};
+    return HAD_OK;
+}
+
+uint32_t had_steps_left(const had_learner *ln) {
+    return ln->session.active != 0U ? ln->session.config.steps - ln->session.done : 0U;
+}
+
+static void end_step(had_learner *ln) {
+    ln->working.step += 1U;
+    ln->session.done += 1U;
+    ln->session.operation = 0U;
+    ln->trained = 1U;
+}
+
+/* Rows that bring the used units to at least the budget, or all that are left of the operation. */
+static uint32_t rows_to_run(const had_session *session, uint64_t units_left) {
+    const had_operation *op = &had_operations[session->operation];
+    uint32_t rows = op->rows - session->row;
+    uint64_t wanted = (units_left + op->units - 1U) / op->units;
+    return wanted < rows ? (uint32_t)wanted : rows;
+}
+
+static had_status run_rows(had_learner *ln, uint32_t rows) {
+    had_session *session = &ln->session;
+    uint32_t first = session->row;
+    had_status status = had_plan_train(ln, session->operation, first, first + rows);
+    session->row += rows;
+    if (session->row == had_operations[session->operation].rows) {
+        session->row = 0U;
+        session->operation += 1U;
+        if (session->operation == HAD_OPERATIONS) {
+            end_step(ln);
+        }
+    }
+    return status;
+}
+
+had_status had_train(had_learner *ln, had_train_report *report, uint32_t budget) {
+    had_status status = ln->session.active != 0U ? HAD_OK : HAD_ERR_STATE;
+    uint64_t used = 0U;
+    while (status == HAD_OK && used < budget && had_steps_left(ln) > 0U) {
+        uint32_t units = had_operations[ln->session.operation].units;
+        uint32_t rows = rows_to_run(&ln->session, budget - used);
+        used += (uint64_t)rows * units;
+        status = run_rows(ln, rows);
+    }
+    report->units = used > UINT32_MAX ? UINT32_MAX : (uint32_t)used;
+    report->steps_left = had_steps_left(ln);
+    report->samples = ln->session.samples;
+    report->correct = ln->session.correct;
+    report->confidence = ln->session.confidence;
+    return status;
+}
