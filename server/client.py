@@ -90,6 +90,11 @@ class HadaptClient:
         """Raises: UnavailableError, naming what is missing."""
         return self._parse(self._send("GET", "/readyz", root=""), s.Health)
 
+    @property
+    def base_url(self) -> str:
+        """Where the service is."""
+        return str(self._http.base_url).rstrip("/")
+
     # Models
 
     def upload_model(

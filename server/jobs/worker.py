@@ -32,7 +32,7 @@ from server.services.idempotency import forget_old
 from server.services.jobs import fail_job
 from server.settings import Settings
 from server.storage.ports import Rows
-from server.storage.records import JOB_OPEN, JOB_QUEUED, JobRecord, WorkerRecord
+from server.storage.records import JOB_OPEN, JOB_QUEUED, WorkerRecord
 
 QUEUE = "hadapt-jobs"
 WORKFLOW = "hadapt-job"
@@ -41,6 +41,8 @@ JOBS_VERSION = "1"
 HEARTBEAT_S = 2.0
 CLEAN_UP_S = 3600.0
 DISPATCH_LIMIT = 100
+INSPECT_LIMIT = 500
+STRANDED_EXIT_CODE = 75
 DEAD_STATES = ("MAX_RECOVERY_ATTEMPTS_EXCEEDED", "ERROR", "CANCELLED")
 
 log = structlog.get_logger("worker")
@@ -87,8 +89,8 @@ def take_lock(settings: Settings) -> int:
     return handle
 
 
-def register(context: Context) -> Callable[[str, str], None]:
-    """Define workflow and step; returns the workflow."""
+def register(context: Context, active: set[str]) -> Callable[[str, str], None]:
+    """Define workflow and step; `active` holds the jobs that run. Returns the workflow."""
 
     @DBOS.step(name="hadapt-step")
     def step(job_id: str, kind: str, cursor: Cursor) -> Cursor | None:
@@ -96,9 +98,13 @@ def register(context: Context) -> Callable[[str, str], None]:
 
     @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=context.settings.job_max_recoveries)
     def run(job_id: str, kind: str) -> None:
-        cursor: Cursor | None = FIRST
-        while cursor is not None:
-            cursor = step(job_id, kind, cursor)
+        active.add(job_id)
+        try:
+            cursor: Cursor | None = FIRST
+            while cursor is not None:
+                cursor = step(job_id, kind, cursor)
+        finally:
+            active.discard(job_id)
 
     return run
 
@@ -121,8 +127,10 @@ def launch(settings: Settings) -> None:
 class Dispatcher:
     """Hands queued jobs to the job engine, tells it about cancelled ones, shows a heartbeat."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, active: set[str]) -> None:
         self._context = context
+        self._active = active
+        self._suspects: set[str] = set()
         self._beat_at = 0.0
         self._clean_at = time.monotonic() + CLEAN_UP_S
 
@@ -142,7 +150,7 @@ class Dispatcher:
         if now >= self._beat_at:
             self._beat_at = now + HEARTBEAT_S
             self._beat()
-            self._bury()
+            self._inspect()
         if now >= self._clean_at:
             self._clean_at = now + CLEAN_UP_S
             forget_old(self._context)
@@ -175,26 +183,37 @@ class Dispatcher:
         with self._context.database.write() as unit:
             _upsert_worker(unit.workers, WorkerRecord(name, pid, time.time()))
 
-    def _bury(self) -> None:
-        """Fail jobs that the engine has given up, such as one that always kills its worker."""
+    def _inspect(self) -> None:
+        """Compare open jobs with what the job engine says of them."""
         with self._context.database.read() as unit:
-            open_jobs = {
-                job.id: job
-                for job in unit.jobs.page(
-                    order="id", after=None, limit=1000, state=JOB_OPEN, dispatched=True
-                )
-            }
-        if open_jobs:
-            self._fail_given_up(open_jobs)
+            jobs = unit.jobs.page(
+                order="id", after=None, limit=INSPECT_LIMIT, state=JOB_OPEN, dispatched=True
+            )
+        ids = [job.id for job in jobs]
+        found = DBOS.list_workflows(workflow_ids=ids, load_input=False) if ids else []
+        self._bury([w.workflow_id for w in found if w.status in DEAD_STATES])
+        own = self._context.settings.executor_id
+        pending = {w.workflow_id for w in found if w.status == "PENDING" and w.executor_id == own}
+        self._leave_if_stranded(pending - self._active)
 
-    def _fail_given_up(self, open_jobs: dict[str, JobRecord]) -> None:
-        dead = DBOS.list_workflows(
-            workflow_ids=list(open_jobs), status=list(DEAD_STATES), load_input=False
-        )
-        for workflow in dead:
-            log.error("job given up", job_id=workflow.workflow_id, status=workflow.status)
-            detail = f"The job was given up: it ended its worker too often ({workflow.status})."
-            fail_job(self._context, workflow.workflow_id, InternalError(detail))
+    def _bury(self, job_ids: list[str]) -> None:
+        """Fail jobs that the engine has given up, such as one that always kills its worker."""
+        for job_id in job_ids:
+            log.error("job given up", job_id=job_id)
+            detail = "The job was given up: it failed or ended its worker too often."
+            fail_job(self._context, job_id, InternalError(detail))
+
+    def _leave_if_stranded(self, idle: set[str]) -> None:
+        """End the process if a job should run here, but does not: the next one takes it up.
+
+        That happens when the engine itself could not write, on a full disk. Seen twice, to leave
+        alone a job that is just starting or ending.
+        """
+        stranded = idle & self._suspects
+        self._suspects = idle
+        if stranded:
+            log.error("jobs stranded, worker restarts", job_ids=sorted(stranded))
+            os._exit(STRANDED_EXIT_CODE)
 
 
 def _upsert_worker(workers: Rows[WorkerRecord], record: WorkerRecord) -> None:
@@ -214,7 +233,8 @@ def main() -> None:
     context = open_context(settings, load_engine(settings))
     set_write_ahead_log(settings.engine_database_url)
     launch(settings)
-    register(context)
+    active: set[str] = set()
+    register(context, active)
     DBOS.launch()
     DBOS.register_queue(
         QUEUE,
@@ -222,7 +242,7 @@ def main() -> None:
         polling_interval_sec=settings.job_poll_interval_ms / 1000,
     )
     log.info("worker ready", executor_id=settings.executor_id, pid=os.getpid())
-    Dispatcher(context).run(stop)
+    Dispatcher(context, active).run(stop)
     log.info("worker stops")
     # The running step is not waited for: it is repeated at the next start, as after a crash.
     os.close(lock)

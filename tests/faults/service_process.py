@@ -19,8 +19,9 @@ START_S = 30.0
 class ServiceProcess:
     """`python -m server.serve` over one data folder, started and killed many times."""
 
-    def __init__(self, data: Path, **settings: str) -> None:
+    def __init__(self, data: Path, log_path: Path | None = None, **settings: str) -> None:
         self.data = data
+        self.log_path = log_path or data.parent / "log.txt"
         self._settings = {
             "HADAPT_ENGINE": "tests.api.fake_engine:FakeEngine",
             "HADAPT_JOB_CHUNK_STEPS": "8",
@@ -35,7 +36,7 @@ class ServiceProcess:
     def start(self) -> None:
         """Start; returns once requests are answered."""
         # The log goes to a file: a pipe that nobody reads would block the service.
-        with (self.data.parent / "log.txt").open("a") as log:
+        with self.log_path.open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "server.serve", "--data", str(self.data), "--port", "0"],
                 env={**os.environ, **self._settings},
@@ -50,7 +51,7 @@ class ServiceProcess:
 
     def log(self) -> str:
         """What the processes logged."""
-        return (self.data.parent / "log.txt").read_text()
+        return self.log_path.read_text()
 
     def pids(self) -> dict[int, str]:
         """Every living process over our data folder: pid to command line."""
@@ -123,9 +124,9 @@ def _processes(data: Path) -> Iterator[tuple[int, str]]:
 
 
 @contextlib.contextmanager
-def running(data: Path, **settings: str) -> Iterator[ServiceProcess]:
+def running(data: Path, log_path: Path | None = None, **settings: str) -> Iterator[ServiceProcess]:
     """A started service that is gone afterwards, whatever happens."""
-    service = ServiceProcess(data, **settings)
+    service = ServiceProcess(data, log_path, **settings)
     service.start()
     try:
         yield service

@@ -81,7 +81,10 @@ def test_killed_service_ends_the_job_once_with_the_same_bits(tmp_path: Path) -> 
         assert wanted is not None
         killed, sent, update = 0, 0, begin_update(service.client, model_id, step_ms=15)
         while killed < KILLS:
-            time.sleep(draw.uniform(0.05, 1.5))
+            # Mostly in mid-training, now and then while things are still starting.
+            if draw.random() < 0.8:
+                wait_for_progress(service, update.job_id)
+            time.sleep(draw.uniform(0.0, 0.4))
             send_until_acknowledged(service, model_id, sent)
             sent += 1
             kill(service, KINDS[killed % len(KINDS)])
@@ -98,6 +101,20 @@ def test_killed_service_ends_the_job_once_with_the_same_bits(tmp_path: Path) -> 
         assert stored.count("4") == sent, "every acknowledged sample once"
         assert service.stop() == 0
         assert not service.wait_gone(), "orphans"
+
+
+def wait_for_progress(service: ServiceProcess, job_id: str) -> None:
+    """Wait until the job has done one more chunk, or has ended."""
+    begin = service.client.job(job_id)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        now = service.client.job(job_id)
+        if now.finished_at or now.progress.get("steps_done", 0) > begin.progress.get(
+            "steps_done", 0
+        ):
+            return
+        time.sleep(0.02)
+    raise TimeoutError(service.log())
 
 
 def check_update(service: ServiceProcess, update: UpdateRead, state_hash: str) -> None:
