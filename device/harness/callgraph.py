@@ -93,6 +93,7 @@ class _Thumb:
     def __init__(self) -> None:
         mode = capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS | capstone.CS_MODE_V8
         self._decoder = capstone.Cs(capstone.CS_ARCH_ARM, mode)
+        self._popped: set[str] = set()
 
     def instructions(self, part: CodeRange) -> Iterator[Any]:
         offset = 0
@@ -116,8 +117,16 @@ class _Thumb:
             function.calls.add(int(number[1], 0) & ~1)
         elif name in ("cbz", "cbnz") or (_THUMB_JUMP.match(name) and number):
             function.jump(int(number[1], 0) & ~1 if number else function.symbol.address)
-        elif name == "blx" or (name == "bx" and operands != "lr"):
+        elif name == "blx" or (name == "bx" and operands not in ("lr", *self._popped)):
             function.calls_unknown = True
+        self._note_popped(name, operands)
+
+    def _note_popped(self, name: str, operands: str) -> None:
+        """Registers popped in an epilogue: Thumb-1 cannot pop into lr and returns by `bx r3`."""
+        if name == "pop":
+            self._popped |= set(re.findall(r"r\d+", operands))
+        elif not (name == "add" and operands.startswith("sp,")):
+            self._popped = set()
 
     def _read_move(self, name: str, number: re.Match[str] | None, function: FunctionCode) -> None:
         if number is None:

@@ -53,6 +53,17 @@ def worst_stack(
     return _Walk(firmware, indirect or {}).report(root)
 
 
+def learner_stack(firmware: Firmware) -> StackReport:
+    """Worst-case stack of a generated firmware: its one pointer call reaches the wire's handlers.
+
+    Raises: StackError as worst_stack.
+    """
+    handlers = sorted(
+        s.name for s in firmware.symbols if s.is_function and s.name.startswith("handle_")
+    )
+    return worst_stack(firmware, {"had_wire_handle": handlers})
+
+
 class _Walk:
     """Depth first over the call graph; each function once."""
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from device.harness.boards import BOARDS, Board
 from device.harness.devices import open_device
 from device.harness.firmware import Firmware
-from device.harness.stack import worst_stack
+from device.harness.stack import learner_stack
 from device.harness.transport import Transport
 from device.twin.learner import raw_samples
 from device.twin.model import IntModel
@@ -60,9 +60,7 @@ def run_device_test(task: DeviceTask, cache: Path, stop: StopSignal) -> DeviceRe
     raw = raw_samples(model, task.x)
     check_stop(stop)
     with service_errors(), open_device(host, BOARDS["host"], "host") as transport:
-        expected = _run(
-            model, learner, task, raw, DeviceClient(transport), transport, stop
-        )
+        expected = _run(model, learner, task, raw, DeviceClient(transport), transport, stop)
     with emulated_device(firmware, board) as (client, transport):
         got = _run(model, learner, task, raw, client, transport, stop)
     return DeviceReport(
@@ -73,7 +71,7 @@ def run_device_test(task: DeviceTask, cache: Path, stop: StopSignal) -> DeviceRe
         instructions=got.counts,
         flash_bytes=firmware.flash_bytes,
         ram_bytes=firmware.ram_bytes,
-        stack_bytes=worst_stack(firmware),
+        stack_bytes=learner_stack(firmware).worst_bytes,
         details={
             "host_state_hash": expected.final.hex(),
             "delivered_hash_equals_update": got.delivered == learner.state_hash,
@@ -156,7 +154,7 @@ def resource_report(model: IntModel, board: Board, firmware: Firmware) -> Json:
         "flash_available_bytes": board.code_bytes,
         "ram_bytes": firmware.ram_bytes,
         "ram_available_bytes": board.ram_bytes,
-        "stack_bytes": worst_stack(firmware),
+        "stack_bytes": learner_stack(firmware).worst_bytes,
         "elf_sha256": firmware.sha256,
         "compiler": firmware.toolchain,
     }

@@ -70,17 +70,12 @@ class HadaptEngine:
     """Engine over the project's own parts; see ports.Engine for the contract."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.cache = (
-            settings.data_dir.absolute() / "cache" if settings else cache_folder()
-        )
+        self.cache = settings.data_dir.absolute() / "cache" if settings else cache_folder()
 
     def boards(self) -> Sequence[BoardInfo]:
         """Every board, the smallest RAM first."""
         targets = [b for b in BOARDS.values() if not b.is_host]
-        return [
-            _board_info(b)
-            for b in sorted(targets, key=lambda b: (b.ram_bytes, b.code_bytes))
-        ]
+        return [_board_info(b) for b in sorted(targets, key=lambda b: (b.ram_bytes, b.code_bytes))]
 
     def import_model(self, onnx: bytes) -> ImportedModel:
         """Check an ONNX file and say what is in it."""
@@ -99,9 +94,7 @@ class HadaptEngine:
             for layer in graph.layers
         ]
         summary = {"name": graph.name, "layers": layers, "weights": graph.n_weights}
-        return ImportedModel(
-            graph.features, graph.n_classes, graph.class_names, summary
-        )
+        return ImportedModel(graph.features, graph.n_classes, graph.class_names, summary)
 
     def quantize(
         self, onnx: bytes, calibration: Calibration, options: Mapping[str, Any]
@@ -126,9 +119,7 @@ class HadaptEngine:
         """The learner as a freshly booted firmware holds it."""
         model = IntModel.from_bytes(int_model)
         twin = TwinLearner(model)
-        data = LearnerData(
-            twin.export_state(), twin.state_hash(), initial_exemplars(model)
-        )
+        data = LearnerData(twin.export_state(), twin.state_hash(), initial_exemplars(model))
         return _learner(data)
 
     def start(self, task: LearnTask) -> Chunk:
@@ -152,18 +143,14 @@ class HadaptEngine:
             )
         return Chunk(checkpoint=b"", steps_done=0, done=_steps(task) == 0)
 
-    def train(
-        self, task: LearnTask, checkpoint: bytes, steps: int, stop: StopSignal
-    ) -> Chunk:
+    def train(self, task: LearnTask, checkpoint: bytes, steps: int, stop: StopSignal) -> Chunk:
         """Train at most `steps` more steps on the host build of the firmware."""
         model = IntModel.from_bytes(task.int_model)
         done, working = _open_checkpoint(checkpoint)
         count = min(steps, _steps(task) - done)
         if count <= 0:
             return Chunk(checkpoint, done, done=True)
-        plan = TrainPlan(
-            _steps(task), task.seed, task.learning_rate or DEFAULT_LEARNING_RATE
-        )
+        plan = TrainPlan(_steps(task), task.seed, task.learning_rate or DEFAULT_LEARNING_RATE)
         with host_learner(model, len(task.x), self.cache) as device:
             self._resume(device, model, task, working)
             progress = train_some(device, plan, done, count, lambda: check_stop(stop))
@@ -174,9 +161,7 @@ class HadaptEngine:
             "mean_label_probability": progress.probability / (128.0 * seen),
         }
         done += count
-        return Chunk(
-            _close_checkpoint(done, working), done, done >= _steps(task), metrics
-        )
+        return Chunk(_close_checkpoint(done, working), done, done >= _steps(task), metrics)
 
     def finish(self, task: LearnTask, checkpoint: bytes) -> Learner:
         """Commit the session on the host build."""
@@ -202,11 +187,7 @@ class HadaptEngine:
         if head == 1 and not model.keep_prototypes:
             raise InvalidInputError(
                 "This model keeps no prototypes.",
-                [
-                    Issue(
-                        "method ncm", "method", "a model quantized with keep_prototypes"
-                    )
-                ],
+                [Issue("method ncm", "method", "a model quantized with keep_prototypes")],
             )
         classes = np.zeros(len(x), np.int64)
         with host_learner(model, 0, self.cache) as device:
@@ -218,15 +199,11 @@ class HadaptEngine:
 
     def export_onnx(self, int_model: bytes, learner: bytes, form: OnnxForm) -> bytes:
         """The integer model with the learner's weights as ONNX."""
-        model = with_state(
-            IntModel.from_bytes(int_model), LearnerData.from_bytes(learner)
-        )
+        model = with_state(IntModel.from_bytes(int_model), LearnerData.from_bytes(learner))
         proto = export_exact(model) if form == "exact" else export_qdq(model)
         return bytes(proto.SerializeToString(deterministic=True))
 
-    def generate(
-        self, int_model: bytes, learner: bytes, board: str, layout: str
-    ) -> bytes:
+    def generate(self, int_model: bytes, learner: bytes, board: str, layout: str) -> bytes:
         """A zip of the firmware's sources and of the learner's state."""
         if layout not in LAYOUTS:
             raise InvalidInputError(
@@ -256,9 +233,7 @@ class HadaptEngine:
         """Build the firmware, run it in the board's emulator, compare with the host."""
         return run_device_test(task, self.cache, stop)
 
-    def _resume(
-        self, device: Any, model: IntModel, task: LearnTask, working: bytes
-    ) -> None:
+    def _resume(self, device: Any, model: IntModel, task: LearnTask, working: bytes) -> None:
         """Bring a fresh host learner to where the session stands."""
         learner = LearnerData.from_bytes(task.learner)
         restore(device, initial_exemplars(model), learner)
@@ -277,9 +252,7 @@ def with_state(model: IntModel, learner: LearnerData) -> IntModel:
     """A model whose constants are a learner's weights, for export; its model_id is another."""
     state, _ = state_bytes.import_state(model, model.model_id, learner.state)
     layers = []
-    for index, (layer, weights) in enumerate(
-        zip(model.layers, state.weights, strict=True)
-    ):
+    for index, (layer, weights) in enumerate(zip(model.layers, state.weights, strict=True)):
         layers.append(
             replace(
                 layer,
@@ -290,9 +263,7 @@ def with_state(model: IntModel, learner: LearnerData) -> IntModel:
         )
     names = list(model.class_names)
     names += [f"class_{label}" for label in range(len(names), state.n_classes)]
-    return replace(
-        model, layers=tuple(layers), n_classes=state.n_classes, class_names=tuple(names)
-    )
+    return replace(model, layers=tuple(layers), n_classes=state.n_classes, class_names=tuple(names))
 
 
 def zip_bytes(files: Mapping[str, bytes]) -> bytes:
@@ -300,9 +271,7 @@ def zip_bytes(files: Mapping[str, bytes]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
-            archive.writestr(
-                zipfile.ZipInfo(name, _ZIP_DATE), files[name], zipfile.ZIP_DEFLATED
-            )
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), files[name], zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 

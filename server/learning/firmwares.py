@@ -85,9 +85,7 @@ def build_firmware(
         toolchain = find_toolchain(board)
         sources = write_sources(model, board, cache)
         opt = "-O3" if board.is_host else "-O2"
-        return build(
-            sources, board, toolchain, cache / "builds", opt=opt, defines=defines
-        )
+        return build(sources, board, toolchain, cache / "builds", opt=opt, defines=defines)
 
 
 def smallest_board(model: IntModel, refused: Board, cache: Path) -> str | None:
@@ -112,11 +110,7 @@ def service_errors(smallest: Callable[[], str | None] = lambda: None) -> Iterato
         raise
     except FirmwareTooLargeError as error:
         fitting = smallest()
-        advice = (
-            f"board {fitting} fits"
-            if fitting
-            else "no board fits; make the model smaller"
-        )
+        advice = f"board {fitting} fits" if fitting else "no board fits; make the model smaller"
         raise ModelDoesNotFitError(
             f"The firmware needs {error.overflow_bytes} bytes of {error.memory} more than "
             f"{error.board} has; {advice}.",
@@ -129,9 +123,7 @@ def service_errors(smallest: Callable[[], str | None] = lambda: None) -> Iterato
             ],
         ) from error
     except ToolchainMissingError as error:
-        raise ToolMissingError(
-            str(error), [Issue("not installed", "tool", str(error))]
-        ) from error
+        raise ToolMissingError(str(error), [Issue("not installed", "tool", str(error))]) from error
     except DeviceError as error:
         last = getattr(error, "last_output", "")
         detail = f"{error}" + (f" Last output: {last}" if last else "")
@@ -175,9 +167,7 @@ def backend_for(board: Board) -> Backend:
 
 
 @contextmanager
-def emulated_device(
-    firmware: Firmware, board: Board
-) -> Iterator[tuple[DeviceClient, Transport]]:
+def emulated_device(firmware: Firmware, board: Board) -> Iterator[tuple[DeviceClient, Transport]]:
     """A running emulated device and its transport."""
     with (
         service_errors(),

@@ -53,9 +53,7 @@ class LearnerData:
         """Serialise; the same learner gives the same bytes."""
         width = len(self.exemplars[0].packed) if self.exemplars else 0
         head = struct.pack("<III", len(self.state), len(self.exemplars), width)
-        body = b"".join(
-            _RECORD.pack(e.label, e.rank) + e.packed for e in self.exemplars
-        )
+        body = b"".join(_RECORD.pack(e.label, e.rank) + e.packed for e in self.exemplars)
         return _MAGIC + head + self.state_hash + self.state + body
 
     @classmethod
@@ -71,13 +69,11 @@ class LearnerData:
         stride = _RECORD.size + width
         if len(data) != start + count * stride:
             raise LearnerFormatError("the learner is cut short or too long")
-        records = [
-            data[start + i * stride : start + (i + 1) * stride] for i in range(count)
-        ]
-        exemplars = (
-            StoredExemplar(*_RECORD.unpack_from(record), record[_RECORD.size :])
-            for record in records
-        )
+        records = [data[start + i * stride : start + (i + 1) * stride] for i in range(count)]
+        exemplars = []
+        for record in records:
+            label, rank = _RECORD.unpack_from(record)
+            exemplars.append(StoredExemplar(label, rank, record[_RECORD.size :]))
         return cls(data[52:start], data[20:52], tuple(exemplars))
 
 

@@ -207,9 +207,7 @@ class Engine(Protocol):
     def start(self, task: LearnTask) -> Chunk:
         """Begin a session: add classes, learn the samples; no training step yet."""
 
-    def train(
-        self, task: LearnTask, checkpoint: bytes, steps: int, stop: StopSignal
-    ) -> Chunk:
+    def train(self, task: LearnTask, checkpoint: bytes, steps: int, stop: StopSignal) -> Chunk:
         """Train at most `steps` more steps from the checkpoint."""
 
     def finish(self, task: LearnTask, checkpoint: bytes) -> Learner:
@@ -228,9 +226,7 @@ class Engine(Protocol):
     def export_onnx(self, int_model: bytes, learner: bytes, form: OnnxForm) -> bytes:
         """The integer model with the learner's weights as ONNX, IR 10, opset 21. Quick."""
 
-    def generate(
-        self, int_model: bytes, learner: bytes, board: str, layout: str
-    ) -> bytes:
+    def generate(self, int_model: bytes, learner: bytes, board: str, layout: str) -> bytes:
         """A zip of C sources; same arguments, same bytes.
 
         Raises: ModelDoesNotFitError; InvalidInputError for an unknown layout.
@@ -249,7 +245,5 @@ class Engine(Protocol):
 def load_engine(settings: Settings) -> Engine:
     """The engine named by `settings.engine`, as module:callable."""
     module, _, name = settings.engine.partition(":")
-    factory = cast(
-        Callable[[Settings], Engine], getattr(importlib.import_module(module), name)
-    )
+    factory = cast(Callable[[Settings], Engine], getattr(importlib.import_module(module), name))
     return factory(settings)

@@ -16,9 +16,7 @@ from server.errors import InvalidInputError, Issue
 from server.learning.ports import Calibration, Json
 
 _ARITHMETIC = {field.name: field for field in fields(Arithmetic)}
-_OWN = {
-    field.name: field for field in fields(QuantizeOptions) if field.name != "arithmetic"
-}
+_OWN = {field.name: field for field in fields(QuantizeOptions) if field.name != "arithmetic"}
 _REPORT_ROWS = 512
 
 
@@ -29,18 +27,12 @@ def parse_options(options: Mapping[str, Any]) -> QuantizeOptions:
     """
     unknown = sorted(set(options) - set(_ARITHMETIC) - set(_OWN))
     if unknown:
-        raise _wrong(
-            unknown[0], "unknown option", ", ".join(sorted({**_ARITHMETIC, **_OWN}))
-        )
+        raise _wrong(unknown[0], "unknown option", ", ".join(sorted({**_ARITHMETIC, **_OWN})))
     for name, value in options.items():
         _check_type(name, value)
     try:
-        arithmetic = Arithmetic(
-            **{k: v for k, v in options.items() if k in _ARITHMETIC}
-        )
-        return QuantizeOptions(
-            arithmetic, **{k: v for k, v in options.items() if k in _OWN}
-        )
+        arithmetic = Arithmetic(**{k: v for k, v in options.items() if k in _ARITHMETIC})
+        return QuantizeOptions(arithmetic, **{k: v for k, v in options.items() if k in _OWN})
     except ValueError as error:
         raise InvalidInputError(
             f"An option is wrong: {error}.",
@@ -69,9 +61,7 @@ def _wrong(name: str, what: str, expected: str) -> InvalidInputError:
     )
 
 
-def quantize_report(
-    graph: FloatGraph, model: IntModel, calibration: Calibration
-) -> Json:
+def quantize_report(graph: FloatGraph, model: IntModel, calibration: Calibration) -> Json:
     """What a person wants to know of a new integer model.
 
     Accuracies are on the calibration samples (at most 512): they show what quantizing cost, not how
@@ -85,9 +75,7 @@ def quantize_report(
         "model_id": model.model_id.hex(),
         "arithmetic": {name: getattr(model.arithmetic, name) for name in _ARITHMETIC},
         "trainable_layers": [_layer_row(layer) for layer in model.layers],
-        "frozen_layers": [
-            {"name": f.name, "shape": list(f.weight.shape)} for f in model.frozen
-        ],
+        "frozen_layers": [{"name": f.name, "shape": list(f.weight.shape)} for f in model.frozen],
         "max_classes": model.max_classes,
         "exemplars": len(model.exemplars),
         "calibration_agreement": float(np.mean(device_classes == float_classes)),
@@ -111,6 +99,4 @@ def _layer_row(layer: Any) -> Json:
 
 def as_invalid(error: QuantizeError) -> InvalidInputError:
     """A quantizer's refusal as an error of the service."""
-    return InvalidInputError(
-        str(error), [Issue(error.what, error.where, error.expected)]
-    )
+    return InvalidInputError(str(error), [Issue(error.what, error.where, error.expected)])

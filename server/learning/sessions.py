@@ -37,9 +37,7 @@ class Progress(Protocol):
 class LearnerOps(Protocol):
     """What a session needs of a learner; TwinLearner and DeviceClient both have it."""
 
-    def learn(
-        self, raw: NDArray[np.int16], label: int, prototype_only: bool = False
-    ) -> int: ...
+    def learn(self, raw: NDArray[np.int16], label: int, prototype_only: bool = False) -> int: ...
     def add_class(self) -> int: ...
     def train_begin(
         self,
@@ -72,9 +70,7 @@ class TrainPlan:
         return [(0, high), (milestone, low)] if milestone > 0 else [(0, low)]
 
 
-def deliver(
-    device: LearnerOps, held: tuple[StoredExemplar, ...], learner: LearnerData
-) -> bytes:
+def deliver(device: LearnerOps, held: tuple[StoredExemplar, ...], learner: LearnerData) -> bytes:
     """Bring a device to a learner's committed state.
 
     Args:
@@ -88,9 +84,7 @@ def deliver(
     return device.commit()
 
 
-def restore(
-    device: LearnerOps, held: tuple[StoredExemplar, ...], learner: LearnerData
-) -> None:
+def restore(device: LearnerOps, held: tuple[StoredExemplar, ...], learner: LearnerData) -> None:
     """`deliver`, and insist on the learner's own hash.
 
     Raises: DeviceFailedError if the device arrives anywhere else.
