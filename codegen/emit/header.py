@@ -127,7 +127,7 @@ def wire_bytes(model: IntModel, host: bool) -> tuple[int, int]:
         TRAIN_BEGIN_BYTES,
     )
     plain = -(-max(needs) // 8) * 8
-    return plain, max(plain, 4 * (24 * len(model.layers) + 3 + 1))
+    return plain, max(plain, 4 * 28 * len(model.layers))
 
 
 def _wire(model: IntModel, host: bool) -> list[str]:

@@ -79,7 +79,7 @@ SPECS: tuple[ModelSpec, ...] = (
         },
     ),
     ModelSpec("head", (16, 6), signed=True, arithmetic={"order": 16, "batch": 16}),
-    ModelSpec("head_odd", (7, 4), factors=True, arithmetic={"order": 4, "batch": 3}),
+    ModelSpec("head_odd", (7, 6), factors=True, arithmetic={"order": 4, "batch": 3}),
     ModelSpec(
         "frozen",
         (24, 10, 6),

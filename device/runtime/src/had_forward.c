@@ -22,11 +22,11 @@ static void rescale(int16_t *y, const int32_t *acc, uint32_t acc_shift, had_mult
 }
 
 #ifdef HAD_COUNTERS
-static void count_saturated(had_counters *counters, const int32_t *acc, uint32_t lanes,
+static void count_saturated(had_layer_tally *tally, const int32_t *acc, uint32_t lanes,
                             uint32_t acc_shift, had_multiplier m, int32_t bias) {
     for (uint32_t c = 0U; c < lanes; c++) {
         int32_t y = had_row_output(acc[c], acc_shift, m, bias);
-        counters->outputs_saturated += y != had_saturate_s16(y) ? 1U : 0U;
+        tally->outputs_saturated += y != had_saturate_s16(y) ? 1U : 0U;
     }
 }
 #endif
@@ -39,7 +39,7 @@ static void forward_row(had_learner *ln, const had_layer *layer, int16_t *y, con
         had_dot_columns(acc, x + c, wq, layer->inputs, counted_lanes(c),
                         HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_FORWARD));
         rescale(y + c, acc, layer->forward_shift, m, bias);
-        HAD_COUNT(count_saturated(&ln->counters, acc, counted_lanes(c), layer->forward_shift, m,
+        HAD_COUNT(count_saturated(&ln->counters.layer[layer->index], acc, counted_lanes(c), layer->forward_shift, m,
                                   bias);)
     }
 }

@@ -88,7 +88,7 @@ static void gradient_row(had_learner *ln, const had_layer *layer, int16_t *d_bel
             d_below[b + c] = (int16_t)d;
             below->d_max = had_abs(d) > below->d_max ? had_abs(d) : below->d_max;
             HAD_COUNT(if (c < lanes && passes != 0U && d != rounded) {
-                ln->counters.errors_saturated += 1U;
+                ln->counters.layer[layer->index].errors_saturated += 1U;
             })
         }
     }

@@ -73,13 +73,14 @@ void had_loss(had_learner *ln, const had_layer *head, int16_t *yd, const uint8_t
     if (begin == 0U) {
         flow->d_scale = (had_scale){1 << 14, -29};
         flow->d_max = 0;
+        ln->step.correct = 0U;
+        ln->step.confidence = 0U;
     }
     for (uint32_t b = begin; b < end; b++) {
         uint32_t best = column_argmax(yd + b, classes);
         int32_t y_max = yd[best * HAD_BATCH_STRIDE + b];
-        ln->session.samples += 1U;
-        ln->session.correct += best == labels[b] ? 1U : 0U;
-        ln->session.confidence +=
+        ln->step.correct += best == labels[b] ? 1U : 0U;
+        ln->step.confidence +=
             column_errors(flow, yd + b, classes, labels[b], y_max, head->out_frac_bits) >> 8;
     }
 #if HAD_BATCH < HAD_BATCH_STRIDE

@@ -39,6 +39,9 @@ static void end_step(had_learner *ln) {
     ln->working.step += 1U;
     ln->session.done += 1U;
     ln->session.operation = 0U;
+    ln->session.samples += HAD_BATCH;
+    ln->session.correct += ln->step.correct;
+    ln->session.confidence += ln->step.confidence;
     ln->trained = 1U;
 }
 

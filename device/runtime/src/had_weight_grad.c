@@ -16,7 +16,7 @@
 typedef struct had_update {
     had_multiplier step; /* learning rate over master step, per accumulator unit */
     uint32_t key;        /* of the row's first random word */
-    had_tally *tally;
+    had_layer_tally *tally;
 } had_update;
 
 /* dt of one row; returns the range, 0 if the row is all zero. */
@@ -63,22 +63,25 @@ static had_multiplier step_size(const had_learner *ln, const had_layer *layer, i
     return had_multiplier_of(had_scale_pow2(a, -HAD_ORDER_LOG2));
 }
 
-static had_master updated(had_learner *ln, had_master w, int32_t acc, had_multiplier m, uint32_t u) {
+static had_master updated(had_master w, int32_t acc, had_multiplier m, uint32_t u,
+                          had_layer_tally *tally) {
     int32_t delta = (acc * m.m + (int32_t)((u << 14) >> (30U - m.sh))) >> m.sh;
     int32_t next = had_clamp(w - delta, -HAD_MASTER_MAX, HAD_MASTER_MAX);
-    HAD_COUNT(ln->counters.masters_saturated += next != w - delta ? 1U : 0U;)
-    (void)ln;
+    HAD_COUNT(tally->masters_saturated += next != w - delta ? 1U : 0U;)
+    (void)tally;
     return (had_master)next;
 }
 
 /* One word serves two neighbours: rows start at even indices. */
-static void update_row(had_learner *ln, had_master *w, const int8_t *dt, const int8_t *xh,
+static void update_row(had_master *w, const int8_t *dt, const int8_t *xh,
                        uint32_t inputs, const had_update *update) {
     uint32_t word = 0U;
+    had_tally *product = 0;
+    HAD_COUNT(product = &update->tally->product[HAD_P_WEIGHT];)
     for (uint32_t i = 0U; i < inputs; i++) {
         word = (i & 1U) == 0U ? had_mix(update->key + (i >> 1)) : word >> 16;
-        int32_t acc = had_dot_row(dt, xh, HAD_BATCH_PADDED, update->tally);
-        w[i] = updated(ln, w[i], acc, update->step, word & 0xFFFFU);
+        int32_t acc = had_dot_row(dt, xh, HAD_BATCH_PADDED, product);
+        w[i] = updated(w[i], acc, update->step, word & 0xFFFFU, update->tally);
         xh += HAD_BATCH_STRIDE;
     }
 }
@@ -89,8 +92,9 @@ static void update_weights(had_learner *ln, const had_layer *layer, const int8_t
     had_update update;
     update.step = step_size(ln, layer, amax, o);
     update.key = had_tensor_key(ln->step.key, HAD_TENSOR_UPDATE(layer->index)) + o * words;
-    update.tally = HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_WEIGHT);
-    update_row(ln, ln->working.master + layer->master_at + o * layer->inputs, dt, xh,
+    update.tally = 0;
+    HAD_COUNT(update.tally = &ln->counters.layer[layer->index];)
+    update_row(ln->working.master + layer->master_at + o * layer->inputs, dt, xh,
                layer->inputs, &update);
 }
 

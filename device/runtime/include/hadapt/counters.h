@@ -28,16 +28,16 @@ typedef struct had_tally {
 typedef struct had_layer_tally {
     had_tensor_tally tensor[HAD_TENSORS];
     had_tally product[HAD_PRODUCTS];
+    uint32_t masters_saturated;
+    uint32_t outputs_saturated; /* y */
+    uint32_t errors_saturated;  /* d' made by the layer's input gradient */
 } had_layer_tally;
 
 typedef struct had_counters {
     had_layer_tally layer[HAD_LAYERS];
-    uint32_t masters_saturated;
-    uint32_t outputs_saturated; /* y */
-    uint32_t errors_saturated;  /* d' */
 } had_counters;
 
-_Static_assert(sizeof(had_counters) == 4U * (24U * HAD_LAYERS + 3U), "had_counters is a list of u32");
+_Static_assert(sizeof(had_counters) == 4U * 27U * HAD_LAYERS, "had_counters is a list of u32");
 
 #ifdef HAD_COUNTERS
 #define HAD_COUNT(...) __VA_ARGS__

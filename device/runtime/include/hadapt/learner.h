@@ -80,7 +80,7 @@ typedef struct had_train_config {
 typedef struct had_train_report {
     uint32_t units;      /* used by this call */
     uint32_t steps_left; /* of the session */
-    uint32_t samples;    /* seen since had_train_begin */
+    uint32_t samples;    /* seen in completed steps since had_train_begin */
     uint32_t correct;
     uint32_t confidence; /* sum of p[label] >> 8 */
 } had_train_report;
@@ -108,7 +108,9 @@ typedef struct had_flow {
 typedef struct had_step {
     had_flow flow[HAD_LAYERS];
     had_scale rate;
-    uint32_t key; /* had_step_key of this step */
+    uint32_t key;     /* had_step_key of this step */
+    uint32_t correct; /* of the batch */
+    uint32_t confidence;
     /* of the layer whose backward operations run: */
     int32_t error_max;
     int32_t weight_max;
