@@ -118,7 +118,9 @@ class DeviceClient:
         request = struct.pack("<BB", label, int(prototype_only)) + _raw_bytes(raw)
         return _u16(self._ask(0x03, request))
 
-    def learn_x0(self, x0: NDArray[np.integer[Any]], label: int, prototype_only: bool = False) -> int:
+    def learn_x0(
+        self, x0: NDArray[np.integer[Any]], label: int, prototype_only: bool = False
+    ) -> int:
         """Store a sample given as x0, shape (x0_size,). Returns: free slots."""
         request = struct.pack("<BB", label, int(prototype_only)) + _pack(x0)
         return _u16(self._ask(0x11, request))
@@ -227,7 +229,7 @@ def _pack(x0: NDArray[np.integer[Any]]) -> bytes:
     """Two 4-bit values a byte, the first in the low nibble (SPEC.md 8.1)."""
     nibbles = np.asarray(x0).astype(np.int64) & 0xF
     padded = np.append(nibbles, np.zeros(len(nibbles) % 2, np.int64))
-    return (padded[0::2] | padded[1::2] << 4).astype(np.uint8).tobytes()
+    return bytes((padded[0::2] | padded[1::2] << 4).astype(np.uint8))
 
 
 def _u16(reply: bytes) -> int:

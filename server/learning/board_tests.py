@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from device.harness.client import DeviceClient
 from numpy.typing import NDArray
 
 from device.harness.boards import BOARDS, Board
+from device.harness.client import DeviceClient
 from device.harness.devices import open_device
 from device.harness.firmware import Firmware
 from device.harness.stack import learner_stack

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from codegen.export import export_exact, export_qdq
-from codegen.generate import generate
 
 from codegen.errors import CodegenError, QuantizeError, UnsupportedOperatorError
+from codegen.export import export_exact, export_qdq
+from codegen.generate import generate
 from codegen.importer import import_onnx
 from codegen.quantize import quantize
 from device.harness.boards import BOARDS, Board

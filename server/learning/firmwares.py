@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from codegen.generate import generate
-from device.harness.client import DeviceClient
-
 from device.harness.boards import BOARDS, Board
 from device.harness.build import build
+from device.harness.client import DeviceClient
 from device.harness.devices import Backend, open_device
 from device.harness.errors import (
     DeviceError,
