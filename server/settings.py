@@ -17,33 +17,23 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HADAPT_", frozen=True, extra="forbid")
 
-    data_dir: Path = Field(
-        default=Path("hadapt-data"), description="Folder of database and blobs."
-    )
+    data_dir: Path = Field(default=Path("hadapt-data"), description="Folder of database and blobs.")
     database_url: str | None = Field(
         default=None, description="SQLAlchemy URL; None: SQLite in data_dir."
     )
-    jobs_database_url: str | None = Field(
-        default=None, description="Job engine's own database."
-    )
+    jobs_database_url: str | None = Field(default=None, description="Job engine's own database.")
     blob_url: str | None = Field(
         default=None, description="Object store URL; None: folder in data_dir."
     )
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
-    port: int = Field(
-        default=8600, ge=0, le=65535, description="TCP port; 0 takes a free one."
-    )
+    port: int = Field(default=8600, ge=0, le=65535, description="TCP port; 0 takes a free one.")
 
     engine: str = Field(
         default="server.learning.engine:HadaptEngine",
         description="module:callable of the learning engine; called with these settings.",
     )
-    executor_id: str = Field(
-        default="worker-1", description="Stable name of the worker process."
-    )
-    job_concurrency: int = Field(
-        default=1, ge=1, le=64, description="Jobs at once in one worker."
-    )
+    executor_id: str = Field(default="worker-1", description="Stable name of the worker process.")
+    job_concurrency: int = Field(default=1, ge=1, le=64, description="Jobs at once in one worker.")
     job_queue_limit: int = Field(
         default=1000, ge=1, description="Unfinished jobs accepted; then 429."
     )
@@ -56,9 +46,7 @@ class Settings(BaseSettings):
     job_chunk_steps: int = Field(
         default=64, ge=1, description="Training steps in one durable job step."
     )
-    job_max_steps: int = Field(
-        default=100_000, ge=1, description="Training steps in one update."
-    )
+    job_max_steps: int = Field(default=100_000, ge=1, description="Training steps in one update.")
     device_timeout_s: float = Field(
         default=120.0, gt=0, description="Time limit of one device exchange."
     )
@@ -69,33 +57,21 @@ class Settings(BaseSettings):
         default=5.0, ge=0, description="Wait for a worker to stop by itself."
     )
 
-    upload_model_max_bytes: int = Field(
-        default=32 * MIB, ge=1, description="ONNX file."
-    )
+    upload_model_max_bytes: int = Field(default=32 * MIB, ge=1, description="ONNX file.")
     upload_calibration_max_bytes: int = Field(
         default=64 * MIB, ge=1, description="Calibration npz."
     )
     upload_samples_max_bytes: int = Field(
         default=16 * MIB, ge=1, description="Body of one sample upload."
     )
-    upload_json_max_bytes: int = Field(
-        default=1 * MIB, ge=1, description="Any other JSON body."
-    )
-    npz_max_bytes: int = Field(
-        default=256 * MIB, ge=1, description="An npz's arrays, unpacked."
-    )
-    samples_max_rows: int = Field(
-        default=20_000, ge=1, description="Samples in one upload."
-    )
-    page_max_items: int = Field(
-        default=200, ge=1, description="Items in one page of a listing."
-    )
+    upload_json_max_bytes: int = Field(default=1 * MIB, ge=1, description="Any other JSON body.")
+    npz_max_bytes: int = Field(default=256 * MIB, ge=1, description="An npz's arrays, unpacked.")
+    samples_max_rows: int = Field(default=20_000, ge=1, description="Samples in one upload.")
+    page_max_items: int = Field(default=200, ge=1, description="Items in one page of a listing.")
     sse_poll_interval_ms: int = Field(
         default=200, ge=10, description="Pause between looks for events."
     )
-    idempotency_keep_days: int = Field(
-        default=7, ge=1, description="How long a key is remembered."
-    )
+    idempotency_keep_days: int = Field(default=7, ge=1, description="How long a key is remembered.")
 
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_json: bool = Field(default=False, description="Log lines as JSON.")
@@ -103,18 +79,12 @@ class Settings(BaseSettings):
     @property
     def app_database_url(self) -> str:
         """SQLAlchemy URL of the service's own database."""
-        return (
-            self.database_url
-            or f"sqlite:///{self.data_dir.absolute() / 'hadapt.sqlite3'}"
-        )
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'hadapt.sqlite3'}"
 
     @property
     def engine_database_url(self) -> str:
         """SQLAlchemy URL of the job engine's database: its own file, one writer each."""
-        return (
-            self.jobs_database_url
-            or f"sqlite:///{self.data_dir.absolute() / 'jobs.sqlite3'}"
-        )
+        return self.jobs_database_url or f"sqlite:///{self.data_dir.absolute() / 'jobs.sqlite3'}"
 
     @property
     def blob_dir(self) -> Path:

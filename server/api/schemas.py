@@ -165,7 +165,7 @@ class Gate(Body):
     )
     max_forgetting: Annotated[float, Field(ge=-1, le=1)] | None = None
     max_class_drop: Annotated[float, Field(ge=-1, le=1)] | None = Field(
-        None, description="Largest fall of any class the version knew."
+        default=None, description="Largest fall of any class the version knew."
     )
 
 

@@ -11,7 +11,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.exceptions import NotFoundError as NoSuchObjectError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
-from server.errors import NotFoundError, StorageFullError, is_storage_full
+from server.errors import InternalError, NotFoundError, StorageFullError, is_storage_full
 from server.settings import Settings
 
 PIECE_BYTES = 256 * 1024
@@ -45,8 +45,11 @@ class ObstoreBlobs:
         self._put(sha256, path)
 
     def get(self, sha256: str) -> bytes:
-        """All bytes of a blob."""
-        return b"".join(self.stream(sha256))
+        """All bytes of a blob. Raises: InternalError if they are not what was stored."""
+        data = b"".join(self.stream(sha256))
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise InternalError(f"Blob {sha256} is damaged: restore it from a backup.")
+        return data
 
     def stream(self, sha256: str) -> Iterator[bytes]:
         """The blob in pieces."""
@@ -71,14 +74,19 @@ class ObstoreBlobs:
         try:
             obstore.put(self._store, key_of(sha256), data, mode="create", use_multipart=False)
         except AlreadyExistsError:
-            # Same digest, same bytes. The other writer may not have forced it to disk yet.
-            pass
+            # Same digest, same bytes: unless a power cut left a file that was not yet on disk.
+            self._mend(sha256, data)
         except Exception as error:
             if is_storage_full(error):
                 raise StorageFullError() from error
             raise
         if self._folder is not None:
             self._force_to_disk(self._folder / key_of(sha256))
+
+    def _mend(self, sha256: str, data: bytes | Path) -> None:
+        wanted = data.stat().st_size if isinstance(data, Path) else len(data)
+        if self.size_bytes(sha256) != wanted:
+            obstore.put(self._store, key_of(sha256), data, mode="overwrite", use_multipart=False)
 
     def _force_to_disk(self, path: Path) -> None:
         try:

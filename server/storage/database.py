@@ -34,6 +34,8 @@ from server.storage.ports import Rows, SampleRows, Unit, Where
 
 Record = TypeVar("Record")
 BATCH_ROWS = 500
+# As many as Starlette has threads for endpoints, so that none waits for a connection in vain.
+POOL_SIZE = 40
 
 
 def _conditions(table: Table, where: Mapping[str, Where]) -> ColumnElement[bool]:
@@ -257,7 +259,9 @@ def _prepare_sqlite(engine: Engine) -> None:
 
 def open_engine(url: str) -> Engine:
     """An engine with this service's connection settings."""
-    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    engine = create_engine(
+        url, pool_pre_ping=not url.startswith("sqlite"), pool_size=POOL_SIZE, max_overflow=0
+    )
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
     return engine

@@ -13,6 +13,18 @@ from tests.api.fake_engine import FakeEngine
 from tests.api.harness import Service, make_settings
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for requests that must change nothing; it has one ready model, `model`."""
+    settings = make_settings(tmp_path_factory.mktemp("shared") / "data")
+    logs.configure(settings)
+    app = create_app(settings, FakeEngine(settings))
+    with TestClient(app, raise_server_exceptions=False) as http:
+        service = Service(app, http)
+        service.model = service.ready_model()
+        yield service
+
+
 @pytest.fixture
 def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Service]:
     """A service over an empty folder; parametrise indirectly with settings."""

@@ -150,7 +150,7 @@ class FakeEngine:
         stop: ports.StopSignal,
     ) -> ports.Int64Array:
         weights = np.array(json.loads(learner)["weights"], dtype=np.int64)
-        return np.argmax(_rows(x) @ weights.T, axis=1).astype(np.int64)
+        return np.asarray(np.argmax(_rows(x) @ weights.T, axis=1), dtype=np.int64)
 
     def export_onnx(self, int_model: bytes, learner: bytes, form: ports.OnnxForm) -> bytes:
         return _dump({"form": form, "learner": json.loads(learner)})

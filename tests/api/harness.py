@@ -42,6 +42,7 @@ class Service:
         self.http = http
         self.client = HadaptClient(http=http)
         self.context: Context = app.state.context
+        self.model: ModelRead | None = None
 
     def run(self, job_id: str) -> None:
         """Run a queued job to its end."""

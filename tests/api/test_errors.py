@@ -95,9 +95,9 @@ SIMPLE = [
 
 @pytest.mark.parametrize(("method", "path", "more", "status", "code"), SIMPLE)
 def test_error_of_simple_request_has_one_shape(
-    service: Service, method: str, path: str, more: dict[str, Any], status: int, code: str
+    shared: Service, method: str, path: str, more: dict[str, Any], status: int, code: str
 ) -> None:
-    check_problem(service.http.request(method, path, **more), status, code)
+    check_problem(shared.http.request(method, path, **more), status, code)
 
 
 def test_error_beside_key_too_long_is_422(service: Service) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from server.api.schemas import ModelRead
 from server.client import npz_bytes
 from server.errors import (
     MalformedRequestError,
@@ -22,6 +23,11 @@ from tests.api.harness import Service, calibration, make_samples
 from tests.api.test_errors import check_problem
 
 GOOD = [0.0, 1.0, 2.0, 3.0]
+
+
+def ready(shared: Service) -> ModelRead:
+    assert shared.model is not None
+    return shared.model
 
 
 def post_npz(service: Service, model_id: str, data: bytes, **params: str) -> Any:
@@ -38,7 +44,7 @@ def test_samples_stored_as_json_and_npz_are_deduplicated(service: Service) -> No
     x, y = make_samples(3, 5)
     first = service.client.send_samples(x, y, model_id=model.id)
     assert (first.received, first.stored, first.duplicates) == (5, 5, 0)
-    rows = [{"features": row.tolist(), "label": "3"} for row in x]
+    rows: list[dict[str, Any]] = [{"features": row.tolist(), "label": "3"} for row in x]
     again = service.client.send_json_samples(rows + rows[:1], model_id=model.id)
     assert (again.received, again.stored, again.duplicates) == (6, 0, 6)
     assert len(list(service.client.samples(model.id))) == 5
@@ -47,7 +53,10 @@ def test_samples_stored_as_json_and_npz_are_deduplicated(service: Service) -> No
 
 def test_samples_of_new_names_take_free_slots(service: Service) -> None:
     model = service.ready_model(max_classes=5)
-    rows = [{"features": GOOD, "label": "wave"}, {"features": GOOD, "label": 4}]
+    rows: list[dict[str, Any]] = [
+        {"features": GOOD, "label": "wave"},
+        {"features": GOOD, "label": 4},
+    ]
     done = service.client.send_json_samples(rows, model_id=model.id)
     assert (done.new_classes, done.classes_left) == (["wave", "4"], 0)
     with pytest.raises(TooManyClassesError, match="0 of 5 are left") as caught:
@@ -58,7 +67,7 @@ def test_samples_of_new_names_take_free_slots(service: Service) -> None:
 
 def test_samples_with_index_gap_are_refused(service: Service) -> None:
     model = service.ready_model()
-    rows = [{"features": GOOD, "label": 0}, {"features": GOOD, "label": 5}]
+    rows: list[dict[str, Any]] = [{"features": GOOD, "label": 0}, {"features": GOOD, "label": 5}]
     with pytest.raises(SampleInvalidError, match="Row 1 names class 5 of 3"):
         service.client.send_json_samples(rows, model_id=model.id)
     assert not list(service.client.samples(model.id))
@@ -81,34 +90,37 @@ def test_samples_with_index_gap_are_refused(service: Service) -> None:
     ],
 )
 def test_sample_with_bad_features_names_row_and_column(
-    service: Service, features: Any, where: str
+    shared: Service, features: Any, where: str
 ) -> None:
-    model = service.ready_model()
-    rows = [{"features": GOOD, "label": 3}, {"features": features, "label": 3}]
-    response = service.http.post(
+    model = ready(shared)
+    rows: list[dict[str, Any]] = [
+        {"features": GOOD, "label": 3},
+        {"features": features, "label": 3},
+    ]
+    response = shared.http.post(
         f"/api/v1/models/{model.id}/samples",
         content=json.dumps({"samples": rows}),
         headers={"Content-Type": "application/json"},
     )
     problem = check_problem(response, 422, "sample-invalid")
     assert problem["errors"][0]["where"] == where
-    assert service.client.model(model.id).classes_left == 3
+    assert shared.client.model(model.id).classes_left == 3
 
 
 @pytest.mark.parametrize("label", [None, "", -1, 1.5, True, [], "a\nb", "x" * 101])
-def test_sample_with_bad_label_is_refused(service: Service, label: Any) -> None:
-    model = service.ready_model()
+def test_sample_with_bad_label_is_refused(shared: Service, label: Any) -> None:
+    model = ready(shared)
     with pytest.raises(SampleInvalidError, match="row 0, label"):
-        service.client.send_json_samples([{"features": GOOD, "label": label}], model_id=model.id)
+        shared.client.send_json_samples([{"features": GOOD, "label": label}], model_id=model.id)
 
 
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"[" * 100_000, b"\xff\xfe", b'{"samples": 1e}'],
 )
-def test_samples_that_are_not_json_are_400(service: Service, body: bytes) -> None:
-    model = service.ready_model()
-    response = service.http.post(
+def test_samples_that_are_not_json_are_400(shared: Service, body: bytes) -> None:
+    model = ready(shared)
+    response = shared.http.post(
         f"/api/v1/models/{model.id}/samples",
         content=body,
         headers={"Content-Type": "application/json"},
@@ -119,9 +131,9 @@ def test_samples_that_are_not_json_are_400(service: Service, body: bytes) -> Non
 @pytest.mark.parametrize(
     "body", [1, [], {}, {"samples": []}, {"samples": [1]}, {"samples": [{"features": GOOD}]}]
 )
-def test_samples_of_wrong_json_are_422(service: Service, body: Any) -> None:
-    model = service.ready_model()
-    response = service.http.post(f"/api/v1/models/{model.id}/samples", json=body)
+def test_samples_of_wrong_json_are_422(shared: Service, body: Any) -> None:
+    model = ready(shared)
+    response = shared.http.post(f"/api/v1/models/{model.id}/samples", json=body)
     check_problem(response, 422, "sample-invalid")
 
 
@@ -188,11 +200,11 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_npz_is_422_and_stores_nothing(service: Service, name: str) -> None:
-    model = service.ready_model()
-    check_problem(post_npz(service, model.id, HOSTILE[name]), 422, "sample-invalid")
-    assert not list(service.client.samples(model.id))
-    assert not list(service.context.settings.temporary_dir.iterdir())
+def test_hostile_npz_is_422_and_stores_nothing(shared: Service, name: str) -> None:
+    model = ready(shared)
+    check_problem(post_npz(shared, model.id, HOSTILE[name]), 422, "sample-invalid")
+    assert not list(shared.client.samples(model.id))
+    assert not list(shared.context.settings.temporary_dir.iterdir())
 
 
 @pytest.mark.parametrize("service", [{"npz_max_bytes": 1 << 20}], indirect=True)

@@ -22,7 +22,7 @@ from tests.faults.service_process import ServiceProcess, running
 KILLS = int(os.environ.get("HADAPT_KILLS", "6"))
 SEED = int(os.environ.get("HADAPT_KILL_SEED", str(random.SystemRandom().randrange(1 << 16))))
 KINDS = ("worker", "server", "both")
-STEPS = 160
+STEPS = 96
 
 
 def prepare(client: HadaptClient) -> str:
@@ -146,7 +146,7 @@ def test_cancel_reaches_the_running_worker(tmp_path: Path) -> None:
 
 
 def test_job_that_kills_its_worker_fails_and_others_go_on(tmp_path: Path) -> None:
-    with running(tmp_path / "data", HADAPT_JOB_MAX_RECOVERIES="2") as service:
+    with running(tmp_path / "data", HADAPT_JOB_MAX_RECOVERIES="1") as service:
         model_id = prepare(service.client)
         bad = service.client.create_update(model_id, steps=8, options={"kill_worker": 1})
         good = begin_update(service.client, model_id, step_ms=0)
@@ -161,7 +161,7 @@ def test_second_service_on_the_same_folder_shares_its_jobs(tmp_path: Path) -> No
         second = ServiceProcess(tmp_path / "data", HADAPT_EXECUTOR_ID="worker-2")
         second.start()
         updates = [
-            begin_update(client, model_id, step_ms=5, seed=seed)
+            begin_update(client, model_id, step_ms=0, seed=seed)
             for seed, client in enumerate((first.client, second.client))
         ]
         for update in updates:

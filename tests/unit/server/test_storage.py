@@ -10,7 +10,13 @@ from alembic.migration import MigrationContext
 from obstore.store import LocalStore, MemoryStore
 from sqlalchemy import inspect
 
-from server.errors import ConflictError, NotFoundError, StorageFullError, is_storage_full
+from server.errors import (
+    ConflictError,
+    InternalError,
+    NotFoundError,
+    StorageFullError,
+    is_storage_full,
+)
 from server.storage.blobs import ObstoreBlobs
 from server.storage.database import SqlDatabase, open_engine
 from server.storage.migrate import downgrade, upgrade
@@ -121,6 +127,16 @@ def test_blobs_are_named_by_content_and_kept_once(tmp_path: Path, local: bool) -
         with pytest.raises(NotFoundError):
             ask("1" * 64)
     blobs.check()
+    with pytest.raises(InternalError, match="damaged"):
+        blobs.get("0" * 64)
+
+
+def test_blob_cut_short_by_a_power_cut_is_mended_by_the_next_put(tmp_path: Path) -> None:
+    (tmp_path / "sha256").mkdir()
+    blobs = ObstoreBlobs(LocalStore(tmp_path), tmp_path)
+    (tmp_path / "sha256" / HELLO).write_bytes(b"")
+    assert blobs.put(b"hello") == HELLO
+    assert blobs.get(HELLO) == b"hello"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
