@@ -15,6 +15,7 @@ import importlib.util
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,19 @@ DIGITS = "digits"
 DIGITS_SPLIT_SEED = 0
 DIGITS_TEST_SHARE = 0.25
 MAX_BYTES = 2 * 1024**3
+
+# All that zipfile, zlib and NumPy raise on bytes that are no npz file: RuntimeError for encrypted
+# entries and unknown compression, MemoryError for a header that claims more than there can be.
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    MemoryError,
+    SyntaxError,
+)
 
 Float32Array = NDArray[np.float32]
 Int64Array = NDArray[np.int64]
@@ -125,7 +139,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             raise DatasetError(f"{path}: {size} bytes unpacked; at most {MAX_BYTES} are read")
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files if key in wanted}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{path}: not a readable npz file: {error}") from error
 
 
