@@ -87,8 +87,8 @@ void had_error_quantize(had_learner *ln, const had_layer *layer, int8_t *dh, con
     }
     if (begin == 0U) {
         step->error = had_quantizer_of(step->error_max, 7U, HAD_QUANT_SHIFT);
-        step->error_scale = had_scale_quantized(step->flow[layer->index].d_scale, step->error_max,
-                                                HAD_SCALE_INV7);
+        step->error_scale =
+            had_scale_quantized(step->flow[layer->index].d_scale, step->error_max, HAD_SCALE_INV7);
         clear_padding(dh, layer);
     }
     for (uint32_t b = begin; b < end; b += HAD_LANES) {

@@ -10,8 +10,8 @@ uint32_t had_exemplar_find(const had_exemplars *ex, uint32_t label, uint32_t ran
     while (low < high) {
         uint32_t middle = (low + high) / 2U;
         uint32_t slot = ex->order[middle];
-        uint32_t before = ex->label[slot] < label ||
-                          (ex->label[slot] == label && ex->rank[slot] < rank);
+        uint32_t before =
+            ex->label[slot] < label || (ex->label[slot] == label && ex->rank[slot] < rank);
         low = before != 0U ? middle + 1U : low;
         high = before != 0U ? high : middle;
     }
@@ -72,7 +72,8 @@ had_status had_exemplar_arrive(had_exemplars *ex, const uint8_t *packed, uint32_
 }
 
 had_status had_put_exemplar(had_learner *ln, const uint8_t *packed, uint32_t label, uint32_t rank) {
-    if (label >= ln->working.n_classes || rank >= HAD_RANK_STAGED || had_x0_is_valid(packed) == 0U) {
+    if (label >= ln->working.n_classes || rank >= HAD_RANK_STAGED ||
+        had_x0_is_valid(packed) == 0U) {
         return HAD_ERR_ARGUMENT;
     }
     had_status status = had_idle(ln);

@@ -23,8 +23,7 @@ typedef struct had_field {
 had_field had_field_of(const had_copy *copy, uint32_t number);
 
 /* Header of an exported state, SPEC.md 9. */
-void had_state_header(uint8_t header[HAD_STATE_HEADER_BYTES], uint32_t n_classes,
-                      uint32_t trained);
+void had_state_header(uint8_t header[HAD_STATE_HEADER_BYTES], uint32_t n_classes, uint32_t trained);
 
 /* Flag of the header: steps were trained since the last commit. */
 #define HAD_STATE_TRAINED 4U

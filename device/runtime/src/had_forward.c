@@ -39,8 +39,8 @@ static void forward_row(had_learner *ln, const had_layer *layer, int16_t *y, con
         had_dot_columns(acc, x + c, wq, layer->inputs, counted_lanes(c),
                         HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_FORWARD));
         rescale(y + c, acc, layer->forward_shift, m, bias);
-        HAD_COUNT(count_saturated(&ln->counters.layer[layer->index], acc, counted_lanes(c), layer->forward_shift, m,
-                                  bias);)
+        HAD_COUNT(count_saturated(&ln->counters.layer[layer->index], acc, counted_lanes(c),
+                                  layer->forward_shift, m, bias);)
     }
 }
 

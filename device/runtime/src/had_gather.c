@@ -58,8 +58,7 @@ void had_gather(had_learner *ln, int8_t *x0, uint8_t *labels, uint32_t begin, ui
         start_step(ln);
     }
     uint32_t key = had_tensor_key(ln->step.key, HAD_TENSOR_SAMPLER);
-    uint32_t classes =
-        ln->session.config.sampling == HAD_SAMPLE_BALANCED ? filled_classes(ex) : 0U;
+    uint32_t classes = ln->session.config.sampling == HAD_SAMPLE_BALANCED ? filled_classes(ex) : 0U;
     for (uint32_t b = begin; b < end; b++) {
         uint32_t slot = ex->order[draw_sample(ex, had_mix(key + b), classes)];
         labels[b] = ex->label[slot];

@@ -19,7 +19,9 @@ int32_t had_feature(const uint8_t *packed, uint32_t j) {
 
 #if HAD_LAYERS == 1
 /* Features are x0 itself. */
-void had_features_refresh(had_learner *ln) { (void)ln; }
+void had_features_refresh(had_learner *ln) {
+    (void)ln;
+}
 
 const uint8_t *had_features_of(const had_learner *ln, uint32_t slot) {
     return ln->exemplars.packed[slot];

@@ -66,8 +66,7 @@ had_status had_prototype_nearest(const had_learner *ln, uint32_t *label, const i
         int64_t count = prototype[0];
         if (count > 0) {
             int64_t d = distance(prototype, features);
-            if (best_count == 0 ||
-                d * best_count * best_count < best_distance * count * count) {
+            if (best_count == 0 || d * best_count * best_count < best_distance * count * count) {
                 best_distance = d;
                 best_count = count;
                 *label = c;

@@ -31,9 +31,9 @@ had_multiplier had_row_quantize(int8_t *wq, const had_master *w, const had_layer
         had_quantizer q = had_quantizer_of(range, 7U, HAD_QUANT_SHIFT);
         for (uint32_t i = 0U; i < inputs; i++) {
             wq[i] = had_quant_nearest(w[i], &q);
-            HAD_COUNT(if (tally != 0) { 
+            HAD_COUNT(if (tally != 0) {
                 had_tally_element(tally, w[i] >> q.k, -q.limit, q.limit, wq[i]);
-             })
+            })
         }
         scale = had_scale_quantized(had_row_scale(layer, row), range, HAD_SCALE_INV7);
     }

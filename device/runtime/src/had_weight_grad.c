@@ -31,8 +31,8 @@ static int32_t quantize_errors(had_learner *ln, const had_layer *layer, int8_t *
         amax = had_abs(row[b]) > amax ? had_abs(row[b]) : amax;
     }
     if (amax == 0) {
-        HAD_COUNT(had_tally_zeros(&ln->counters.layer[layer->index].tensor[HAD_T_DT],
-                                  HAD_BATCH_PADDED);)
+        HAD_COUNT(
+            had_tally_zeros(&ln->counters.layer[layer->index].tensor[HAD_T_DT], HAD_BATCH_PADDED);)
         return 0;
     }
     const had_quantizer q = had_quantizer_of(amax, 7U, HAD_QUANT_SHIFT);
@@ -73,8 +73,8 @@ static had_master updated(had_master w, int32_t acc, had_multiplier m, uint32_t 
 }
 
 /* One word serves two neighbours: rows start at even indices. */
-static void update_row(had_master *w, const int8_t *dt, const int8_t *xh,
-                       uint32_t inputs, const had_update *update) {
+static void update_row(had_master *w, const int8_t *dt, const int8_t *xh, uint32_t inputs,
+                       const had_update *update) {
     uint32_t word = 0U;
     had_tally *product = 0;
     HAD_COUNT(product = &update->tally->product[HAD_P_WEIGHT];)
@@ -94,8 +94,8 @@ static void update_weights(had_learner *ln, const had_layer *layer, const int8_t
     update.key = had_tensor_key(ln->step.key, HAD_TENSOR_UPDATE(layer->index)) + o * words;
     update.tally = 0;
     HAD_COUNT(update.tally = &ln->counters.layer[layer->index];)
-    update_row(ln->working.master + layer->master_at + o * layer->inputs, dt, xh,
-               layer->inputs, &update);
+    update_row(ln->working.master + layer->master_at + o * layer->inputs, dt, xh, layer->inputs,
+               &update);
 }
 
 static int32_t updated_bias(int32_t bias, int32_t gradient, had_multiplier m) {
@@ -107,8 +107,7 @@ static int32_t updated_bias(int32_t bias, int32_t gradient, had_multiplier m) {
 static void update_bias(had_learner *ln, const had_layer *layer, const int16_t *d, uint32_t o) {
     had_scale rate = had_scale_mul(ln->step.rate, ln->step.flow[layer->index].d_scale);
     had_scale a = had_scale_mul(rate, had_scale_recip(had_scale_from_int(HAD_BATCH)));
-    had_multiplier m =
-        had_multiplier64_of(had_scale_pow2(a, (int32_t)layer->out_frac_bits + 16));
+    had_multiplier m = had_multiplier64_of(had_scale_pow2(a, (int32_t)layer->out_frac_bits + 16));
     int32_t *bias = &ln->working.bias[layer->bias_at + o];
     int32_t gradient = 0;
     for (uint32_t b = 0U; b < HAD_BATCH; b++) {

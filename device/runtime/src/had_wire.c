@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The wire protocol, SPEC.md 10: a table of commands with the lengths they take. */
+/* The wire protocol, SPEC.md 10: commands, and the lengths they take. */
 #include "hadapt/wire.h"
 
 #include "had_bytes.h"
@@ -22,8 +22,6 @@ typedef struct had_reply {
     uint32_t capacity;
     uint32_t length;
 } had_reply;
-
-typedef had_status (*had_handler)(had_reply *reply, const uint8_t *req, uint32_t length);
 
 /* Room for `bytes` more; null if there is none. */
 static uint8_t *extend(had_reply *reply, uint32_t bytes) {
@@ -275,32 +273,94 @@ static had_status handle_counters(had_reply *reply, const uint8_t *req, uint32_t
     return status;
 }
 
-typedef struct had_command {
-    had_handler handler;
-    uint32_t shortest; /* bytes of the request's payload */
-    uint32_t longest;
-} had_command;
-
-/* By command code. Longer payloads than the buffer never get here, so ANY is bounded too. */
-static const had_command commands[] = {
-    [0x01] = {handle_info, 0U, 0U},
-    [0x02] = {handle_infer, INFER_HEAD + RAW_BYTES, INFER_HEAD + RAW_BYTES},
-    [0x03] = {handle_learn, LEARN_HEAD + RAW_BYTES, LEARN_HEAD + RAW_BYTES},
-    [0x04] = {handle_add_class, 0U, 0U},
-    [0x05] = {handle_train_begin, TRAIN_HEAD, ANY},
-    [0x06] = {handle_train, 4U, 4U},
-    [0x07] = {handle_commit, 0U, 0U},
-    [0x08] = {handle_rollback, 0U, 0U},
-    [0x09] = {handle_hash, 0U, 0U},
-    [0x0A] = {handle_export, 8U, 8U},
-    [0x0B] = {handle_import_begin, 4U, 4U},
-    [0x0C] = {handle_import_data, 0U, ANY},
-    [0x0D] = {handle_import_end, 0U, 0U},
-    [0x0E] = {handle_put_exemplar, PUT_HEAD + HAD_X0_BYTES, PUT_HEAD + HAD_X0_BYTES},
-    [0x0F] = {handle_get_exemplar, 2U, 2U},
-    [0x10] = {handle_counters, 1U, 1U},
-    [0x11] = {handle_learn_x0, LEARN_HEAD + HAD_X0_BYTES, LEARN_HEAD + HAD_X0_BYTES},
+enum had_command {
+    CMD_INFO = 0x01,
+    CMD_INFER = 0x02,
+    CMD_LEARN = 0x03,
+    CMD_ADD_CLASS = 0x04,
+    CMD_TRAIN_BEGIN = 0x05,
+    CMD_TRAIN = 0x06,
+    CMD_COMMIT = 0x07,
+    CMD_ROLLBACK = 0x08,
+    CMD_HASH = 0x09,
+    CMD_EXPORT = 0x0A,
+    CMD_IMPORT_BEGIN = 0x0B,
+    CMD_IMPORT_DATA = 0x0C,
+    CMD_IMPORT_END = 0x0D,
+    CMD_PUT_EXEMPLAR = 0x0E,
+    CMD_GET_EXEMPLAR = 0x0F,
+    CMD_COUNTERS = 0x10,
+    CMD_LEARN_X0 = 0x11,
 };
+
+/* Bytes of a request's payload. */
+typedef struct had_lengths {
+    uint32_t shortest;
+    uint32_t longest;
+} had_lengths;
+
+/* By command. Longer payloads than the buffer never get here, so ANY is bounded too. */
+static const had_lengths lengths[] = {
+    [CMD_INFO] = {0U, 0U},
+    [CMD_INFER] = {INFER_HEAD + RAW_BYTES, INFER_HEAD + RAW_BYTES},
+    [CMD_LEARN] = {LEARN_HEAD + RAW_BYTES, LEARN_HEAD + RAW_BYTES},
+    [CMD_ADD_CLASS] = {0U, 0U},
+    [CMD_TRAIN_BEGIN] = {TRAIN_HEAD, ANY},
+    [CMD_TRAIN] = {4U, 4U},
+    [CMD_COMMIT] = {0U, 0U},
+    [CMD_ROLLBACK] = {0U, 0U},
+    [CMD_HASH] = {0U, 0U},
+    [CMD_EXPORT] = {8U, 8U},
+    [CMD_IMPORT_BEGIN] = {4U, 4U},
+    [CMD_IMPORT_DATA] = {0U, ANY},
+    [CMD_IMPORT_END] = {0U, 0U},
+    [CMD_PUT_EXEMPLAR] = {PUT_HEAD + HAD_X0_BYTES, PUT_HEAD + HAD_X0_BYTES},
+    [CMD_GET_EXEMPLAR] = {2U, 2U},
+    [CMD_COUNTERS] = {1U, 1U},
+    [CMD_LEARN_X0] = {LEARN_HEAD + HAD_X0_BYTES, LEARN_HEAD + HAD_X0_BYTES},
+};
+
+/* A switch and no table of functions: the worst stack can then be read from the call graph. */
+static had_status dispatch(uint8_t command, had_reply *reply, const uint8_t *req, uint32_t length) {
+    switch (command) {
+    case CMD_INFO:
+        return handle_info(reply, req, length);
+    case CMD_INFER:
+        return handle_infer(reply, req, length);
+    case CMD_LEARN:
+        return handle_learn(reply, req, length);
+    case CMD_ADD_CLASS:
+        return handle_add_class(reply, req, length);
+    case CMD_TRAIN_BEGIN:
+        return handle_train_begin(reply, req, length);
+    case CMD_TRAIN:
+        return handle_train(reply, req, length);
+    case CMD_COMMIT:
+        return handle_commit(reply, req, length);
+    case CMD_ROLLBACK:
+        return handle_rollback(reply, req, length);
+    case CMD_HASH:
+        return handle_hash(reply, req, length);
+    case CMD_EXPORT:
+        return handle_export(reply, req, length);
+    case CMD_IMPORT_BEGIN:
+        return handle_import_begin(reply, req, length);
+    case CMD_IMPORT_DATA:
+        return handle_import_data(reply, req, length);
+    case CMD_IMPORT_END:
+        return handle_import_end(reply, req, length);
+    case CMD_PUT_EXEMPLAR:
+        return handle_put_exemplar(reply, req, length);
+    case CMD_GET_EXEMPLAR:
+        return handle_get_exemplar(reply, req, length);
+    case CMD_COUNTERS:
+        return handle_counters(reply, req, length);
+    case CMD_LEARN_X0:
+        return handle_learn_x0(reply, req, length);
+    default:
+        return HAD_ERR_COMMAND;
+    }
+}
 
 had_status had_wire_boot(void) {
     had_init(&device);
@@ -311,13 +371,13 @@ had_status had_wire_handle(uint8_t command, const uint8_t *req, uint32_t req_len
                            uint32_t resp_cap, uint32_t *resp_len) {
     had_reply reply = {resp, resp_cap, 0U};
     *resp_len = 0U;
-    if (command >= sizeof commands / sizeof commands[0] || commands[command].handler == 0) {
+    if (command == 0U || command >= sizeof lengths / sizeof lengths[0]) {
         return HAD_ERR_COMMAND;
     }
-    if (req_len < commands[command].shortest || req_len > commands[command].longest) {
+    if (req_len < lengths[command].shortest || req_len > lengths[command].longest) {
         return HAD_ERR_FORMAT;
     }
-    had_status status = commands[command].handler(&reply, req, req_len);
+    had_status status = dispatch(command, &reply, req, req_len);
     *resp_len = status == HAD_OK ? reply.length : 0U;
     return status;
 }

@@ -18,7 +18,8 @@ HAD_CHECKED had_status had_exemplar_stage(had_exemplars *ex, const uint8_t *pack
                                           uint32_t rank);
 
 /* Stage a sample that has just arrived: it gets the next staged rank of its class. */
-HAD_CHECKED had_status had_exemplar_arrive(had_exemplars *ex, const uint8_t *packed, uint32_t label);
+HAD_CHECKED had_status had_exemplar_arrive(had_exemplars *ex, const uint8_t *packed,
+                                           uint32_t label);
 
 /*
  * put_exemplar of SPEC.md 8.3. HAD_ERR_ARGUMENT: label, rank, or values. HAD_ERR_STATE: training under

@@ -42,8 +42,8 @@ typedef struct had_copy {
 
 /* The committed network as inference reads it; derived from `committed`. */
 typedef struct had_view {
-    had_quantizer x[HAD_LAYERS];    /* of the inputs of layers 1 ..; [0] is not used */
-    uint16_t mult[HAD_BIAS_COUNT];  /* M_o of SPEC.md 5.2 */
+    had_quantizer x[HAD_LAYERS];   /* of the inputs of layers 1 ..; [0] is not used */
+    uint16_t mult[HAD_BIAS_COUNT]; /* M_o of SPEC.md 5.2 */
     uint8_t shift[HAD_BIAS_COUNT];
     uint8_t nibbles[HAD_VIEW_BYTES]; /* rows of packed 4-bit weights */
 } had_view;
@@ -53,7 +53,7 @@ enum had_slot_state { HAD_SLOT_FREE, HAD_SLOT_COMMITTED, HAD_SLOT_STAGED };
 /* Stored samples, SPEC.md 8.1. */
 typedef struct had_exemplars {
     uint32_t count;
-    uint32_t hint; /* where the search for a free slot starts */
+    uint32_t hint;                       /* where the search for a free slot starts */
     uint16_t order[HAD_SLOTS_ALLOCATED]; /* slots in canonical order, `count` of them */
     uint16_t rank[HAD_SLOTS_ALLOCATED];
     uint16_t class_start[HAD_MAX_CLASSES + 1U]; /* into order */
@@ -154,7 +154,7 @@ typedef struct had_learner {
     had_step step;
     had_arena arena;
     uint64_t infer[(HAD_INFER_BYTES + 7U) / 8U]; /* inference never touches the arena */
-    uint32_t trained;                             /* a step was trained since the last commit */
+    uint32_t trained;                            /* a step was trained since the last commit */
     uint32_t importing;
 #ifdef HAD_COUNTERS
     had_counters counters;

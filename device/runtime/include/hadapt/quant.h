@@ -31,7 +31,9 @@ static inline int32_t had_rhu(int32_t v, uint32_t shift) {
 }
 
 /* rhu(v, 16) of any 32-bit v, without overflow. */
-static inline int32_t had_rhu16(int32_t v) { return (v >> 16) + ((v >> 15) & 1); }
+static inline int32_t had_rhu16(int32_t v) {
+    return (v >> 16) + ((v >> 15) & 1);
+}
 
 static inline int32_t had_clamp(int32_t v, int32_t low, int32_t high) {
     return v < low ? low : (v > high ? high : v);
@@ -42,9 +44,13 @@ static inline int16_t had_saturate_s16(int32_t v) {
 }
 
 /* Range with room, SPEC.md 5: range in sixteenths, 16 .. 255; amax <= 32767. */
-static inline int32_t had_widen(int32_t amax, int32_t range) { return (amax * range) >> 4; }
+static inline int32_t had_widen(int32_t amax, int32_t range) {
+    return (amax * range) >> 4;
+}
 
-static inline int32_t had_abs(int32_t v) { return v < 0 ? -v : v; }
+static inline int32_t had_abs(int32_t v) {
+    return v < 0 ? -v : v;
+}
 
 /* v' of SPEC.md 1.6: low is 0 or -limit. */
 static inline int32_t had_quant_clip(int32_t v, const had_quantizer *q, int32_t low) {
