@@ -155,7 +155,7 @@ def reduce_memory(
     if per_class_limit:
         quota = min(quota, per_class_limit)
     kept: list[Exemplar] = []
-    for label in range(n_classes):
+    for label in sorted({s.exemplar.label for s in memory.samples}):
         members = memory.of_class(label)
         if any(e.rank >= STAGED for e in members):
             x0 = np.stack([e.x0 for e in members]).astype(np.int64)
@@ -194,7 +194,7 @@ class Prototypes:
         self.total[:] = 0
 
     def nearest(self, features: IntArray, n_classes: int) -> int:
-        """Class of the nearest mean, the lowest on ties; 0 if no class has a prototype."""
+        """Class of the nearest mean, the lowest on ties; at least one class has a prototype."""
         best, best_distance, best_square = 0, None, 1
         for label in range(n_classes):
             n = int(self.count[label])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Elementary operations of the method on whole tensors (SPEC.md 1 and 6.2).
 
-Written for reading: each function is one definition of SPEC.md, in 64-bit NumPy. Nothing here is shared
-with the C runtime.
+Written for reading: each function is one definition of SPEC.md, in 64-bit NumPy. Nothing here is
+shared with the C runtime.
 """
 
 from dataclasses import dataclass
@@ -241,9 +241,13 @@ def softmax_q15(logits: IntArray, frac_bits: int) -> IntArray:
 def loss_error(logits: IntArray, labels: IntArray, frac_bits: int) -> tuple[IntArray, IntArray]:
     """Error of softmax cross-entropy and the probabilities (SPEC.md 6.2).
 
+    A label beyond the active classes, which an import can leave in the memory, is no column: its
+    row's error is p alone.
+
     Returns: int64 errors in [-32767, 32767], Q15, and Q15 probabilities, both of logits' shape.
     """
     p = softmax_q15(logits, frac_bits)
     d = p.copy()
-    d[np.arange(len(labels)), labels] -= 1 << 15
+    known = np.flatnonzero(labels < logits.shape[1])
+    d[known, labels[known]] -= 1 << 15
     return np.clip(d, -32767, 32767), p

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device.twin import state as state_bytes
 from device.twin.exemplars import (
     STAGED,
     ExemplarMemory,
-    Prototypes,
     Sampling,
     pack_x0,
     reduce_memory,
@@ -24,7 +22,6 @@ from device.twin.kernels import IntArray, loss_error
 from device.twin.layers import (
     LayerCounters,
     LayerInput,
-    LayerWeights,
     StepContext,
     activate,
     forward,
@@ -34,7 +31,11 @@ from device.twin.layers import (
     update_weights,
 )
 from device.twin.model import Exemplar, IntModel
-from device.twin.scale import Scale, rhu
+from device.twin.scale import Scale
+from device.twin.state import LearnerState, check_length, initial_state
+from device.twin.state import export_state as export_bytes
+from device.twin.state import import_state as import_bytes
+from device.twin.state import state_hash as hash_of
 from device.twin.work import step_rows
 
 
@@ -47,31 +48,6 @@ class LearnerError(Exception):
 
 
 ARGUMENT, STATE, FULL, FORMAT, DIGEST = -1, -2, -3, -4, -5
-
-
-@dataclass
-class LearnerState:
-    """Everything that learning changes, but for the exemplars (SPEC.md 8)."""
-
-    n_classes: int
-    step: int
-    weights: list[LayerWeights]
-    tracked: list[int]
-    prototypes: Prototypes
-
-    def copy(self) -> "LearnerState":
-        return LearnerState(
-            self.n_classes,
-            self.step,
-            [w.copy() for w in self.weights],
-            list(self.tracked),
-            self.prototypes.copy(),
-        )
-
-    @property
-    def frozen_ranges(self) -> list[int]:
-        """Inference ranges of the inputs of layers 1.. (SPEC.md 5.3)."""
-        return [max(1, rhu(t, 8)) for t in self.tracked]
 
 
 @dataclass
@@ -117,7 +93,7 @@ class TwinLearner:
         staging = model.staging_slots if staging_slots is None else staging_slots
         self.memory = ExemplarMemory(model.exemplar_slots, staging)
         self.memory.keep(list(model.exemplars))
-        self.working = _initial_state(model)
+        self.working = initial_state(model)
         self.committed = self.working.copy()
         self.session: Session | None = None
         self.trained = False
@@ -146,18 +122,24 @@ class TwinLearner:
     def infer_many(
         self, raw: NDArray[np.int16], head: int = 0
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Classes (N,) and logits (N, n_classes) of raw samples (N, I); committed weights."""
+        """Classes (N,) and logits (N, n_classes) of raw samples (N, I); committed weights.
+
+        Args:
+            head: 0 for the largest logit, 1 for the nearest mean, which gives no logits.
+        """
+        if head not in (0, 1):
+            raise LearnerError(ARGUMENT, f"head {head}")
         features, logits = self.forward_x0(self.x0_of(raw), self.committed)
         active = logits[:, : self.committed.n_classes]
         if head == 0:
             return np.argmax(active, axis=1), active
+        if not self.committed.prototypes.count[: self.committed.n_classes].any():
+            raise LearnerError(STATE, "no class has a prototype")
         nearest = [self.committed.prototypes.nearest(f, self.committed.n_classes) for f in features]
         return np.array(nearest, np.int64), np.zeros((len(features), 0), np.int64)
 
     def infer(self, raw: NDArray[np.int16], head: int = 0) -> tuple[int, NDArray[np.int64]]:
         """Class and logits of one raw sample (I,)."""
-        if head == 1 and not self.model.keep_prototypes:
-            raise LearnerError(STATE, "this model keeps no prototypes")
         classes, logits = self.infer_many(np.asarray(raw)[None, :], head)
         return int(classes[0]), logits[0]
 
@@ -169,8 +151,9 @@ class TwinLearner:
 
     def learn_x0(self, x0: NDArray[np.integer], label: int, prototype_only: bool = False) -> int:
         """Stage a sample given as x0, shape (I0,)."""
-        self._refuse_in_session()
         self._check_label(label)
+        self._check_x0(np.asarray(x0))
+        self._refuse_in_session()
         if not prototype_only:
             if self.memory.free == 0 or self.memory.arrivals.get(label, 0) >= STAGED:
                 raise LearnerError(FULL, "no free slot")
@@ -182,13 +165,16 @@ class TwinLearner:
 
     def put_exemplar(self, label: int, rank: int, packed: bytes) -> int:
         """Stage an exemplar of known rank (SPEC.md 8.3). Returns: free slots."""
-        self._refuse_in_session()
+        if len(packed) != (self.model.x0_size + 1) // 2:
+            raise LearnerError(FORMAT, "length")
         self._check_label(label)
-        if rank >= STAGED or len(packed) != (self.model.x0_size + 1) // 2:
-            raise LearnerError(ARGUMENT, "rank or length")
         x0 = unpack_x0(packed, self.model.x0_size, self.model.x0_signed)
-        if (x0 == -8).any() or pack_x0(x0) != packed or self.memory.has_staged(label, rank):
-            raise LearnerError(ARGUMENT, "a value of -8, or a duplicate")
+        self._check_x0(x0)
+        if not 0 <= rank < STAGED or pack_x0(x0) != packed:
+            raise LearnerError(ARGUMENT, "rank, or a last nibble that is not 0")
+        self._refuse_in_session()
+        if self.memory.has_staged(label, rank):
+            raise LearnerError(ARGUMENT, "a duplicate")
         if self.memory.free == 0:
             raise LearnerError(FULL, "no free slot")
         self.memory.put(Exemplar(label, rank, x0), staged=True)
@@ -219,12 +205,14 @@ class TwinLearner:
         sampling: Sampling = "balanced",
     ) -> None:
         """Start a session (SPEC.md 8.3, 7)."""
-        self._refuse_in_session()
         starts = [start for start, _ in schedule]
         if not 1 <= len(schedule) <= 4 or starts[0] != 0 or sorted(set(starts)) != starts:
             raise LearnerError(ARGUMENT, "schedule")
-        if steps < 1:
-            raise LearnerError(ARGUMENT, "steps")
+        if not all(scale.is_storable for _, scale in schedule):
+            raise LearnerError(ARGUMENT, "a rate's exponent does not fit 16 bits")
+        if steps < 1 or sampling not in ("uniform", "balanced"):
+            raise LearnerError(ARGUMENT, "steps or sampling")
+        self._refuse_in_session()
         if not self.memory.samples:
             raise LearnerError(STATE, "no samples")
         self.session = Session(seed, steps, tuple(schedule), sampling)
@@ -262,7 +250,8 @@ class TwinLearner:
         error, p = loss_error(active, labels, self.model.layers[-1].out_frac_bits)
         session.seen += len(labels)
         session.correct += int(np.count_nonzero(np.argmax(active, axis=1) == labels))
-        session.probability += int((p[np.arange(len(labels)), labels] >> 8).sum())
+        known = np.flatnonzero(labels < self.working.n_classes)
+        session.probability += int((p[known, labels[known]] >> 8).sum())
         d = np.zeros_like(logits)
         d[:, : self.working.n_classes] = error
         context = StepContext(arithmetic, session.seed, self.working.step, session.rate)
@@ -351,20 +340,25 @@ class TwinLearner:
         """SHA-256 of the working state (SPEC.md 8.7), taken at a step end."""
         if self.session and (self.session.operation or self.session.row):
             raise LearnerError(STATE, "in the middle of a step")
-        return state_bytes.state_hash(self.model, self.model_id, self.working, self.memory)
+        return hash_of(self.model, self.model_id, self.working, self.memory)
 
     def export_state(self, working: bool = False) -> bytes:
         """The committed model part, or between sessions the working one (SPEC.md 9)."""
         if not working:
-            return state_bytes.export_state(self.model, self.model_id, self.committed, False)
+            return export_bytes(self.model, self.model_id, self.committed, False)
         self._refuse_in_session()
-        return state_bytes.export_state(self.model, self.model_id, self.working, self.trained)
+        return export_bytes(self.model, self.model_id, self.working, self.trained)
 
     def import_state(self, data: bytes) -> bytes:
-        """Load a model part into the working copy (SPEC.md 9). Returns: state hash."""
+        """Load a model part into the working copy (SPEC.md 9). Returns: state hash.
+
+        Bytes of the wrong length change nothing. Any other fault leaves the committed model part in
+        the working copy, as on a device, which reads the bytes into it before it can judge them.
+        """
         self._refuse_in_session()
-        self.working, self.trained = state_bytes.import_state(self.model, self.model_id, data)
-        self.session = None
+        check_length(self.model, data)
+        self.working, self.trained, self.session = self.committed.copy(), False, None
+        self.working, self.trained = import_bytes(self.model, self.model_id, data)
         return self.state_hash()
 
     def counters(self, reset: bool = False) -> list[int]:
@@ -389,20 +383,12 @@ class TwinLearner:
         if not 0 <= label < self.working.n_classes:
             raise LearnerError(ARGUMENT, f"label {label} is not below {self.working.n_classes}")
 
-
-def _initial_state(model: IntModel) -> LearnerState:
-    weights = [
-        LayerWeights(layer.master.astype(np.int64), layer.bias.astype(np.int64))
-        for layer in model.layers
-    ]
-    if model.keep_prototypes:
-        count, total = model.prototype_count, model.prototype_sum
-    else:
-        count = np.zeros(model.max_classes, np.uint16)
-        total = np.zeros((model.max_classes, model.features), np.int16)
-    prototypes = Prototypes(count.astype(np.int64), total.astype(np.int64))
-    tracked = [layer.in_amax << 8 for layer in model.layers[1:]]
-    return LearnerState(model.n_classes, 0, weights, tracked, prototypes)
+    def _check_x0(self, x0: NDArray[np.integer]) -> None:
+        if x0.shape != (self.model.x0_size,):
+            raise LearnerError(FORMAT, f"x0 has shape {x0.shape}")
+        low, high = (-7, 7) if self.model.x0_signed else (0, 15)
+        if x0.min() < low or x0.max() > high:
+            raise LearnerError(ARGUMENT, f"a value of x0 is not in [{low}, {high}]")
 
 
 def raw_samples(model: IntModel, features: NDArray[np.floating]) -> NDArray[np.int16]:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 from dataclasses import asdict, dataclass, field, replace
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -220,14 +221,19 @@ class IntModel:
     def from_bytes(cls, data: bytes) -> "IntModel":
         """Read what `to_bytes` wrote.
 
-        Raises: ModelFormatError if the bytes are anything else.
+        Raises: ModelFormatError if the bytes are anything else, or if the model breaks a rule of
+            SPEC.md (`device.twin.check`).
         """
+        from device.twin.check import check_model
+
         try:
-            return _read_model(data)
+            model = _read_model(data)
+            check_model(model)
         except ModelFormatError:
             raise
-        except (KeyError, ValueError, TypeError, IndexError) as error:
+        except _HOSTILE as error:
             raise ModelFormatError(f"not an integer model: {error}") from error
+        return model
 
     def with_arithmetic(self, **changes: Any) -> "IntModel":
         """The same model with other arithmetic constants (not master_bits)."""
@@ -237,6 +243,15 @@ class IntModel:
 
 
 _MAGIC = b"HADMODEL\x01\x00\x00\x00"
+# What bytes that are no model can set off on the way to becoming one.
+_HOSTILE = (
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 _DTYPES = {"int8", "uint8", "int16", "uint16", "int32"}
 
 
@@ -271,9 +286,8 @@ def _read_model(data: bytes) -> IntModel:
     at = start + size
     for key in sorted(specs):
         dtype, shape = specs[key]
-        count = int(np.prod(shape, dtype=np.int64))
-        end = at + count * np.dtype(dtype).itemsize
-        if count < 0 or end > len(data):
+        end = at + prod(shape) * np.dtype(dtype).itemsize
+        if min(shape, default=0) < 0 or end > len(data):
             raise ModelFormatError("not an integer model: it is cut short")
         arrays[key] = np.frombuffer(data[at:end], dtype).reshape(shape)
         at = end

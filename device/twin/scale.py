@@ -15,7 +15,11 @@ def rhu(value: int, shift: int) -> int:
 
 @dataclass(frozen=True)
 class Scale:
-    """mantissa * 2**exponent, 2**14 <= mantissa < 2**15 (SPEC.md 1.4)."""
+    """mantissa * 2**exponent, 2**14 <= mantissa < 2**15 (SPEC.md 1.4).
+
+    Stored exponents have 16 bits. Those of intermediate products may need more, so the class takes
+    32; whoever stores or sends a scale checks `is_storable`.
+    """
 
     mantissa: int
     exponent: int
@@ -23,8 +27,13 @@ class Scale:
     def __post_init__(self) -> None:
         if not 1 << 14 <= self.mantissa < 1 << 15:
             raise ValueError(f"mantissa {self.mantissa} is not in [2**14, 2**15)")
-        if not -(1 << 15) <= self.exponent < 1 << 15:
-            raise ValueError(f"exponent {self.exponent} does not fit 16 bits")
+        if not -(1 << 31) <= self.exponent < 1 << 31:
+            raise ValueError(f"exponent {self.exponent} does not fit 32 bits")
+
+    @property
+    def is_storable(self) -> bool:
+        """Whether the exponent fits the 16 bits of models and messages."""
+        return -(1 << 15) <= self.exponent < 1 << 15
 
     @property
     def value(self) -> float:
@@ -68,7 +77,7 @@ class Scale:
         return Scale(self.mantissa, self.exponent + shift)
 
     def multiplier(self) -> tuple[int, int]:
-        """(m, sh) such that v times the scale is about rhu(v * m, sh); |v| < 2**15 (SPEC.md 1.5)."""
+        """(m, sh): v times the scale is about rhu(v * m, sh), |v| < 2**15 (SPEC.md 1.5)."""
         shift = -self.exponent
         if shift < 0:
             return (1 << 15) - 1, 0

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""State bytes and state hash (SPEC.md 8.7 and 9)."""
+"""The learner's state, its bytes and its hash (SPEC.md 8, 8.7 and 9)."""
 
 import hashlib
 import struct
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
 from device.twin.exemplars import ExemplarMemory, Prototypes, pack_x0
 from device.twin.layers import LayerWeights
 from device.twin.model import IntModel
-
-if TYPE_CHECKING:
-    from device.twin.learner import LearnerState
+from device.twin.scale import rhu
 
 MAGIC = b"HADS"
 VERSION = 1
@@ -28,7 +26,48 @@ class StateFormatError(Exception):
         self.status = status
 
 
-def _weights_bytes(model: IntModel, state: "LearnerState") -> bytes:
+@dataclass
+class LearnerState:
+    """Everything that learning changes, but for the exemplars (SPEC.md 8)."""
+
+    n_classes: int
+    step: int
+    weights: list[LayerWeights]
+    tracked: list[int]
+    prototypes: Prototypes
+
+    def copy(self) -> "LearnerState":
+        return LearnerState(
+            self.n_classes,
+            self.step,
+            [w.copy() for w in self.weights],
+            list(self.tracked),
+            self.prototypes.copy(),
+        )
+
+    @property
+    def frozen_ranges(self) -> list[int]:
+        """Inference ranges of the inputs of layers 1.. (SPEC.md 5.3)."""
+        return [max(1, rhu(t, 8)) for t in self.tracked]
+
+
+def initial_state(model: IntModel) -> LearnerState:
+    """The state of a device that has learned nothing yet (SPEC.md 10, rules)."""
+    weights = [
+        LayerWeights(layer.master.astype(np.int64), layer.bias.astype(np.int64))
+        for layer in model.layers
+    ]
+    if model.keep_prototypes:
+        count, total = model.prototype_count, model.prototype_sum
+    else:
+        count = np.zeros(model.max_classes, np.uint16)
+        total = np.zeros((model.max_classes, model.features), np.int16)
+    prototypes = Prototypes(count.astype(np.int64), total.astype(np.int64))
+    tracked = [layer.in_amax << 8 for layer in model.layers[1:]]
+    return LearnerState(model.n_classes, 0, weights, tracked, prototypes)
+
+
+def _weights_bytes(model: IntModel, state: LearnerState) -> bytes:
     width = "<i1" if model.arithmetic.master_bits == 8 else "<i2"
     out = b""
     for weights in state.weights:
@@ -46,7 +85,7 @@ def _prototype_bytes(model: IntModel, prototypes: Prototypes) -> bytes:
 
 
 def state_hash(
-    model: IntModel, model_id: bytes, state: "LearnerState", memory: ExemplarMemory
+    model: IntModel, model_id: bytes, state: LearnerState, memory: ExemplarMemory
 ) -> bytes:
     """SHA-256 over the fields of SPEC.md 8.7."""
     digest = hashlib.sha256(b"HADSTATE" + struct.pack("<H", VERSION) + model_id)
@@ -64,7 +103,7 @@ def _flags(model: IntModel) -> int:
     return wide | (HAS_PROTOTYPES if model.keep_prototypes else 0)
 
 
-def export_state(model: IntModel, model_id: bytes, state: "LearnerState", trained: bool) -> bytes:
+def export_state(model: IntModel, model_id: bytes, state: LearnerState, trained: bool) -> bytes:
     """The model part of a state; `trained`: steps since the last commit (SPEC.md 9)."""
     payload = struct.pack("<I", state.step) + _weights_bytes(model, state)
     payload += _prototype_bytes(model, state.prototypes)
@@ -73,24 +112,21 @@ def export_state(model: IntModel, model_id: bytes, state: "LearnerState", traine
     return header + payload + hashlib.sha256(header + payload).digest()
 
 
-def import_state(model: IntModel, model_id: bytes, data: bytes) -> tuple["LearnerState", bool]:
+def import_state(model: IntModel, model_id: bytes, data: bytes) -> tuple[LearnerState, bool]:
     """Read what `export_state` wrote.
 
     Returns: the state, and whether steps were trained since its last commit.
 
     Raises: StateFormatError, status -4 for form, model or length, -5 for the digest.
     """
-    from device.twin.learner import LearnerState
-
-    if len(data) < HEADER.size + 32:
-        raise StateFormatError(-4, "too short")
+    check_length(model, data)
     magic, version, flags, owner, length, n_classes, zero = HEADER.unpack_from(data)
     body, digest = data[:-32], data[-32:]
     form = (magic, version, flags & ~TRAINED, zero) == (MAGIC, VERSION, _flags(model), 0)
     if not form or owner != model_id or length != len(body) - HEADER.size:
         raise StateFormatError(-4, "not state bytes of this model")
-    if length != payload_size(model) or not 1 <= n_classes <= model.max_classes:
-        raise StateFormatError(-4, "wrong length or number of classes")
+    if not 1 <= n_classes <= model.max_classes:
+        raise StateFormatError(-4, "wrong number of classes")
     if hashlib.sha256(body).digest() != digest:
         raise StateFormatError(-5, "the digest is wrong")
     reader = _Reader(body, HEADER.size)
@@ -106,6 +142,12 @@ def import_state(model: IntModel, model_id: bytes, data: bytes) -> tuple["Learne
     prototypes = _read_prototypes(model, reader)
     state = LearnerState(n_classes, step, weights, tracked, prototypes)
     return state, bool(flags & TRAINED)
+
+
+def check_length(model: IntModel, data: bytes) -> None:
+    """Raises: StateFormatError if state bytes of this model have another length."""
+    if len(data) != HEADER.size + payload_size(model) + 32:
+        raise StateFormatError(-4, "wrong length")
 
 
 def _require(holds: bool, what: str) -> None:
