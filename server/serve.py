@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from server import logs
 from server.app import create_app
@@ -41,21 +42,28 @@ def serve(settings: Settings, engine: Engine | None = None) -> None:
     Prints `hadapt ready on http://HOST:PORT` on standard output.
     """
     logs.configure(settings)
-    app = create_app(settings, engine)
-    listener = _listen(settings)
-    host, port = listener.getsockname()[:2]
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
-    supervisor = Supervisor(settings)
-    # uvicorn stops on these, then raises them once more: without a handler of ours that second
-    # one would end the process before the worker is stopped.
+    # Before and after uvicorn handles these signals itself, they end us by way of `finally`.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    clean_up(app.state.context)
-    supervisor.start()
+        signal.signal(number, _leave)
+    supervisor = Supervisor(settings)
     try:
-        _Server(config, f"http://{host}:{port}").run(sockets=[listener])
+        # The worker starts meanwhile; both wait for each other where they migrate the schema.
+        supervisor.start()
+        app = create_app(settings, engine)
+        clean_up(app.state.context)
+        _run(app, _listen(settings))
     finally:
         supervisor.stop()
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
+
+
+def _run(app: FastAPI, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    _Server(config, f"http://{host}:{port}").run(sockets=[listener])
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -83,6 +83,7 @@ def set_write_ahead_log(url: str) -> None:
 
 def take_lock(settings: Settings) -> int:
     """Wait until no other process runs under this executor id; the lock ends with the process."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
     path: Path = settings.data_dir / f"{settings.executor_id}.lock"
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(handle, fcntl.LOCK_EX)

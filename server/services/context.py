@@ -2,8 +2,10 @@
 """What every use case works with."""
 
 import contextlib
+import fcntl
 import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from server.learning.ports import Engine
@@ -31,8 +33,17 @@ def open_context(settings: Settings, engine: Engine) -> Context:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     settings.temporary_dir.mkdir(parents=True, exist_ok=True)
     sql = open_engine(settings.app_database_url)
-    upgrade(sql)
+    with _alone(settings):
+        upgrade(sql)
     return Context(settings, SqlDatabase(sql), open_blobs(settings), engine)
+
+
+@contextlib.contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """One process of this data folder at a time: API and worker start together."""
+    with (settings.data_dir / "migrate.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def clean_up(context: Context) -> None:

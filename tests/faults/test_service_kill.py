@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 of worker, server and both: jobs end once with the same bits, samples are there once.
 
-HADAPT_KILLS sets how many kills (6 by default; the long form has hundreds), HADAPT_KILL_SEED their
-moments.
+The long form has HADAPT_KILLS kills (200 by default). HADAPT_KILL_SEED sets their moments.
 """
 
 import os
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,8 @@ from tests.api.fake_engine import fake_onnx
 from tests.api.harness import calibration, make_samples
 from tests.faults.service_process import ServiceProcess, running
 
-KILLS = int(os.environ.get("HADAPT_KILLS", "6"))
+SHORT_KILLS = 6
+LONG_KILLS = int(os.environ.get("HADAPT_KILLS", "200"))
 SEED = int(os.environ.get("HADAPT_KILL_SEED", str(random.SystemRandom().randrange(1 << 16))))
 KINDS = ("worker", "server", "both")
 STEPS = 96
@@ -71,7 +72,16 @@ def send_until_acknowledged(service: ServiceProcess, model_id: str, number: int)
     raise TimeoutError
 
 
-def test_killed_service_ends_the_job_once_with_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kills",
+    [
+        SHORT_KILLS,
+        pytest.param(
+            LONG_KILLS, marks=[pytest.mark.long, pytest.mark.timeout(300 + 20 * LONG_KILLS)]
+        ),
+    ],
+)
+def test_killed_service_ends_the_job_once_with_the_same_bits(tmp_path: Path, kills: int) -> None:
     draw = random.Random(SEED)
     with running(tmp_path / "data") as service:
         model_id = prepare(service.client)
@@ -80,7 +90,7 @@ def test_killed_service_ends_the_job_once_with_the_same_bits(tmp_path: Path) -> 
         wanted = service.client.update(quiet.id).result
         assert wanted is not None
         killed, sent, update = 0, 0, begin_update(service.client, model_id, step_ms=15)
-        while killed < KILLS:
+        while killed < kills:
             # Mostly in mid-training, now and then while things are still starting.
             if draw.random() < 0.8:
                 wait_for_progress(service, update.job_id)
@@ -89,7 +99,7 @@ def test_killed_service_ends_the_job_once_with_the_same_bits(tmp_path: Path) -> 
             sent += 1
             kill(service, KINDS[killed % len(KINDS)])
             killed += 1
-            if service.client.update(update.id).state == "succeeded" and killed < KILLS:
+            if service.client.update(update.id).state == "succeeded" and killed < kills:
                 check_update(service, update, wanted.state_hash)
                 update = begin_update(service.client, model_id, step_ms=15)
         try:
@@ -130,41 +140,55 @@ def check_update(service: ServiceProcess, update: UpdateRead, state_hash: str) -
     assert [e.data["state"] for e in log if e.kind == "state"] == ["queued", "running", "succeeded"]
 
 
-def test_cancel_reaches_the_running_worker(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as service:
-        model_id = prepare(service.client)
-        update = begin_update(service.client, model_id, step_ms=100)
-        events = service.client.job_events(update.job_id)
-        for event in events:
-            if event.data.get("steps_done"):
-                service.client.cancel_job(update.job_id)
-                break
-        assert [e.data for e in events][-1] == {"state": "cancelled"}
-        after = begin_update(service.client, model_id, step_ms=0, seed=2)
-        service.client.wait_job(after.job_id, timeout_s=30)
-        assert service.client.update(update.id).result is None
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """One service for what needs no kill of its own; a job may end its worker twice."""
+    folder = tmp_path_factory.mktemp("service") / "data"
+    with running(folder, HADAPT_JOB_MAX_RECOVERIES="1") as started:
+        yield started
 
 
-def test_job_that_kills_its_worker_fails_and_others_go_on(tmp_path: Path) -> None:
-    with running(tmp_path / "data", HADAPT_JOB_MAX_RECOVERIES="1") as service:
-        model_id = prepare(service.client)
-        bad = service.client.create_update(model_id, steps=8, options={"kill_worker": 1})
-        good = begin_update(service.client, model_id, step_ms=0)
-        with pytest.raises(JobEndedError, match="given up"):
-            service.client.wait_job(bad.job_id, timeout_s=40)
-        service.client.wait_job(good.job_id, timeout_s=40)
+@pytest.fixture(scope="module")
+def model_id(service: ServiceProcess) -> str:
+    return prepare(service.client)
 
 
-def test_second_service_on_the_same_folder_shares_its_jobs(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as first:
-        model_id = prepare(first.client)
-        second = ServiceProcess(tmp_path / "data", HADAPT_EXECUTOR_ID="worker-2")
-        second.start()
-        updates = [
-            begin_update(client, model_id, step_ms=0, seed=seed)
-            for seed, client in enumerate((first.client, second.client))
-        ]
-        for update in updates:
-            first.client.wait_job(update.job_id, timeout_s=40)
-        assert len(list(second.client.versions(model_id))) == 3
-        assert second.stop() == 0
+def test_cancel_reaches_the_running_worker(service: ServiceProcess, model_id: str) -> None:
+    update = begin_update(service.client, model_id, step_ms=100)
+    events = service.client.job_events(update.job_id)
+    for event in events:
+        if event.data.get("steps_done"):
+            service.client.cancel_job(update.job_id)
+            break
+    assert [e.data for e in events][-1] == {"state": "cancelled"}
+    after = begin_update(service.client, model_id, step_ms=0, seed=2)
+    service.client.wait_job(after.job_id, timeout_s=30)
+    assert service.client.update(update.id).result is None
+
+
+def test_second_service_on_the_same_folder_shares_its_jobs(
+    service: ServiceProcess, model_id: str
+) -> None:
+    second = ServiceProcess(service.data, HADAPT_EXECUTOR_ID="worker-2")
+    second.start()
+    updates = [
+        begin_update(client, model_id, step_ms=0, seed=seed)
+        for seed, client in enumerate((service.client, second.client))
+    ]
+    for update in updates:
+        service.client.wait_job(update.job_id, timeout_s=40)
+    made = {v.update_id for v in second.client.versions(model_id)}
+    assert {update.id for update in updates} <= made
+    assert second.stop() == 0
+
+
+def test_job_that_kills_its_worker_fails_and_others_go_on(
+    service: ServiceProcess, model_id: str
+) -> None:
+    bad = service.client.create_update(
+        model_id, base_version=1, steps=8, options={"kill_worker": 1}
+    )
+    good = begin_update(service.client, model_id, step_ms=0)
+    with pytest.raises(JobEndedError, match="given up"):
+        service.client.wait_job(bad.job_id, timeout_s=60)
+    service.client.wait_job(good.job_id, timeout_s=60)
