@@ -213,6 +213,7 @@ def _with_memory(rng: np.random.Generator, spec: ModelSpec, base: IntModel) -> I
         count = np.zeros(spec.widths[-1], np.uint16)
         sums = np.zeros((spec.widths[-1], features), np.int16)
         count[: spec.n_classes] = rng.integers(1, 256, spec.n_classes)
+        count[0] = 255
         for c in range(spec.n_classes):
             sums[c] = rng.integers(0, 10, features) * int(count[c])
         changes |= {"keep_prototypes": True, "prototype_count": count, "prototype_sum": sums}

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C runtime equals the twin, bit for bit, over whole sessions."""
+
+import numpy as np
+import pytest
+
+from device.harness.toolchain import available_toolchains
+from device.twin.scale import Scale
+from tests.parity.conftest import COUNTERS, OpenDevice, OpenPair
+from tests.parity.models import SPECS, ModelSpec, make_model, random_raw
+from tests.parity.sessions import SCHEDULE, Pair, run_session
+
+HOST_KINDS = tuple(t.kind for t in available_toolchains() if t.family == "host")
+SPEC = {spec.name: spec for spec in SPECS}
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_session_with_counters_and_sanitizers_equals_twin(
+    spec: ModelSpec, open_pair: OpenPair
+) -> None:
+    pair = open_pair(make_model(spec), defines=(COUNTERS,), sanitize=True)
+    run_session(pair, seed=5)
+    pair.both("counters", True)
+    pair.both("counters")
+
+
+@pytest.mark.parametrize("name", ["plain", "odd", "head_odd", "frozen"])
+def test_session_in_device_layout_equals_twin(name: str, open_pair: OpenPair) -> None:
+    pair = open_pair(make_model(SPEC[name], seed=2), layout="microbit", opt="-O2")
+    run_session(pair, seed=9)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in HOST_KINDS if kind != "zig"])
+@pytest.mark.parametrize("opt", ["-O0", "-O2", "-O3", "-Os"])
+def test_session_at_any_optimisation_equals_twin(kind: str, opt: str, open_pair: OpenPair) -> None:
+    run_session(open_pair(make_model(SPEC["odd"], seed=3), opt=opt, kind=kind), seed=4, steps=2)
+
+
+def test_training_in_slices_equals_training_at_once(open_host: OpenDevice) -> None:
+    model = make_model(SPEC["deep"])
+    whole, sliced = open_host(model), open_host(model)
+    for device in (whole, sliced):
+        device.train_begin(3, 4, SCHEDULE)
+    whole.train(1 << 31)
+    while sliced.train(1).steps_left:
+        pass
+    assert whole.state_hash() == sliced.state_hash()
+
+
+def test_train_of_any_budget_overshoots_by_less_than_a_row(open_host: OpenDevice) -> None:
+    device = open_host(make_model(SPEC["plain"]))
+    device.train_begin(3, 50, SCHEDULE)
+    for budget in (1, 7, 30, 111):
+        assert budget <= device.train(budget).units < budget + 20
+
+
+def test_training_of_fifty_steps_equals_twin(open_pair: OpenPair) -> None:
+    pair = open_pair(make_model(SPEC["odd"]))
+    pair.both("train_begin", 11, 50, SCHEDULE, "balanced")
+    for _ in range(50):
+        pair.both("train", pair.device.info().units_per_step)
+        pair.compare_states()
+
+
+def test_state_taken_to_another_device_goes_on_to_the_same_bits(open_pair: OpenPair) -> None:
+    model = make_model(SPEC["plain"])
+    first, second = open_pair(model), open_pair(model)
+    run_session(first, seed=6)
+    state = first.both("export_state")
+    second.both("import_state", state)
+    for index in range(first.device.info().samples):
+        second.both("put_exemplar", *first.both("get_exemplar", index))
+    assert second.both("commit") == first.both("commit")
+    for pair in (first, second):
+        pair.both("train_begin", 8, 2, [(0, Scale.from_real(0.1))], "uniform")
+        pair.both("train", 1 << 20)
+    assert first.both("state_hash") == second.both("state_hash")
+
+
+def test_checkpoint_of_working_state_keeps_its_trained_flag(open_pair: OpenPair) -> None:
+    model = make_model(SPEC["plain"])
+    first, second = open_pair(model), open_pair(model)
+    first.both("train_begin", 2, 3, SCHEDULE, "balanced")
+    first.both("train", 1 << 20)
+    second.both("import_state", first.both("export_state", True))
+    assert first.both("commit") == second.both("commit")
+
+
+def test_put_exemplar_replaces_the_committed_one_at_commit(open_pair: OpenPair) -> None:
+    model = make_model(SPEC["plain"])
+    pair = open_pair(model)
+    label, rank, packed = pair.both("get_exemplar", 1)
+    changed = bytes([packed[0] ^ 1]) + packed[1:]
+    pair.both("put_exemplar", label, rank, changed)
+    assert pair.both("put_exemplar", label, rank, packed) == ("refused", -1)
+    pair.compare_states()
+    pair.both("commit")
+    assert pair.both("get_exemplar", 1) == (label, rank, changed)
+
+
+def test_learn_beyond_the_slots_is_refused(open_pair: OpenPair) -> None:
+    model = make_model(SPEC["head"])
+    pair = open_pair(model)
+    raw = random_raw(model, 30, 1)
+    answers = [pair.both("learn", sample, at % 3) for at, sample in enumerate(raw)]
+    assert answers[-1] == ("refused", -3)
+    pair.both("commit")
+
+
+def test_staging_slots_set_from_outside_are_used(open_host: OpenDevice) -> None:
+    device = open_host(make_model(SPEC["head"]), defines=("HAD_STAGING_SLOTS=500U",))
+    assert device.info().staging_slots == 500
+
+
+def test_corrupt_state_is_refused_and_leaves_the_committed_state(open_pair: OpenPair) -> None:
+    pair = open_pair(make_model(SPEC["odd"]), sanitize=True)
+    state = pair.both("export_state")
+    before = pair.both("state_hash")
+    for at in range(0, len(state), 41):
+        bad = state[:at] + bytes([state[at] ^ 0x11]) + state[at + 1 :]
+        assert pair.both("import_state", bad)[0] == "refused"
+    assert pair.both("import_state", state[:-1])[0] == "refused"
+    assert pair.both("state_hash") == before
+
+
+def test_masters_after_training_have_moved(open_pair: OpenPair) -> None:
+    """The session must do something, or equal hashes would prove nothing."""
+    pair: Pair = open_pair(make_model(SPEC["plain"]))
+    before = np.frombuffer(pair.device.export_state(), np.uint8)
+    pair.both("train_begin", 1, 5, [(0, Scale.from_real(0.3))], "balanced")
+    pair.both("train", 1 << 20)
+    pair.both("commit")
+    after = np.frombuffer(pair.device.export_state(), np.uint8)
+    assert np.count_nonzero(before != after) > 200
