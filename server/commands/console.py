@@ -22,11 +22,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from server.errors import HadaptError, Issue
+from server.errors import HadaptError, InternalError, Issue
 
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
+TRACE_VARIABLE = "HADAPT_TRACEBACK"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
@@ -69,6 +70,14 @@ def command(as_json: bool) -> Iterator[None]:
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         fail(HadaptError(f"{name}{error.strerror or error}."), as_json)
+    except typer.Exit:
+        raise
+    except Exception as error:
+        # A fault of ours; its trace is for those who will mend it.
+        if os.environ.get(TRACE_VARIABLE):
+            raise
+        hint = f"set {TRACE_VARIABLE}=1 for the trace"
+        fail(InternalError(f"internal fault, {type(error).__name__}: {error} ({hint})"), as_json)
 
 
 def fail(error: HadaptError, as_json: bool) -> None:

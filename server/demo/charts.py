@@ -9,6 +9,7 @@ from server.demo.html import Markup, join, tag, void
 
 WIDTH, HEIGHT = 420, 250
 LEFT, RIGHT, TOP, BOTTOM = 40, 16, 14, 40
+ARENA_HEIGHT = 200
 MARKERS = ("circle", "square", "diamond")
 
 
@@ -89,9 +90,7 @@ def _marker(index: int, x: float, y: float) -> Markup:
     if kind == "circle":
         return void("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r="4.5")
     turned = f"rotate(45 {x:.1f} {y:.1f})" if kind == "diamond" else None
-    return void(
-        "rect", x=f"{x - 4:.1f}", y=f"{y - 4:.1f}", width="8", height="8", transform=turned
-    )
+    return void("rect", x=f"{x - 4:.1f}", y=f"{y - 4:.1f}", width="8", height="8", transform=turned)
 
 
 def legend(names: Sequence[str]) -> Markup:
@@ -135,6 +134,65 @@ def memory_chart(name: str, title: str, parts: Sequence[Part], available_bytes: 
     outline = void("rect", x="1", y="1", width=width, height="34", class_="outline")
     listing = ", ".join(f"{part.name} {part.size_bytes} bytes" for part in parts)
     return _svg(name, title, f"{listing}.", 36, *drawn, outline)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A buffer of the arena: bytes from an offset, live from one operation to another."""
+
+    name: str
+    offset: int
+    size_bytes: int
+    first: int
+    last: int
+
+
+def arena_chart(
+    name: str, blocks: Sequence[Block], arena_bytes: int, operations: Sequence[str]
+) -> Markup:
+    """Buffers over time: operations from left to right, offsets from the top down."""
+    wide = (WIDTH - LEFT - RIGHT) / max(len(operations), 1)
+    high = ARENA_HEIGHT / max(arena_bytes, 1)
+    parts = [_block(block, index, wide, high) for index, block in enumerate(blocks)]
+    outline = void(
+        "rect", x=LEFT, y="1", width=WIDTH - LEFT - RIGHT, height=ARENA_HEIGHT, class_="outline"
+    )
+    ends = [
+        tag("text", "0", x=LEFT - 5, y="10", class_="tick", text_anchor="end"),
+        tag("text", arena_bytes, x=LEFT - 5, y=ARENA_HEIGHT, class_="tick", text_anchor="end"),
+        tag("text", operations[0], x=LEFT, y=ARENA_HEIGHT + 16, class_="tick"),
+        tag(
+            "text",
+            operations[-1],
+            x=WIDTH - RIGHT,
+            y=ARENA_HEIGHT + 16,
+            class_="tick",
+            text_anchor="end",
+        ),
+    ]
+    listing = ", ".join(f"{b.name} {b.size_bytes} bytes at {b.offset}" for b in blocks)
+    return _svg(name, "Training arena", f"{listing}.", ARENA_HEIGHT + 22, outline, *parts, *ends)
+
+
+def _block(block: Block, index: int, wide: float, high: float) -> Markup:
+    x, y = LEFT + block.first * wide, 1 + block.offset * high
+    width, height = (block.last - block.first + 1) * wide, block.size_bytes * high
+    text = f"{block.name}: {block.size_bytes} bytes at {block.offset}"
+    shape = void(
+        "rect",
+        x=f"{x:.2f}",
+        y=f"{y:.2f}",
+        width=f"{width:.2f}",
+        height=f"{max(height, 0.5):.2f}",
+        class_="block",
+    )
+    fits = height >= 11 and width >= 6.5 * len(block.name)
+    label = (
+        tag("text", block.name, x=f"{x + 3:.2f}", y=f"{y + height / 2 + 4:.2f}", class_="on")
+        if fits
+        else None
+    )
+    return tag("g", tag("title", text), shape, label, class_=f"part{index % 8}")
 
 
 def swatch(index: int) -> Markup:

@@ -62,7 +62,7 @@ class FloatLearner:
         return predict(self.params, self._normal(x))
 
     def remember(self, x: Float32Array, y: Int64Array, slots: int) -> None:
-        """Choose exemplars of the classes in y and cut those of the others: slots / classes each."""
+        """Choose exemplars of the classes in y, cut those of the others: slots / classes each."""
         quota = slots // len(self.params[-1].weight)
         rows = self._normal(x)
         for label in np.unique(y):

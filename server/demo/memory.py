@@ -53,9 +53,7 @@ def _size(symbols: Iterable[Symbol]) -> int:
     return sum({s.address: s.size_bytes for s in symbols}.values())
 
 
-def _ram_parts(
-    firmware: Firmware, board: Board, model: IntModel, plan: Plan
-) -> dict[str, int]:
+def _ram_parts(firmware: Firmware, board: Board, model: IntModel, plan: Plan) -> dict[str, int]:
     weights = plan.master_count * model.arithmetic.master_bits // 8 + 4 * plan.bias_count
     prototypes = model.max_classes * (2 + 2 * model.features) if model.keep_prototypes else 0
     slots = model.exemplar_slots + model.staging_slots
@@ -87,6 +85,6 @@ def arena_map(model: IntModel) -> Json:
     return {
         "bytes": plan.arena.bytes,
         "lower_bound_bytes": plan.arena.lower_bound,
-        "operations": len(plan.operations),
+        "operations": [op.label.lower() for op in plan.operations],
         "buffers": buffers,
     }

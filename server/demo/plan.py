@@ -66,6 +66,5 @@ def make_plan(data: Dataset, quick: bool) -> Plan:
         recipe=Recipe(steps, batch=32, learning_rate=0.05, exemplar_slots=slots, seed=1),
         train_steps=(10 if quick else 50) if small else 3,
         test_rows=16 if quick else 32,
-        device_rows=60 if quick else 200,
+        device_rows=60 if quick else 600,
     )
-

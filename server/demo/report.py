@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from server.demo.charts import (
+    Block,
     Part,
     Series,
     accuracy_chart,
+    arena_chart,
     confusion_table,
     legend,
     memory_chart,
@@ -93,6 +95,7 @@ def _dataset(document: Json, dataset: Json) -> Markup:
         tag("h2", f"{dataset['title']}: boards"),
         _boards(boards),
         *(_memory(name, memory) for memory in dataset["memory"]),
+        _arena(name, dataset["arena"]),
     )
 
 
@@ -244,6 +247,48 @@ def _memory(dataset: str, memory: Json) -> Markup:
     )
 
 
+def _arena(dataset: str, arena: Json) -> Markup:
+    blocks = [
+        Block(b["name"], b["offset"], b["bytes"], b["first"], b["last"]) for b in arena["buffers"]
+    ]
+    operations = arena["operations"]
+    rows: list[list[object]] = [
+        [
+            join(swatch(i), " ", b["name"]),
+            b["owner"],
+            count(b["offset"]),
+            count(b["bytes"]),
+            f"{operations[b['first']]} .. {operations[b['last']]}",
+        ]
+        for i, b in enumerate(arena["buffers"])
+    ]
+    least = "the least that is possible"
+    if arena["bytes"] != arena["lower_bound_bytes"]:
+        least = f"at least {count(arena['lower_bound_bytes'])} are needed"
+    return join(
+        tag("h3", "Memory map: training arena"),
+        tag(
+            "figure",
+            arena_chart(f"{dataset}-arena", blocks, arena["bytes"], operations),
+            tag(
+                "figcaption",
+                f"{count(arena['bytes'])} bytes, {least}. A training step runs from left to right, "
+                "offsets go down; buffers share bytes when they do not live at the same time.",
+            ),
+        ),
+        tag(
+            "details",
+            tag("summary", "Buffers of the training arena"),
+            table(
+                "Buffers of the training arena",
+                ["buffer", "holds", "offset", "bytes", "lives"],
+                rows,
+                frozenset({2, 3}),
+            ),
+        ),
+    )
+
+
 def _steps(document: Json) -> Markup:
     items = [tag("li", f"{s['text']} ({s['seconds']:.1f} s)") for s in document["steps"]]
     return join(
@@ -256,6 +301,6 @@ def _steps(document: Json) -> Markup:
 def _footer() -> Markup:
     return tag(
         "footer",
-        "Accuracies are on held-out rows. Forgetting after task k is the mean over earlier tasks of "
-        "their best earlier accuracy minus the present one. Nothing was measured on silicon.",
+        "Accuracies are on held-out rows. Forgetting after task k is the mean over earlier tasks "
+        "of their best earlier accuracy minus the present one. Nothing was measured on silicon.",
     )

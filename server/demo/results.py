@@ -3,8 +3,8 @@
 
     format, seconds, steps, notes
     datasets   one a data set: network, class_names, confusion, average_incremental_accuracy,
-               last_accuracy, forgetting, backward_transfer, float32 (the same four), fielded device,
-               memory maps, arena
+               last_accuracy, forgetting, backward_transfer, float32 (the same four),
+               fielded device, memory maps, arena
     tasks      one a task and data set: accuracies on tasks 0..k after task k (row k of R), the same
                before the update, accuracy_seen, forgetting, float32, device, update
     boards     one a board and data set: bit_exact, ram_bytes, flash_bytes, stack_bytes,

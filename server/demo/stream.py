@@ -133,12 +133,8 @@ def _upload(run: Run, onnx: bytes, options: Json) -> s.ModelRead:
     return run.client.model(model.id)
 
 
-def _send(
-    run: Run, model_id: str, x: Float32Array, labels: Any, split: Any
-) -> s.SampleBatchRead:
-    return run.client.send_samples(
-        x, labels, model_id=model_id, split=split, out_of_range="allow"
-    )
+def _send(run: Run, model_id: str, x: Float32Array, labels: Any, split: Any) -> s.SampleBatchRead:
+    return run.client.send_samples(x, labels, model_id=model_id, split=split, out_of_range="allow")
 
 
 def _field_device(run: Run) -> None:
@@ -367,9 +363,7 @@ def _absent(dataset: str, board: s.BoardRead) -> Json:
     return board_record(dataset, board.cpu, result, "main")
 
 
-def _device_test(
-    run: Run, model_id: str, boards: list[str], version: int | None
-) -> list[Json]:
+def _device_test(run: Run, model_id: str, boards: list[str], version: int | None) -> list[Json]:
     plan = run.plan
     text = f"device test on {', '.join(boards)}: {plan.test_rows} rows, {plan.train_steps} steps"
     with run.clock.step(text):
