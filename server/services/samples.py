@@ -162,15 +162,13 @@ def store(context: Context, unit: Unit, target: Target, batch: Batch) -> Stored:
 
 
 def _new_names(known: list[str], labels: list[str | int], max_classes: int) -> list[str]:
-    """Names not known yet, in order of first mention; an index may name the next free class."""
+    """Names not known yet: new indices, ascending and without a gap, then in order of mention."""
     names = list(known)
-    for row, label in enumerate(labels):
-        if isinstance(label, str) and label not in names:
-            names.append(label)
-        elif isinstance(label, int) and label == len(names) and str(label) not in names:
-            names.append(str(label))
-        elif isinstance(label, int) and label >= len(names):
-            _refuse_index(row, label, len(names), max_classes)
+    for index in sorted({v for v in labels if isinstance(v, int) and v >= len(known)}):
+        if index != len(names) or str(index) in names:
+            _refuse_index(labels.index(index), index, len(names), max_classes)
+        names.append(str(index))
+    names += dict.fromkeys(v for v in labels if isinstance(v, str) and v not in names)
     fresh = names[len(known) :]
     if len(names) > max_classes:
         left = max_classes - len(known)

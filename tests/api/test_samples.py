@@ -55,14 +55,20 @@ def test_samples_of_new_names_take_free_slots(service: Service) -> None:
     model = service.ready_model(max_classes=5)
     rows: list[dict[str, Any]] = [
         {"features": GOOD, "label": "wave"},
-        {"features": GOOD, "label": 4},
+        {"features": GOOD, "label": 3},
     ]
     done = service.client.send_json_samples(rows, model_id=model.id)
-    assert (done.new_classes, done.classes_left) == (["wave", "4"], 0)
+    assert (done.new_classes, done.classes_left) == (["3", "wave"], 0)
     with pytest.raises(TooManyClassesError, match="0 of 5 are left") as caught:
         service.client.send_json_samples([{"features": GOOD, "label": "x"}], model_id=model.id)
     assert caught.value.errors[0].expected == "at most 0 new classes"
-    assert service.client.model(model.id).classes == ["0", "1", "2", "wave", "4"]
+    assert service.client.model(model.id).classes == ["0", "1", "2", "3", "wave"]
+
+
+def test_new_indices_may_come_in_any_order(service: Service) -> None:
+    model = service.ready_model()
+    rows: list[dict[str, Any]] = [{"features": GOOD, "label": label} for label in (5, "4", 3, 4)]
+    assert service.client.send_json_samples(rows, model_id=model.id).new_classes == ["3", "4", "5"]
 
 
 def test_samples_with_index_gap_are_refused(service: Service) -> None:
