@@ -225,13 +225,13 @@ def exp2_entry(f: int) -> int:
 EXP2 = [exp2_entry(f) for f in range(64)]
 
 
-def softmax(y: Sequence[int], fy: int) -> Vector:
+def softmax(y: Sequence[int], fy: int, exp2: Sequence[int] = EXP2) -> Vector:
     """Probabilities of one row of active logits, in 2**-15."""
     top = max(y)
     e = []
     for value in y:
         t = ((top - value) * 23637 + 2 ** (fy + 7)) >> (fy + 8)
-        e.append(rhu(EXP2[t & 63], t >> 6) if t >> 6 <= 15 else 0)
+        e.append(rhu(exp2[t & 63], t >> 6) if t >> 6 <= 15 else 0)
     total = sum(e)
     sb = total.bit_length() - 16
     r = 2**31 // (total >> sb)

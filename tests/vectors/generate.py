@@ -127,14 +127,25 @@ def _loss(n: Numbers) -> Iterator[Case]:
             span = n.between(1, 15)
             y = n.vector(classes, -(2**span), 2**span - 1)
             label = n.between(0, classes - 1)
-            p = ar.softmax(y, fy)
-            yield {"y": y, "fy": fy, "label": label, "p": p, "d": ar.loss_error(p, label)}
-    # Two logits z 2**-10 apart use entry z 23637 / 2**18 of the table of powers: all in turn.
-    pairs = [[0, -(entry * 2**18 // 23637)] for entry in range(70)]
-    for y in ([32767, -32768, 32767], *pairs):
-        fy = 0 if len(y) == 3 else 10
-        p = ar.softmax(y, fy)
-        yield {"y": y, "fy": fy, "label": 1, "p": p, "d": ar.loss_error(p, 1)}
+            yield _loss_case(y, fy, label)
+    yield _loss_case([32767, -32768, 32767], 0, 1)
+    for entry in range(1, 64):
+        for error in (-1, 1):
+            yield _loss_case(_row_that_shows(entry, error), 10, 1)
+
+
+def _loss_case(y: list[int], fy: int, label: int) -> Case:
+    p = ar.softmax(y, fy)
+    return {"y": y, "fy": fy, "label": label, "p": p, "d": ar.loss_error(p, label)}
+
+
+def _row_that_shows(entry: int, error: int) -> list[int]:
+    """Logits in 2**-10 whose probabilities change if an entry of the table of powers is wrong."""
+    table = list(ar.EXP2)
+    table[entry] += error
+    z = -(entry * 2**18 // 23637)
+    rows = ([0] * zeros + [z] * count for count in range(1, 9) for zeros in range(1, 9))
+    return next(y for y in rows if ar.softmax(y, 10) != ar.softmax(y, 10, table))
 
 
 KERNELS = {
