@@ -65,9 +65,10 @@ def _grid(frame: _Frame, labels: Sequence[str]) -> Markup:
         parts.append(tag("text", label, x=LEFT - 5, y=y, dy="4", class_="tick", text_anchor="end"))
     for index, label in enumerate(labels):
         x = f"{frame.x(index):.1f}"
-        y = HEIGHT - BOTTOM + 16
-        parts.append(tag("text", f"task {index}", x=x, y=y, class_="tick", text_anchor="middle"))
-        parts.append(tag("text", label, x=x, y=y + 14, class_="small", text_anchor="middle"))
+        below = HEIGHT - BOTTOM + 16
+        task = f"task {index}"
+        parts.append(tag("text", task, x=x, y=below, class_="tick", text_anchor="middle"))
+        parts.append(tag("text", label, x=x, y=below + 14, class_="small", text_anchor="middle"))
     return join(*parts)
 
 

@@ -100,7 +100,7 @@ def herd(features: Float32Array, count: int) -> NDArray[np.intp]:
 
     Example:
         >>> herd(np.array([[0.0], [1.0], [2.0], [6.0]], np.float32), 3)
-        array([2, 3, 0])
+        array([2, 1, 3])
     """
     mean = features.mean(axis=0)
     chosen: list[int] = []

@@ -85,7 +85,7 @@ def test_render_without_device_says_why() -> None:
 
 def test_render_bars_are_to_scale(root: ElementTree.Element) -> None:
     bars = next(
-        s for s in root.iter("svg") if s.get("aria-labelledby", "").startswith("motion-ram")
+        s for s in root.iter("svg") if (s.get("aria-labelledby") or "").startswith("motion-ram")
     )
     widths = [float(g[1].get("width", "0")) for g in bars.findall("g")]
     whole = 418  # of the bar, which stands for all 1500 bytes
