@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run: base training, the tasks in turn, the accuracy matrix."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.accuracy.arms import Arm, open_arm
+from benchmarks.accuracy.setting import Setting
+from server.learning.base_model import fit_normaliser
+from server.learning.datasets import Dataset
+from server.learning.float_reference import TrainOptions, train_base
+from server.learning.metrics import (
+    accuracy_row,
+    average_incremental_accuracy,
+    balanced_accuracy,
+    confusion,
+    forgetting_chaudhry,
+    last_accuracy,
+)
+from server.learning.stream import TaskStream, make_stream
+
+
+def run(setting: Setting, data: Dataset, seed: int, cache: Path) -> dict[str, Any]:
+    """A result record: setting, seed, class order, matrix R in percent, and the metrics of it.
+
+    The seed draws the class order, the base network and the batches.
+    """
+    classes = len(data.class_names)
+    stream = make_stream(classes, setting.base_classes, setting.step_classes, seed)
+    base = stream.rows(data.y_train, 0)
+    x, y = data.x_train[base], stream.slots(data.y_train[base])
+    normaliser = fit_normaliser(x)
+    options = TrainOptions(
+        hidden=setting.hidden,
+        epochs=setting.base_epochs,
+        milestones=(setting.base_epochs * 2 // 3, setting.base_epochs * 13 // 15),
+        batch=setting.batch,
+        lr=setting.learning_rate,
+    )
+    params = train_base(normaliser.apply(x), y, setting.base_classes, options, seed)
+    sizes = [len(stream.rows(data.y_train, k)) for k in range(1, len(stream.tasks))]
+    largest = max(sizes, default=1)
+    with open_arm(setting, params, normaliser, x, y, classes, largest, cache) as arm:
+        return {**setting.record(), "seed": seed, **_learn_all(arm, stream, data, seed)}
+
+
+def _learn_all(arm: Arm, stream: TaskStream, data: Dataset, seed: int) -> dict[str, Any]:
+    matrix, after, balanced = [], [], []
+    for task in range(len(stream.tasks)):
+        if task:
+            rows = stream.rows(data.y_train, task)
+            slots = stream.slots(data.y_train[rows])
+            arm.learn(data.x_train[rows], slots, stream.class_count(task), seed * 1000 + task)
+        seen = stream.rows_seen(data.y_test, task)
+        labels = stream.slots(data.y_test[seen])
+        table = confusion(labels, arm.predict(data.x_test[seen]), stream.class_count(task))
+        matrix.append([100 * a for a in accuracy_row(table, stream.tasks[: task + 1])])
+        after.append(100 * float(np.trace(np.array(table)) / len(seen)))
+        balanced.append(100 * (balanced_accuracy(table) or 0.0))
+    return {
+        "class_order": list(stream.class_order),
+        "matrix": matrix,
+        "accuracy_after_task": after,
+        "average_incremental_accuracy": average_incremental_accuracy(after),
+        "average_incremental_balanced_accuracy": average_incremental_accuracy(balanced),
+        "last_accuracy": last_accuracy(after),
+        "forgetting_chaudhry": forgetting_chaudhry(matrix) if len(matrix) > 1 else 0.0,
+    }

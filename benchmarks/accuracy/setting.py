@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is compared: data, tasks, network, schedule, memory, method and arithmetic."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Method = Literal["replay", "ncm"]
+Arithmetic = Literal["float32", "hdqt-int16", "hdqt-int8"]
+METHODS: tuple[Method, ...] = ("replay", "ncm")
+ARITHMETICS: tuple[Arithmetic, ...] = ("float32", "hdqt-int16", "hdqt-int8")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One run, but for its seed.
+
+    Attributes:
+        dataset: name, as server.learning.datasets.load takes it, or the stem of an npz file.
+        method: `replay`: train all layers on new samples and exemplars, linear head; `ncm`: no
+            training, nearest class mean of the base network's features.
+        arithmetic: of base quantization and learning; `float32` learns in NumPy.
+        hidden: widths of the hidden layers.
+        base_classes, step_classes: classes of task 0, and of each later task.
+        exemplar_slots: samples kept between tasks, shared equally by the classes.
+        epochs: session steps = epochs * stored samples / batch.
+        quantizer: further options of the quantizer, such as tile_k or acc_bits.
+    """
+
+    dataset: str
+    method: Method
+    arithmetic: Arithmetic
+    hidden: tuple[int, ...] = (128, 128)
+    base_classes: int = 2
+    step_classes: int = 2
+    exemplar_slots: int = 200
+    epochs: int = 10
+    batch: int = 32
+    learning_rate: float = 0.05
+    base_epochs: int = 30
+    quantizer: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def network(self) -> str:
+        """Hidden widths as text."""
+        return "-".join(str(width) for width in self.hidden)
+
+    def options(self, classes: int) -> dict[str, Any]:
+        """Options of the quantizer."""
+        bits = 8 if self.arithmetic == "hdqt-int8" else 16
+        return {
+            "max_classes": classes,
+            "exemplar_slots": self.exemplar_slots,
+            "staging_slots": 8,
+            "master_bits": bits,
+            "batch": self.batch,
+            **dict(self.quantizer),
+        }
+
+    def record(self) -> dict[str, Any]:
+        """The setting as fields of a result."""
+        fields = asdict(self)
+        del fields["hidden"], fields["quantizer"]
+        return {**fields, "network": self.network, "quantizer": dict(self.quantizer)}
