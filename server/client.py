@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from pydantic import BaseModel, TypeAdapter
 
 from server.api import schemas as s
+from server.client_wire import check, parse_events
 from server.errors import HadaptError, UnavailableError, from_problem
 from server.ids import new_id
 
@@ -295,8 +296,8 @@ class HadaptClient:
         with self._http.stream("GET", path, headers=headers) as response:
             if response.status_code >= 400:
                 response.read()
-            _check(response)
-            yield from _parse_events(response.iter_lines())
+            check(response)
+            yield from parse_events(response.iter_lines())
 
     def wait_job(
         self,
@@ -336,7 +337,7 @@ class HadaptClient:
         except httpx2.TransportError as error:
             text = str(error) or type(error).__name__
             raise UnavailableError(f"The service does not answer: {text}.") from error
-        _check(response)
+        check(response)
         return response
 
     def _make(self, path: str, kind: type[Model], key: str | None, **more: Any) -> Model:
@@ -373,33 +374,3 @@ class HadaptClient:
     @staticmethod
     def _parse(response: httpx2.Response, kind: type[Model]) -> Model:
         return kind.model_validate_json(response.content)
-
-
-def _check(response: httpx2.Response) -> None:
-    """Raise the error that a problem document stands for."""
-    if response.status_code < 400:
-        return
-    wait = response.headers.get("Retry-After", "1")
-    try:
-        problem = response.json()
-    except ValueError:
-        problem = {"detail": f"HTTP {response.status_code}: {response.text[:200]}"}
-    raise from_problem(problem, int(wait) if wait.isdecimal() else 1)
-
-
-def _parse_events(lines: Iterator[str]) -> Iterator[s.JobEventRead]:
-    fields: dict[str, str] = {}
-    for line in lines:
-        if line and not line.startswith(":"):
-            name, _, value = line.partition(":")
-            fields[name] = value.removeprefix(" ")
-        elif not line and "data" in fields:
-            yield s.JobEventRead.model_validate(
-                {
-                    "seq": int(fields.get("id", "0")),
-                    "kind": fields.get("event", "progress"),
-                    "data": json.loads(fields["data"]),
-                    "created_at": "",
-                }
-            )
-            fields = {}
