@@ -13,10 +13,10 @@ _SAME = ("dataset", "method", "network", "base_classes", "step_classes", "exempl
 _HEAD = """\
 # Class-incremental accuracy
 
-Made by `python -m benchmarks.accuracy`, whose --help says how; accuracy.json has every setting, matrix
-and class order. Mean and standard deviation over seeds, which also draw the class order. Difference:
-paired with float32 on the same seeds; in brackets the lower bound of its one-sided 95 % interval.
-Linear head for replay, nearest mean for ncm.
+Made by `python -m benchmarks.accuracy`, whose --help says how; accuracy.json has every setting,
+matrix and class order. Mean and standard deviation over seeds, which also draw the class order.
+Difference: paired with float32 on the same seeds; in brackets the lower bound of its one-sided
+95 % interval. Linear head for replay, nearest mean for ncm.
 """.splitlines()
 _COLUMNS = (
     *("data", "method", "network", "tasks", "memory", "epochs", "arithmetic", "seeds"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The qdq form: QuantizeLinear and DequantizeLinear around ordinary layers.
 
-Same weights, scales and ranges as the device, in float; no saturating tiles and no fixed-point rescaling.
+Same weights, scales and ranges as the device, in float; no saturating tiles, no fixed-point grid.
 How often it decides as the device does is measured, not promised.
 """
 
