@@ -96,6 +96,17 @@ SPECS: tuple[ModelSpec, ...] = (
         arithmetic={"order": 16, "batch": 12, "acc_bits": 32, "tile_k": 1},
     ),
     ModelSpec(
+        "wide",
+        (330, 8, 5),
+        factors=True,
+        arithmetic={"order": 16, "batch": 5, "acc_bits": 16, "tile_k": 64},
+    ),
+    ModelSpec(
+        "tall",
+        (4, 6, 680, 4),
+        arithmetic={"order": 8, "batch": 4, "acc_bits": 32, "tile_k": 64},
+    ),
+    ModelSpec(
         "deep",
         (19, 17, 16, 11, 6),
         factors=True,

@@ -1,100 +1,202 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of the tests: one error planted in each kernel must be seen by a parity session."""
 
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from tests.parity.conftest import OpenPair
-from tests.parity.models import ModelSpec, make_model
-from tests.parity.sessions import run_session
+from codegen.generate import generate, write_folder
+from device.harness.boards import BOARDS
+from device.harness.client import DeviceClient
+from device.harness.devices import HostTransport
+from device.harness.errors import DeviceError
+from device.harness.toolchain import find_toolchain
+from device.twin.learner import TwinLearner
+from device.twin.model import IntModel
+from tests.parity.models import SPECS, ModelSpec, make_model
+from tests.parity.sessions import Pair, run_session
 
 SOURCE = "runtime/src/"
 HEADER = "runtime/include/hadapt/"
 
-MODEL = ModelSpec(
-    "mutant",
-    (22, 11, 6),
-    frozen=(9, 22),
+SMALL = ModelSpec(
+    "small",
+    (30, 11, 6),
     factors=True,
     exemplar_slots=15,
-    arithmetic={"order": 4, "batch": 10, "tile_k": 3, "master_bits": 8},
+    arithmetic={"order": 16, "batch": 10, "tile_k": 16, "master_bits": 8},
 )
+MODELS = {
+    "small": SMALL,
+    **{s.name: s for s in SPECS if s.name in ("plain", "frozen", "wide", "head")},
+}
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """One planted error: in `file`, the first `old` becomes `new`."""
+    """One planted error: in `file`, the first `old` becomes `new`; `model` notices it."""
 
     file: str
     old: str
     new: str
+    model: str = "small"
 
 
 MUTATIONS = (
     Mutation(SOURCE + "had_scale.c", "(product + (1U << (shift - 1U)))", "(product)"),
-    Mutation(SOURCE + "had_scale.c", "carry((1U << 29) /", "carry(((1U << 29) + 9999U) /"),
-    Mutation(SOURCE + "had_quant.c", "bits > 15U", "bits > 14U"),
+    Mutation(SOURCE + "had_scale.c", "-29 - a.exponent", "-28 - a.exponent"),
+    Mutation(SOURCE + "had_quant.c", "amax >> q.k", "(amax >> q.k) | 1"),
     Mutation(HEADER + "quant.h", "- 8U))) >>", "- 9U))) >>"),
-    Mutation(HEADER + "quant.h", "q, 0);\n    return (int8_t)((clipped * q->r + (1 <<",
-             "q, 0);\n    return (int8_t)((clipped * q->r + (0 <<"),
+    Mutation(
+        HEADER + "quant.h",
+        "q, 0);\n    return (int8_t)((clipped * q->r + (1 <<",
+        "q, 0);\n    return (int8_t)((clipped * q->r + (0 <<",
+    ),
     Mutation(HEADER + "random.h", "0x7feb352dU", "0x7feb352fU"),
     Mutation(HEADER + "random.h", "(l) + 2U)", "(l) + 3U)"),
     Mutation(HEADER + "random.h", "0xFFFF0000U", "0xFFFF0001U"),
     Mutation(SOURCE + "had_fwht.c", "b[j] = a[j] - b[j]", "b[j] = b[j] - a[j]"),
     Mutation(SOURCE + "had_tile.h", "(-HAD_ACC_MAX - 1)", "(-HAD_ACC_MAX)"),
-    Mutation(SOURCE + "had_dot_columns.c", "terms < HAD_TILE_K ? terms : HAD_TILE_K",
-             "terms < HAD_TILE_K + 1U ? terms : HAD_TILE_K + 1U"),
+    Mutation(
+        SOURCE + "had_dot_columns.c",
+        "terms < HAD_TILE_K ? terms : HAD_TILE_K",
+        "terms < HAD_TILE_K + 1U ? terms : HAD_TILE_K + 1U",
+        "plain",
+    ),
     Mutation(SOURCE + "had_dot_row.c", "return had_saturate_acc(acc)", "return acc"),
-    Mutation(SOURCE + "had_dot_packed.c", "total += had_saturate_acc(acc)", "total += acc"),
+    Mutation(
+        SOURCE + "had_dot_packed.c", "total += had_saturate_acc(acc)", "total += acc", "plain"
+    ),
     Mutation(SOURCE + "had_gather.c", "(word & 0xFFFFU) * classes", "(word >> 16) * classes"),
     Mutation(SOURCE + "had_row.c", "had_widen(amax, layer->w_range)", "amax"),
-    Mutation(SOURCE + "had_row.c", "(int32_t)layer->forward_shift", "0"),
-    Mutation(SOURCE + "had_forward.c", "row[b] > y_max", "row[b] >= y_max + 2"),
+    Mutation(SOURCE + "had_row.c", "(int32_t)layer->forward_shift", "0", "wide"),
+    Mutation(SOURCE + "had_forward.c", "b < HAD_BATCH; b++", "b + 5U < HAD_BATCH; b++"),
     Mutation(SOURCE + "had_activate.c", "y[b] > 0 ?", "y[b] > 1000 ?"),
-    Mutation(SOURCE + "had_activate.c", "working.tracked[next]) >> 4",
-             "working.tracked[next]) >> 3"),
-    Mutation(SOURCE + "had_loss.c", "23637U", "23638U"),
+    Mutation(
+        SOURCE + "had_activate.c", "working.tracked[next]) >> 4", "working.tracked[next]) >> 3"
+    ),
+    Mutation(SOURCE + "had_loss.c", "23637U", "23737U"),
     Mutation(SOURCE + "had_block.c", "w[c] * factor", "w[c]"),
     Mutation(SOURCE + "had_error.c", "word >>= 8;", "word >>= 7;"),
     Mutation(SOURCE + "had_input_grad.c", "- HAD_ORDER_LOG2", "- HAD_ORDER_LOG2 + 1"),
     Mutation(SOURCE + "had_input_grad.c", "passes != 0U ? had_sat", "passes == 0U ? had_sat"),
     Mutation(SOURCE + "had_activation.c", "key, i * HAD_BATCH_PADDED", "key, i"),
     Mutation(SOURCE + "had_weight_grad.c", "u << 14", "u << 13"),
-    Mutation(SOURCE + "had_weight_grad.c", "+ half) >> m.sh", ") >> m.sh"),
-    Mutation(SOURCE + "had_weight_grad.c", "? ln->working.n_classes : layer->outputs",
-             "? layer->outputs : layer->outputs"),
+    Mutation(SOURCE + "had_weight_grad.c", "+ half)", "+ half / 2)"),
     Mutation(SOURCE + "had_view.c", "had_widen(range, layer->x_range)", "range"),
-    Mutation(SOURCE + "had_infer.c", "layer->forward_shift", "0U"),
-    Mutation(SOURCE + "had_frozen.c", "layer->acc_shift), ", "layer->acc_shift + 1U), "),
-    Mutation(SOURCE + "had_frozen.c", "stage->is_signed != 0U", "stage->is_signed == 0U"),
-    Mutation(SOURCE + "had_herding.c", "512 * f", "511 * f"),
-    Mutation(SOURCE + "had_herding.c", "a % b < 0 ? quotient - 1 : quotient", "quotient + 1"),
+    Mutation(SOURCE + "had_infer.c", "layer->forward_shift", "0U", "wide"),
+    Mutation(
+        SOURCE + "had_frozen.c", "layer->acc_shift) *", "(layer->acc_shift + 1U)) *", "frozen"
+    ),
+    Mutation(SOURCE + "had_frozen.c", "stage->is_signed != 0U", "stage->is_signed == 0U", "frozen"),
+    Mutation(SOURCE + "had_herding.c", "512 * f", "256 * f"),
+    Mutation(SOURCE + "had_herding.c", "256 * sum + n", "128 * sum + n"),
     Mutation(SOURCE + "had_prototype.c", "(sum[j] + 1) >> 1", "sum[j] >> 1"),
     Mutation(SOURCE + "had_prototype.c", "count * count", "count"),
     Mutation(SOURCE + "had_exemplar.c", "ex->rank[slot] < rank", "ex->rank[slot] > rank"),
-    Mutation(SOURCE + "had_train.c", "session.done += 1U", "session.done += 2U - 1U * (ln->session.done & 1U)"),
+    Mutation(
+        SOURCE + "had_train.c", "session.done += 1U", "session.done += 1U + (ln->session.done & 1U)"
+    ),
     Mutation(SOURCE + "had_state.c", "copy->tracked + 1", "copy->tracked"),
     Mutation(SOURCE + "had_sha256.c", "rotate(e, 25U)", "rotate(e, 24U)"),
     Mutation(SOURCE + "had_learner.c", "logits[c] > logits[best]", "logits[c] >= logits[best] - 9"),
 )
 
 
-def _planted(mutation: Mutation, files: dict[str, bytes]) -> dict[str, bytes]:
-    """The files with the error in; the text must be there."""
-    before = files[mutation.file].decode()
-    assert mutation.old in before, f"{mutation.file} no longer holds {mutation.old!r}"
-    return {**files, mutation.file: before.replace(mutation.old, mutation.new, 1).encode()}
+class Workshop:
+    """Host executables of one model, compiled file by file so that an error costs one file."""
+
+    def __init__(self, folder: Path, model: IntModel) -> None:
+        self.folder = folder
+        self.model = model
+        self.files = generate(model, BOARDS["host"])
+        self.objects = self._compile_all(write_folder(self.files, folder / "sound"))
+
+    def sound(self) -> Path:
+        """Executable without an error."""
+        return self._link(self.objects, "sound.elf")
+
+    def planted(self, mutation: Mutation, number: int) -> Path:
+        """Executable with the error in; its text must be there, and it must compile."""
+        before = self.files[mutation.file].decode()
+        assert mutation.old in before, f"{mutation.file} no longer holds {mutation.old!r}"
+        after = before.replace(mutation.old, mutation.new, 1)
+        if mutation.file.endswith(".c"):
+            return self._link(self._with_file(mutation, after, number), f"{number}.elf")
+        changed = {**self.files, mutation.file: after.encode()}
+        folder = write_folder(changed, self.folder / f"sources-{number}")
+        return self._link(self._compile_all(folder), f"{number}.elf")
+
+    def _with_file(self, mutation: Mutation, text: str, number: int) -> dict[str, Path]:
+        source = self.folder / "sound" / mutation.file
+        changed = source.with_name(f"mutant-{number}.txt")
+        changed.write_text(text)
+        target = self.folder / f"{number}.o"
+        _compile(self.folder / "sound", ["-x", "c", "-c", str(changed), "-o", str(target)])
+        return {**self.objects, mutation.file: target}
+
+    def _compile_all(self, folder: Path) -> dict[str, Path]:
+        sources = {n: folder / n for n in self.files if n.endswith(".c")}
+        for source in sources.values():
+            _compile(folder, ["-c", str(source), "-o", str(source.with_suffix(".o"))])
+        return {name: source.with_suffix(".o") for name, source in sources.items()}
+
+    def _link(self, objects: dict[str, Path], name: str) -> Path:
+        _compile(self.folder, [*map(str, objects.values()), "-o", str(self.folder / name)])
+        return self.folder / name
 
 
-def test_session_without_an_error_passes(open_pair: OpenPair) -> None:
-    run_session(open_pair(make_model(MODEL), opt="-O0"), seed=5)
+def _compile(folder: Path, arguments: list[str]) -> None:
+    command = find_toolchain(BOARDS["host"]).command
+    flags = ["-std=c11", "-O0", f"-I{folder}", f"-I{folder}/runtime/include"]
+    flags += [f"-I{folder}/runtime/src"]
+    subprocess.run([*command, *flags, *arguments], check=True, timeout=100)
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: f"{m.file.split('/')[-1]}:{m.old[:24]}")
-def test_session_with_a_planted_error_fails(mutation: Mutation, open_pair: OpenPair) -> None:
-    pair = open_pair(
-        make_model(MODEL), opt="-O0", change=lambda files: _planted(mutation, files)
-    )
-    with pytest.raises(AssertionError):
-        run_session(pair, seed=5)
+@pytest.fixture(scope="module")
+def workshops(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Workshop]:
+    """A workshop for each model, opened at first use."""
+    opened: dict[str, Workshop] = {}
+
+    def workshop(name: str) -> Workshop:
+        if name not in opened:
+            opened[name] = Workshop(tmp_path_factory.mktemp(name), make_model(MODELS[name]))
+        return opened[name]
+
+    return workshop
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """Ends devices with the test."""
+    with ExitStack() as opened:
+        yield opened
+
+
+def _pair(workshop: Workshop, elf: Path, stack: ExitStack) -> Pair:
+    device = DeviceClient(stack.enter_context(HostTransport(elf)))
+    return Pair(workshop.model, TwinLearner(workshop.model), device)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_session_without_an_error_passes(
+    name: str, workshops: Callable[[str], Workshop], stack: ExitStack
+) -> None:
+    workshop = workshops(name)
+    run_session(_pair(workshop, workshop.sound(), stack), seed=5)
+
+
+@pytest.mark.parametrize(
+    "mutation", MUTATIONS, ids=lambda m: f"{m.file.split('/')[-1]}-{MUTATIONS.index(m)}"
+)
+def test_session_with_a_planted_error_fails(
+    mutation: Mutation, workshops: Callable[[str], Workshop], stack: ExitStack
+) -> None:
+    workshop = workshops(mutation.model)
+    elf = workshop.planted(mutation, MUTATIONS.index(mutation))
+    with pytest.raises((AssertionError, DeviceError)):
+        run_session(_pair(workshop, elf, stack), seed=5)
