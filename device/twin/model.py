@@ -287,7 +287,7 @@ def _read_model(data: bytes) -> IntModel:
     for key in sorted(specs):
         dtype, shape = specs[key]
         end = at + prod(shape) * np.dtype(dtype).itemsize
-        if min(shape, default=0) < 0 or end > len(data):
+        if end > len(data):
             raise ModelFormatError("not an integer model: it is cut short")
         arrays[key] = np.frombuffer(data[at:end], dtype).reshape(shape)
         at = end
@@ -301,7 +301,10 @@ def _collect(node: Any, specs: dict[str, tuple[str, tuple[int, ...]]]) -> None:
         if "array" in node:
             if node["dtype"] not in _DTYPES:
                 raise ModelFormatError(f"not an integer model: dtype {node['dtype']!r}")
-            specs[node["array"]] = (node["dtype"], tuple(int(n) for n in node["shape"]))
+            shape = tuple(node["shape"])
+            if not all(type(n) is int and n >= 0 for n in shape):
+                raise ModelFormatError(f"not an integer model: shape {shape}")
+            specs[node["array"]] = (node["dtype"], shape)
             return
         for item in node.values():
             _collect(item, specs)
