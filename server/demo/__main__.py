@@ -9,13 +9,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from device.harness.errors import HarnessError
 from server.api import schemas as s
 from server.demo.clock import Clock
 from server.demo.plan import make_plan
 from server.demo.report import render
 from server.demo.results import FORMAT, write
 from server.demo.service import Service, ServiceError
-from server.demo.stream import Run, run_dataset
+from server.demo.stream import FirmwareChangedError, Run, run_dataset
 from server.demo.tables import print_tables
 from server.errors import HadaptError
 from server.learning.datasets import Dataset, DatasetError, available, data_folder, load
@@ -80,9 +81,10 @@ def run(
     """Run every data set through one service and write the results.
 
     Returns: what demo.json holds.
+    Raises: HadaptError if not a single data set could be run.
     """
     out.mkdir(parents=True, exist_ok=True)
-    document: Json = {"format": FORMAT, "datasets": [], "tasks": [], "boards": []}
+    document: Json = {"format": FORMAT, "datasets": [], "tasks": [], "boards": [], "failed": []}
     with tempfile.TemporaryDirectory(prefix="hadapt-demo-") as temporary:
         with clock.step("start the service"):
             service = Service(Path(temporary))
@@ -91,20 +93,28 @@ def run(
             for data in datasets:
                 folder = Path(temporary) / data.name
                 folder.mkdir()
-                plan = make_plan(data, quick)
-                one = Run(service.client, clock, data, plan, folder, chosen)
-                try:
-                    records = run_dataset(one)
-                except HadaptError:
-                    clock.say(f"the service's log ends with:\n{service.log_tail()}")
-                    raise
-                document["datasets"].append(records[0])
-                document["tasks"] += records[1]
-                document["boards"] += records[2]
+                one = Run(service.client, clock, data, make_plan(data, quick), folder, chosen)
+                _run_one(one, service, document)
     document |= {"seconds": clock.seconds, "steps": clock.steps, "notes": clock.notes}
+    if not document["datasets"]:
+        raise HadaptError("No data set could be run.")
     write(document, out)
     (out / "report.html").write_text(render(document), encoding="utf-8")
     return document
+
+
+def _run_one(one: Run, service: Service, document: Json) -> None:
+    """Add a data set's records; one that fails is noted, and the others go on."""
+    try:
+        dataset, tasks, boards = run_dataset(one)
+    except (HadaptError, HarnessError, FirmwareChangedError) as error:
+        one.clock.say(f"the service's log ends with:\n{service.log_tail()}")
+        one.clock.note(f"{one.data.name} failed: {error}")
+        document["failed"].append(one.data.name)
+        return
+    document["datasets"].append(dataset)
+    document["tasks"] += tasks
+    document["boards"] += boards
 
 
 def _boards(found: list[s.BoardRead], names: list[str] | None) -> list[s.BoardRead]:
@@ -119,12 +129,12 @@ def _boards(found: list[s.BoardRead], names: list[str] | None) -> list[s.BoardRe
 
 
 def _sound(document: Json) -> bool:
-    """False if a board that ran differs from the host, or the device from its update."""
+    """False if a data set failed, a board differs from the host, or the device from its update."""
     exact = all(board["bit_exact"] is not False for board in document["boards"])
     arrived = all(
         task["device"]["hash_equals_update"] for task in document["tasks"] if task["device"]
     )
-    return exact and arrived
+    return exact and arrived and not document["failed"]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What demo.json holds.
 
-    format, seconds, steps, notes
+    format, seconds, steps, notes, failed (names of data sets)
     datasets   one a data set: network, class_names, confusion, average_incremental_accuracy,
                last_accuracy, forgetting, backward_transfer, float32 (the same four),
                fielded device, memory maps, arena

@@ -13,6 +13,7 @@ def document() -> dict[str, Any]:
         "format": 1,
         "seconds": 61.5,
         "steps": [{"text": "start the service", "seconds": 2.5}],
+        "failed": [],
         "notes": ["riscv-virt cannot be run here: qemu-system-riscv32 is missing"],
         "datasets": [_dataset()],
         "tasks": [
