@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from device.harness.boards import BOARDS
 from device.harness.errors import HarnessError
 from server.api import schemas as s
 from server.demo.clock import Clock
@@ -48,6 +49,7 @@ def demo(
     """
     clock = Clock()
     try:
+        _check_boards(boards or [])
         document = run(clock, _datasets(data, clock), boards, out, quick)
     except (HadaptError, DatasetError, ServiceError) as error:
         clock.say(f"error: {error}")
@@ -59,6 +61,14 @@ def demo(
     typer.echo(f"{out / 'demo.json'}\n{out / 'report.html'}")
     if not _sound(document):
         raise typer.Exit(1)
+
+
+def _check_boards(names: list[str]) -> None:
+    """Raises: HadaptError for an unknown board, before anything is started."""
+    known = ["all", *(board.name for board in BOARDS.values() if not board.is_host)]
+    for name in names:
+        if name not in known:
+            raise HadaptError(f"Unknown board {name!r}; there are: {', '.join(known)}.")
 
 
 def _datasets(names: list[str] | None, clock: Clock) -> list[Dataset]:
@@ -118,14 +128,10 @@ def _run_one(one: Run, service: Service, document: Json) -> None:
 
 
 def _boards(found: list[s.BoardRead], names: list[str] | None) -> list[s.BoardRead]:
-    """The boards asked for. Raises: DatasetError for an unknown one."""
-    known = {board.name: board for board in found}
+    """The boards asked for; all of them if none is."""
     if not names or "all" in names:
         return found
-    for name in names:
-        if name not in known:
-            raise DatasetError(f"unknown board {name!r}; there are: all, {', '.join(known)}")
-    return [known[name] for name in dict.fromkeys(names)]
+    return [board for board in found if board.name in names]
 
 
 def _sound(document: Json) -> bool:

@@ -10,6 +10,7 @@ from server.demo.html import Markup, join, tag, void
 WIDTH, HEIGHT = 420, 250
 LEFT, RIGHT, TOP, BOTTOM = 40, 16, 14, 40
 ARENA_HEIGHT = 200
+LONG_NAME = 4  # characters; longer column heads are turned
 MARKERS = ("circle", "square", "diamond")
 
 
@@ -218,7 +219,8 @@ def _svg(name: str, title: str, description: str, height: int, *content: Markup)
 def confusion_table(caption: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> Markup:
     """Confusion matrix: rows true, columns predicted; darker is more of the row."""
     head = [tag("th", "true \\ predicted", scope="col")]
-    head += [tag("th", name, scope="col", class_="turned") for name in names]
+    turned = "turned" if max(len(name) for name in names) > LONG_NAME else "upright"
+    head += [tag("th", name, scope="col", class_=turned) for name in names]
     body = []
     for index, (name, row) in enumerate(zip(names, counts, strict=True)):
         total = max(sum(row), 1)

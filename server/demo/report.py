@@ -18,6 +18,7 @@ from server.demo.charts import (
 from server.demo.html import Markup, join, table, tag, void
 from server.demo.words import bytes_text, count, percent, points, short, span_of
 
+CHART_LABEL_CHARS = 72  # below the whole axis
 Json = dict[str, Any]
 
 
@@ -105,7 +106,8 @@ def _curve(name: str, tasks: list[Json]) -> Markup:
         Series("float32, same stream and steps", [t["float32"]["accuracy_seen"] for t in tasks]),
         Series("measured on the running device", [_device_accuracy(t) for t in tasks]),
     ]
-    labels = [short(", ".join(t["classes"]), 26) for t in tasks]
+    room = max(4, CHART_LABEL_CHARS // len(tasks))
+    labels = [short(", ".join(t["classes"]), room) for t in tasks]
     return tag(
         "figure",
         accuracy_chart(f"{name}-curve", labels, series),
