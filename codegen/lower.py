@@ -337,9 +337,7 @@ def _weight_gradient(shape: _Shape, layer: LayerPlan) -> list[Operation]:
             size,
             _units(8 * padded),
         ),
-        Operation(
-            f"WEIGHT_GRADIENT_{n}", "had_weight_gradient", update, n, layer.outputs, cost
-        ),
+        Operation(f"WEIGHT_GRADIENT_{n}", "had_weight_gradient", update, n, layer.outputs, cost),
     ]
 
 
@@ -363,9 +361,7 @@ def _forward_buffers(shape: _Shape, layer: LayerPlan, at: dict[str, int]) -> lis
     return [
         Buffer(f"x{n}", layer.inputs * stride, f"layer {n}: input, then xh", made, update),
         Buffer(f"wq{n}", layer.inputs, f"layer {n}: a row of 4-bit weights", forward, forward),
-        Buffer(
-            f"y{n}", layer.outputs * stride * INT16_BYTES, f"layer {n}: {what}", forward, read
-        ),
+        Buffer(f"y{n}", layer.outputs * stride * INT16_BYTES, f"layer {n}: {what}", forward, read),
     ]
 
 

@@ -51,9 +51,7 @@ def _calls(plan: Plan) -> list[str]:
     return [comment_text(call.comment) for call in plan.calls]
 
 
-def _arena_map(
-    title: str, prefix: str, total: str, arena: Arena, moments: list[str]
-) -> list[str]:
+def _arena_map(title: str, prefix: str, total: str, arena: Arena, moments: list[str]) -> list[str]:
     """Comment table, offsets, and asserts that they stay inside."""
     bound = f"{arena.bytes} bytes, lower bound {arena.lower_bound}"
     lines = ["/*", f" * {title} arena: {bound}.", " *", " * offset  bytes  buffer    holds"]

@@ -21,7 +21,9 @@ def model_header(model: IntModel, plan: Plan, board: str) -> list[str]:
     for layer in plan.layers:
         size = f"{layer.inputs} to {layer.outputs}"
         name = comment_text(layer.name)
-        lines.append(f"#define LAYER_{layer.index} (&had_layers[{layer.index}]) /* {name}: {size} */")
+        lines.append(
+            f"#define LAYER_{layer.index} (&had_layers[{layer.index}]) /* {name}: {size} */"
+        )
     lines += ["", "extern const had_input_stage had_input;", "#define INPUT_STAGE had_input"]
     if model.frozen:
         count = len(model.frozen)

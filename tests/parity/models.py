@@ -152,7 +152,7 @@ def _input_stage(rng: np.random.Generator, spec: ModelSpec) -> InputStage:
         zero=rng.integers(-100, 100, inputs).astype(np.int16),
         mult=(rng.integers(2000, 16384, inputs) * rng.choice([-1, 1, 1], inputs)).astype(np.int16),
         shift=rng.integers(10, 16, inputs).astype(np.uint8),
-        amax=int(rng.integers(150, 400)),
+        amax=int(rng.integers(30, 90)),
         signed=signed,
         scale=Scale.from_real(0.07),
     )

@@ -30,9 +30,11 @@ SMALL = ModelSpec(
     exemplar_slots=15,
     arithmetic={"order": 16, "batch": 10, "tile_k": 16, "master_bits": 8},
 )
+TILES = ModelSpec("tiles", (40, 9, 5), arithmetic={"order": 4, "batch": 6, "tile_k": 13})
 MODELS = {
     "small": SMALL,
-    **{s.name: s for s in SPECS if s.name in ("plain", "frozen", "wide", "head")},
+    "tiles": TILES,
+    **{spec.name: spec for spec in SPECS if spec.name in ("frozen", "wide", "head")},
 }
 
 
@@ -65,11 +67,11 @@ MUTATIONS = (
         SOURCE + "had_dot_columns.c",
         "terms < HAD_TILE_K ? terms : HAD_TILE_K",
         "terms < HAD_TILE_K + 1U ? terms : HAD_TILE_K + 1U",
-        "plain",
+        "tiles",
     ),
     Mutation(SOURCE + "had_dot_row.c", "return had_saturate_acc(acc)", "return acc"),
     Mutation(
-        SOURCE + "had_dot_packed.c", "total += had_saturate_acc(acc)", "total += acc", "plain"
+        SOURCE + "had_dot_packed.c", "total += had_saturate_acc(acc)", "total += acc", "tiles"
     ),
     Mutation(SOURCE + "had_gather.c", "(word & 0xFFFFU) * classes", "(word >> 16) * classes"),
     Mutation(SOURCE + "had_row.c", "had_widen(amax, layer->w_range)", "amax"),
