@@ -13,7 +13,7 @@ JOBS ?= 2
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long bench serve \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long proof bench serve \
     constraints package clean
 
 help: ## list the targets
@@ -57,6 +57,9 @@ golden: setup ## rewrite the approved generated C; look at the diff before commi
 
 long: setup ## the long forms of fuzz, kill, power-cut, proof and parity suites
 	@$(PYTEST) -m long --timeout 3600
+
+proof: setup ## bit-exactness of every compiler, level, sanitizer, board and emulator
+	@$(PYTHON) -m benchmarks.proof --long
 
 bench: setup ## instructions, RAM, flash and stack into benchmarks/results/
 	@$(PYTHON) -m benchmarks

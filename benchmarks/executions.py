@@ -129,11 +129,12 @@ def planted_sources(subject: Subject, folder: Path, file: str, old: str, new: st
 
     Args:
         folder: to write to.
-        file: path in the generated folder. old: text that occurs in it once; new: in its place.
-    Raises: ValueError if the text does not occur exactly once.
+        file: path in the generated folder.
+        old: text in it; its first occurrence becomes `new`.
+    Raises: ValueError if the file does not have the text.
     """
     files = generate(subject.model, BOARDS["host"])
     text = files[file].decode()
-    if text.count(old) != 1:
-        raise ValueError(f"{file} has {text.count(old)} times {old!r}")
-    return write_folder({**files, file: text.replace(old, new).encode()}, folder)
+    if old not in text:
+        raise ValueError(f"{file} has no {old!r}: plant the error elsewhere")
+    return write_folder({**files, file: text.replace(old, new, 1).encode()}, folder)

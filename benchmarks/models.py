@@ -28,7 +28,6 @@ Labels = NDArray[np.int64]
 
 SEED = 7
 BASE_CLASSES = 6  # of digits; 6 to 9 are learned on the device
-DRAWN_SAMPLES = 76
 SMALL_RAM_BYTES = 64 * 1024  # boards below take small models only
 
 # 16 KiB of RAM hold the working and the committed weights, these slots, batch 16 and the stack.
@@ -104,16 +103,17 @@ def _digits_graph(hidden: tuple[int, ...]) -> FloatGraph:
     return _graph("digits", params, Affine("normal", normal.mean, np.float32(1) / normal.scale))
 
 
-def drawn(name: str, widths: tuple[int, ...], arithmetic: Arithmetic) -> Subject:
+def drawn(name: str, widths: tuple[int, ...], arithmetic: Arithmetic, samples: int) -> Subject:
     """A network of random weights on random samples, one cloud a class.
 
     Args:
         widths: features, hidden widths, classes.
+        samples: how many; they calibrate the model too.
     """
     generator = np.random.default_rng(SEED)
     centres = generator.normal(0, 1, (widths[-1], widths[0]))
-    labels = np.arange(DRAWN_SAMPLES) % widths[-1]
-    x = (centres[labels] + generator.normal(0, 1, (DRAWN_SAMPLES, widths[0]))).astype(np.float32)
+    labels = np.arange(samples) % widths[-1]
+    x = (centres[labels] + generator.normal(0, 1, (samples, widths[0]))).astype(np.float32)
     options = _options(arithmetic, widths[-1])
     model = quantize(_drawn_graph(widths, generator), x, labels, options)
     return Subject(name, model, raw_samples(model, x), labels)
@@ -183,9 +183,9 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
         SMALL_INT16, DigitsSpec(arithmetic=Arithmetic(master_bits=16, batch=16))
     ),
     ACTIVITY: lambda: drawn(
-        ACTIVITY, (405, 128, 128, 19), Arithmetic(order=32, master_bits=8, batch=32)
+        ACTIVITY, (405, 128, 128, 19), Arithmetic(order=32, master_bits=8, batch=32), 76
     ),
-    SQUARE: lambda: drawn(SQUARE, (405, 405, 405, 4), Arithmetic(master_bits=8, batch=32)),
+    SQUARE: lambda: drawn(SQUARE, (405, 405, 405, 4), Arithmetic(master_bits=8, batch=32), 32),
     **{name: partial(_variant, name, arithmetic) for name, arithmetic in VARIANTS.items()},
 }
 

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cost.md: the figures as tables, a model each, quoted figures of others beside."""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from benchmarks.cost import CostReport
+from benchmarks.measure import Measured
+from benchmarks.peers import QUOTES, Quote
+from benchmarks.records import Record
+
+CORES = ("M0", "M3", "M4", "M7", "M33", "M55", "RV32")
+PROFILED = ("M0", "M4", "M55")
+PROFILE_ROWS = 12
+
+T = TypeVar("T")
+
+_INTRODUCTION = """\
+# What it costs
+
+Written by `make bench`; the names are explained in [README.md](../README.md). Instructions are
+exact counts of executed guest instructions in QEMU, no estimates of time. A MAC is a useful
+multiply-accumulate; padding does not count. A call includes all that it takes: packing, saturating
+tiles, requantisation, bias. Rows marked *quoted* are other libraries' and were not measured by
+this command: [peers.py](../peers.py) says how they came about.
+"""
+
+
+def cost_page(report: CostReport) -> str:
+    """The whole page."""
+    parts = [_INTRODUCTION, *_builds(report.records)]
+    for model in _unique(r.model for r in report.records):
+        own = [r for r in report.records if r.model == model]
+        for kind in _unique(r.kind for r in own):
+            parts += _model_table(model, [r for r in own if r.kind == kind])
+    parts += _profiles(report)
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def _builds(records: Sequence[Record]) -> list[str]:
+    lines = [f"- {c}, {o}" for c, o in _unique((r.compiler, r.opt) for r in records)]
+    return ["Builds:", "", *lines, ""]
+
+
+def _model_table(model: str, records: Sequence[Record]) -> list[str]:
+    """One row a figure, one column a core."""
+    cores = [core for core in CORES if any(r.core == core for r in records)]
+    first = records[0]
+    lines = [f"## {model}, {first.kind} {first.opt}", "", *_header(["figure", "unit", *cores])]
+    for figure, unit in _unique((r.figure, r.unit) for r in records):
+        values = {r.core: r.value for r in records if r.figure == figure}
+        lines.append(_row([figure, unit, *(_number(values.get(core)) for core in cores)]))
+        for quote in QUOTES:
+            if quote.beside == (model, figure):
+                lines.append(_quote_row(quote, unit, cores))
+    return [*lines, ""]
+
+
+def _quote_row(quote: Quote, unit: str, cores: Sequence[str]) -> str:
+    note = f"; {quote.note}" if quote.note else ""
+    values = (_number(quote.values.get(core)) for core in cores)
+    return _row([f"*quoted: {quote.source}{note}*", unit, *values])
+
+
+def _profiles(report: CostReport) -> list[str]:
+    lines = []
+    for (model, core), measured in report.profiles.items():
+        if core in PROFILED:
+            lines += [f"## Where {model} spends its instructions, {core}", ""]
+            lines += _profile_table(measured)
+    return lines
+
+
+def _profile_table(measured: Measured) -> list[str]:
+    """The costliest functions of a step, and of an inference, side by side."""
+    columns = [_shares(measured.step_profile), _shares(measured.inference_profile)]
+    lines = _header(["training step", "share", "inference", "share"])
+    for step, inference in islice(zip(*columns, strict=False), PROFILE_ROWS):
+        lines.append(_row([*step, *inference]))
+    return [*lines, ""]
+
+
+def _shares(profile: dict[str, int]) -> list[tuple[str, str]]:
+    total = sum(profile.values()) or 1
+    shares = [(f"{name}", f"{100 * count / total:.1f} %") for name, count in profile.items()]
+    return shares + [("", "")] * PROFILE_ROWS
+
+
+def _header(names: Sequence[str]) -> list[str]:
+    return [_row(names), _row(["---"] * len(names))]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value == int(value) and value >= 100 else f"{value:.3g}"
+
+
+def _unique(values: Iterable[T]) -> list[T]:
+    return list(dict.fromkeys(values))

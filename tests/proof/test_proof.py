@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The proof of bit-exactness: it holds on every board, and it can fail."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.executions import Execution, boot_twin, planted_sources, short_executions
+from benchmarks.models import SMALL_INT8, subject
+from benchmarks.proof import Row, main, prove_one
+from benchmarks.scenario import Trace, run_scenario
+from device.harness.boards import BOARDS
+from device.harness.toolchain import find_toolchain
+from server.learning.firmwares import cache_folder
+
+# Kernel, text in its source, planted error.
+PLANTED = (
+    ("had_fwht.c", "b[j] = a[j] - b[j];", "b[j] = b[j] - a[j];"),
+    ("had_dot_row.c", "return had_saturate_acc(acc);", "return acc;"),
+    ("had_weight_grad.c", "HAD_TENSOR_UPDATE(layer->index)", "HAD_TENSOR_UPDATE(0)"),
+)
+
+
+@pytest.fixture(scope="module")
+def expected() -> Trace:
+    """The twin's trace of the small model."""
+    item = subject(SMALL_INT8)
+    with boot_twin(item) as twin:
+        return run_scenario(twin, item)
+
+
+@pytest.mark.parametrize("execution", short_executions(), ids=lambda e: e.label)
+def test_proof_of_execution_is_bit_exact(execution: Execution, expected: Trace) -> None:
+    missing = execution.missing()
+    if missing is not None:
+        pytest.skip(missing)
+    row = prove_one(subject(SMALL_INT8), execution, expected, cache_folder())
+    assert row.bit_exact, f"{row.difference}; again: python -m benchmarks.proof"
+    assert row.steps >= 50
+    assert len(row.elf_sha256) == 64
+    assert row.state_hash == expected.state_hash
+
+
+def test_scenario_covers_what_it_claims(expected: Trace) -> None:
+    kinds = {event.what for event in expected.events}
+    assert {"class added", "rollback", "import", "export", "inference", "commit"} <= kinds
+    steps = [event for event in expected.events if event.place is not None]
+    assert len(steps) == expected.steps
+    assert len({event.value for event in steps}) == expected.steps, "a step changed nothing"
+    slices = [event for event in expected.events if event.what == "slice"]
+    assert len(slices) > 2 * expected.steps, "steps are not cut"
+
+
+@pytest.mark.parametrize(("file", "old", "new"), PLANTED, ids=[p[0] for p in PLANTED])
+def test_proof_with_planted_error_fails_and_names_the_place(
+    file: str, old: str, new: str, expected: Trace, tmp_path: Path
+) -> None:
+    row = _planted(file, old, new, expected, tmp_path)
+    assert not row.bit_exact
+    assert row.state_hash != expected.state_hash
+    assert "first in session 1, step" in row.difference, row.difference
+    assert "layer" in row.difference, row.difference
+
+
+def _planted(file: str, old: str, new: str, expected: Trace, folder: Path) -> Row:
+    item = subject(SMALL_INT8)
+    sources = planted_sources(item, folder / "sources", f"runtime/src/{file}", old, new)
+    kind = find_toolchain(BOARDS["host"]).kind
+    execution = Execution("host", BOARDS["host"], kind, "-O0")
+    return prove_one(item, execution, expected, folder / "cache", sources)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_proof_in_long_form_is_bit_exact(tmp_path: Path) -> None:
+    assert main(["--long", "--out", str(tmp_path / "proof.json")]) == 0
+
+
+def test_proof_in_ci_leaves_nothing_out() -> None:
+    if os.environ.get("CI", "").lower() == "true":
+        assert [e.missing() for e in short_executions()] == [None] * len(short_executions())
