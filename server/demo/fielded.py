@@ -82,8 +82,9 @@ class FieldedDevice:
             state: state bytes as downloaded from the update.
         Raises: FirmwareChangedError if anything but the state differs from the running firmware.
         """
-        if read_sources(firmware_zip) != self._sources:
-            raise FirmwareChangedError("the update would need another firmware")
+        changed = changed_files(self._sources, read_sources(firmware_zip))
+        if changed:
+            raise FirmwareChangedError(f"the update comes with other sources: {', '.join(changed)}")
         with zipfile.ZipFile(io.BytesIO(firmware_zip)) as archive:
             learner = LearnerData.from_bytes(archive.read(LEARNER_FILE))
         if learner.state != state:
@@ -109,3 +110,13 @@ def read_sources(firmware_zip: bytes) -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(firmware_zip)) as archive:
         names = [n for n in archive.namelist() if not n.startswith(STATE_FOLDER)]
         return {name: archive.read(name) for name in names}
+
+
+def changed_files(old: dict[str, bytes], new: dict[str, bytes]) -> list[str]:
+    """Names of files that are not the same in both.
+
+    Example:
+        >>> changed_files({"a.c": b"1", "b.c": b"2"}, {"a.c": b"1", "b.c": b"3", "c.c": b""})
+        ['b.c', 'c.c']
+    """
+    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))

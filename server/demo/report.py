@@ -18,6 +18,7 @@ from server.demo.charts import (
 from server.demo.html import Markup, join, table, tag, void
 from server.demo.words import bytes_text, count, percent, points, short, span_of
 
+_FIGURES = frozenset({2, 3, 4})
 CHART_LABEL_CHARS = 72  # below the whole axis
 Json = dict[str, Any]
 
@@ -81,8 +82,8 @@ def _dataset(document: Json, dataset: Json) -> Markup:
     boards = [b for b in document["boards"] if b["dataset"] == name]
     return join(
         tag("h2", f"{dataset['title']}: accuracy"),
-        tag("div", _curve(name, tasks), _task_table(tasks), class_="pair"),
-        _summary(dataset),
+        tag("div", _curve(name, tasks), _summary(dataset), class_="pair"),
+        _task_table(tasks),
         tag("h3", "Accuracy on each task, after each task"),
         _matrix(tasks),
         tag("h3", "Which classes are taken for which"),
@@ -106,7 +107,7 @@ def _curve(name: str, tasks: list[Json]) -> Markup:
         Series("float32, same stream and steps", [t["float32"]["accuracy_seen"] for t in tasks]),
         Series("measured on the running device", [_device_accuracy(t) for t in tasks]),
     ]
-    room = max(4, CHART_LABEL_CHARS // len(tasks))
+    room = max(4, CHART_LABEL_CHARS // len(tasks) - 2)
     labels = [short(", ".join(t["classes"]), room) for t in tasks]
     return tag(
         "figure",
@@ -128,13 +129,15 @@ def _task_table(tasks: list[Json]) -> Markup:
             before = task["accuracies_before"][index]
             rows.append(
                 [
-                    f"after task {task['task']}: task {index} ({span_of(tasks[index]['classes'])})",
+                    f"after task {task['task']}",
+                    f"task {index} ({short(span_of(tasks[index]['classes']), 30)})",
                     percent(before),
                     percent(after),
                     percent(task["float32"]["accuracies"][index]),
                 ]
             )
-    return table("Accuracy per task", ["", "before", "after", "float32"], rows)
+    columns = ["", "on", "before", "after", "float32 after"]
+    return table("Accuracy per task, before and after each update", columns, rows, _FIGURES)
 
 
 def _summary(dataset: Json) -> Markup:
