@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from codegen.errors import QuantizeError
 from device.twin.model import Arithmetic
 
+MIN_CLASSES = 2
 MAX_CLASSES = 250
 MAX_SLOTS = 65535
 
@@ -39,11 +40,12 @@ class QuantizeOptions:
         Raises: QuantizeError if `max_classes` is smaller than the model, or beyond the format.
         """
         wanted = n_classes + 4 if self.max_classes is None else self.max_classes
-        if not n_classes <= wanted <= MAX_CLASSES:
+        least = max(n_classes, MIN_CLASSES)
+        if not least <= wanted <= MAX_CLASSES:
             raise QuantizeError(
                 f"max_classes is {wanted}",
                 where="options",
-                expected=f"{n_classes} (the classes of the model) to {MAX_CLASSES}",
+                expected=f"{least} to {MAX_CLASSES}, and not less than the model's {n_classes}",
             )
         return wanted
 
@@ -69,4 +71,10 @@ class QuantizeOptions:
                 f"exemplar_slots is {self.exemplar_slots}, staging_slots {self.staging_slots}",
                 where="options",
                 expected=f"at least {n_classes} (one a class) and 1, at most {MAX_SLOTS} together",
+            )
+        if not 0 <= self.per_class_limit <= MAX_SLOTS:
+            raise QuantizeError(
+                f"per_class_limit is {self.per_class_limit}",
+                where="options",
+                expected=f"0 (none) to {MAX_SLOTS}",
             )

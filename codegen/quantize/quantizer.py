@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.errors import CalibrationError
+from codegen.errors import QuantizeError
 from codegen.graph import Affine, Dense, FloatGraph
+from codegen.quantize.calibration import checked_labels, checked_samples, normalized
 from codegen.quantize.options import QuantizeOptions
 from codegen.quantize.ranges import (
+    INT16_MAX,
     OUTPUT_HEADROOM,
     RAW_HEADROOM,
     FloatArray,
@@ -17,7 +19,7 @@ from codegen.quantize.ranges import (
     fixed_ratio,
     frac_bits_for,
 )
-from device.twin.exemplars import herd
+from device.twin.exemplars import MAX_QUOTA, herd
 from device.twin.kernels import IntArray, round_half_up, saturate, widen
 from device.twin.layers import (
     LayerInput,
@@ -40,10 +42,11 @@ from device.twin.scale import ONE, Scale, quantized_scale
 
 # Room for weights to grow before a master saturates, as a multiple of the largest trained weight.
 MASTER_HEADROOM = {8: 2.0, 16: 4.0}
-MIN_CALIBRATION = 2
 # Range factors tried, in sixteenths, and samples they are judged by.
 RANGE_FACTORS = (16, 20, 24, 32, 40, 48, 64)
 FIT_SAMPLES = 512
+# In the finest output grid, 2**-15, a smaller output would have less than 16 steps.
+SMALLEST_OUTPUT = 2.0**-11
 
 
 def quantize(
@@ -61,11 +64,11 @@ def quantize(
             Without labels the model starts with an empty exemplar memory.
         options: see `QuantizeOptions`.
     Returns: the integer model.
-    Raises: QuantizeError, CalibrationError.
+    Raises: QuantizeError if a layer leaves the grids of 16 bits, CalibrationError, ShapeError.
     """
     options = options or QuantizeOptions()
-    x = _checked_samples(graph, calibration)
-    targets = None if labels is None else _checked_labels(graph, labels, len(x))
+    x = checked_samples(graph, calibration)
+    targets = None if labels is None else checked_labels(graph, labels, len(x))
     max_classes = options.classes_for(graph.n_classes)
     options.check_slots(graph.n_classes)
     n_trained = options.layers_to_train(len(graph.dense_layers))
@@ -89,41 +92,6 @@ def quantize(
         keep_prototypes=False,
     )
     return _with_memory(model, front.x0.q, targets, options.keep_prototypes)
-
-
-def _checked_samples(graph: FloatGraph, calibration: FloatArray) -> FloatArray:
-    x = graph.flatten(np.asarray(calibration, np.float32))
-    if len(x) < MIN_CALIBRATION:
-        raise CalibrationError(
-            f"{len(x)} samples", where="calibration", expected=f"at least {MIN_CALIBRATION}"
-        )
-    bad = np.argwhere(~np.isfinite(x))
-    if len(bad):
-        row, column = (int(n) for n in bad[0])
-        raise CalibrationError(
-            f"value {x[row, column]}",
-            where=f"calibration row {row}, column {column}",
-            expected="finite numbers",
-        )
-    return x
-
-
-def _checked_labels(graph: FloatGraph, labels: NDArray[np.integer], count: int) -> IntArray:
-    y = np.asarray(labels)
-    if y.shape != (count,) or not np.issubdtype(y.dtype, np.integer):
-        raise CalibrationError(
-            f"labels have shape {y.shape} and dtype {y.dtype}",
-            where="calibration labels",
-            expected=f"integers of shape ({count},)",
-        )
-    bad = np.flatnonzero((y < 0) | (y >= graph.n_classes))
-    if len(bad):
-        raise CalibrationError(
-            f"label {int(y[bad[0]])}",
-            where=f"calibration labels, row {int(bad[0])}",
-            expected=f"0 to {graph.n_classes - 1}",
-        )
-    return y.astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -185,12 +153,12 @@ def _input_grid(graph: FloatGraph, x: FloatArray) -> tuple[InputStage, IntArray,
     )
     largest = max(float(np.abs(x).max()), float(np.abs(normalizer.offset).max()))
     raw_bits = frac_bits_for(largest, RAW_HEADROOM)
-    normal = normalizer.forward(x)
+    normal = normalized(normalizer, x)
     v_bits = frac_bits_for(float(np.abs(normal).max()), RAW_HEADROOM)
     pairs = [fixed_ratio(float(s) * 2.0 ** (v_bits - raw_bits), 14) for s in normalizer.scale]
     stage = InputStage(
         raw_frac_bits=raw_bits,
-        zero=np.floor(normalizer.offset * 2.0**raw_bits + 0.5).astype(np.int16),
+        zero=np.floor(normalizer.offset.astype(np.float64) * 2.0**raw_bits + 0.5).astype(np.int16),
         mult=np.array([m for m, _ in pairs], np.int16),
         shift=np.array([s for _, s in pairs], np.uint8),
         amax=1,
@@ -209,10 +177,11 @@ def _grid_scale(frac_bits: int) -> Scale:
 def _frozen_layer(
     dense: Dense, x: IntArray, x_scale: Scale, last: bool, factor: int
 ) -> tuple[FrozenLayer, IntArray, Scale]:
-    largest = np.maximum(np.abs(dense.weight).max(axis=1), 1e-12).astype(np.float64)
+    largest = np.abs(dense.weight).max(axis=1).astype(np.float64)
+    largest[largest == 0.0] = 1.0
     weight = np.floor(dense.weight / (largest / 127)[:, None] + 0.5).astype(np.int8)
     y_float = (x * x_scale.value) @ dense.weight.T.astype(np.float64) + dense.bias
-    frac_bits = min(max(frac_bits_for(float(np.abs(y_float).max()), OUTPUT_HEADROOM), 0), 15)
+    frac_bits = frac_bits_for(_largest(y_float, dense), OUTPUT_HEADROOM)
     acc_shift = max(0, (dense.inputs * 127 * 127).bit_length() - 15)
     pairs = [
         x_scale.mul(Scale.from_real(float(a) / 127)).pow2(frac_bits + acc_shift).multiplier()
@@ -303,12 +272,32 @@ def _batch_range(y: IntArray, batch: int) -> int:
     return max(1, round(float(np.mean(np.maximum(parts, 0)))))
 
 
+def _largest(y: NDArray[np.floating], dense: Dense) -> float:
+    """Largest magnitude the layer's output grid has to hold, its biases included."""
+    return float(max(np.abs(y).max(), np.abs(dense.bias).max()))
+
+
+def _output_bits(dense: Dense, y: NDArray[np.floating]) -> int:
+    """fy of SPEC.md 5, for float outputs y of the layer.
+
+    Raises: QuantizeError if outputs are beyond 16 bits, or so small that few steps are left.
+    """
+    largest = _largest(y, dense)
+    if largest > INT16_MAX or 0.0 < largest < SMALLEST_OUTPUT:
+        raise QuantizeError(
+            f"the largest output is {largest:.3g}",
+            where=f"layer {dense.name}",
+            expected=f"{SMALLEST_OUTPUT:g} to {INT16_MAX}: other weights, or inputs normalised",
+        )
+    return min(max(frac_bits_for(largest, OUTPUT_HEADROOM), 0), 15)
+
+
 def _trainable_layer(
     dense: Dense, x: NDArray[np.floating], rows: int, arithmetic: Arithmetic
 ) -> TrainableLayer:
     scale, factor, master = _masters(dense.weight, rows, arithmetic)
     y = x @ dense.weight.T.astype(np.float64) + dense.bias
-    frac_bits = min(max(frac_bits_for(float(np.abs(y).max()), OUTPUT_HEADROOM), 0), 15)
+    frac_bits = _output_bits(dense, y)
     bias = np.zeros(rows, np.int64)
     bias[: dense.outputs] = np.floor(dense.bias.astype(np.float64) * 2.0 ** (frac_bits + 16) + 0.5)
     return TrainableLayer(
@@ -333,7 +322,7 @@ def _masters(
     """
     limit = arithmetic.master_max
     largest = np.abs(weight).max(axis=1).astype(np.float64)
-    top = max(float(largest.max()), 1e-12)
+    top = float(largest.max()) or 1.0
     steps = 1 if arithmetic.master_bits == 16 else 255
     scale = Scale.from_real(top * MASTER_HEADROOM[arithmetic.master_bits] / limit / steps)
     factor = np.full(rows, steps, np.uint8)
@@ -350,7 +339,7 @@ def _with_memory(
     """The model with first exemplars and prototypes chosen by the device's own arithmetic."""
     features, _ = TwinLearner(model).forward_x0(x0, TwinLearner(model).committed)
     exemplars: list[Exemplar] = []
-    quota = model.exemplar_slots // model.n_classes
+    quota = min(model.exemplar_slots // model.n_classes, MAX_QUOTA)
     if model.per_class_limit:
         quota = min(quota, model.per_class_limit)
     for label in range(model.n_classes) if labels is not None else ():
