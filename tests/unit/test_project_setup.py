@@ -78,8 +78,8 @@ def run_suite(folder: Path, source: str, **environment: str) -> subprocess.Compl
     """One test file under the project's conftest."""
     shutil.copy(CONFTEST, folder)
     (folder / "test_one.py").write_text(source)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
-    return run(command, folder, PATH=os.environ["PATH"], **environment)
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", str(folder)]
+    return run(command, folder, PATH=os.environ["PATH"], PYTHONPATH=str(ROOT), **environment)
 
 
 @pytest.mark.parametrize("source", SUITE.values(), ids=SUITE)
@@ -101,3 +101,29 @@ def test_expected_failure_in_ci_stays_one(tmp_path: Path) -> None:
     done = run_suite(tmp_path, source, CI="true")
     assert done.returncode == 0, done.stdout
     assert "1 xfailed" in done.stdout
+
+
+LACKS_TOOL = """import pytest
+from device.harness.errors import ToolchainMissingError
+@pytest.fixture
+def firmware():
+    raise ToolchainMissingError("no compiler for mars")
+def test_a(firmware): pass
+def test_b():
+    raise ToolchainMissingError("no emulator for mars")
+"""
+
+
+def test_missing_tool_elsewhere_is_a_skip_that_names_it(tmp_path: Path) -> None:
+    done = run_suite(tmp_path, LACKS_TOOL)
+    assert done.returncode == 0, done.stdout
+    assert "2 skipped" in done.stdout
+    assert "no compiler for mars" in done.stdout
+    assert "no emulator for mars" in done.stdout
+
+
+def test_missing_tool_in_ci_is_a_failure(tmp_path: Path) -> None:
+    done = run_suite(tmp_path, LACKS_TOOL, CI="true")
+    assert done.returncode == 1, done.stdout
+    assert "no compiler for mars" in done.stdout
+    assert "no emulator for mars" in done.stdout
