@@ -16,6 +16,7 @@ from device.harness.stack import learner_stack
 from device.harness.transport import Transport
 from device.twin.learner import raw_samples
 from device.twin.model import IntModel
+from device.twin.work import units_per_step
 from server.learning.firmwares import (
     build_firmware,
     emulated_device,
@@ -80,8 +81,19 @@ def run_device_test(task: DeviceTask, cache: Path, stop: StopSignal) -> DeviceRe
             "train_steps": task.train_steps,
             "accuracy": _accuracy(got.predictions, task.y),
             "compiler": firmware.toolchain,
+            **_instructions_a_unit(model, got.counts),
         },
     )
+
+
+def _instructions_a_unit(model: IntModel, counts: dict[str, int]) -> Json:
+    """What a work unit of `train(budget)` costs on the board (SPEC.md 8.6)."""
+    units = units_per_step(model)
+    step = counts.get("training_step")
+    return {
+        "units_per_step": units,
+        "instructions_per_unit": None if step is None else step / units,
+    }
 
 
 def _accuracy(predictions: tuple[int, ...], labels: NDArray[np.int64]) -> float | None:

@@ -6,14 +6,17 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from codegen.errors import QuantizeError
+from codegen.export import export_qdq
+from codegen.export.builder import INPUT
 from codegen.graph import FloatGraph
 from codegen.quantize import QuantizeOptions
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import Arithmetic, IntModel
 from server.errors import InvalidInputError, Issue
-from server.learning.ports import Calibration, Json
+from server.learning.ports import Calibration, Float32Array, Int64Array, Json
 
 _ARITHMETIC = {field.name: field for field in fields(Arithmetic)}
 _OWN = {field.name: field for field in fields(QuantizeOptions) if field.name != "arithmetic"}
@@ -64,8 +67,9 @@ def _wrong(name: str, what: str, expected: str) -> InvalidInputError:
 def quantize_report(graph: FloatGraph, model: IntModel, calibration: Calibration) -> Json:
     """What a person wants to know of a new integer model.
 
-    Accuracies are on the calibration samples (at most 512): they show what quantizing cost, not how
-    good the model is.
+    Accuracies and agreements are on the calibration samples (at most 512): they show what
+    quantizing cost, not how good the model is. `qdq_agreement`: how often onnxruntime, running the
+    qdq form, decides as the device does.
     """
     x, y = calibration.x[:_REPORT_ROWS], calibration.y
     logits = graph.forward(x)
@@ -79,12 +83,20 @@ def quantize_report(graph: FloatGraph, model: IntModel, calibration: Calibration
         "max_classes": model.max_classes,
         "exemplars": len(model.exemplars),
         "calibration_agreement": float(np.mean(device_classes == float_classes)),
+        "qdq_agreement": float(np.mean(device_classes == _qdq_classes(model, x))),
     }
     if y is not None:
         labels = y[: len(x)]
         report["calibration_accuracy"] = float(np.mean(device_classes == labels))
         report["calibration_accuracy_float32"] = float(np.mean(float_classes == labels))
     return report
+
+
+def _qdq_classes(model: IntModel, x: Float32Array) -> Int64Array:
+    session = onnxruntime.InferenceSession(export_qdq(model).SerializeToString())
+    logits = session.run(["logits"], {INPUT: x})[0]
+    classes: Int64Array = np.argmax(np.asarray(logits), axis=1).astype(np.int64)
+    return classes
 
 
 def _layer_row(layer: Any) -> Json:
