@@ -19,6 +19,8 @@ def print_tables(document: Json, console: Console) -> None:
         name = dataset["name"]
         tasks = [t for t in document["tasks"] if t["dataset"] == name]
         boards = [b for b in document["boards"] if b["dataset"] == name]
+        for task in tasks:
+            console.print(f"task {task['task']}: {escape(span_of(task['classes']))}")
         for table in (_tasks(dataset, tasks), _summary(dataset), _boards(dataset, boards)):
             console.print(table)
         _proof(boards, console)
@@ -39,15 +41,15 @@ def _tasks(dataset: Json, tasks: list[Json]) -> Table:
     right = ("before", "after", "float32", "running device")
     table = _table(f"{dataset['title']}: accuracy per task", ("after", "on"), right)
     for task in tasks:
-        label = f"task {task['task']} ({span_of(task['classes'])})"
+        label = f"task {task['task']}"
         for index, after in enumerate(task["accuracies"]):
-            on = f"task {index} ({span_of(tasks[index]['classes'])})"
+            on = f"task {index}"
             cells = (task["accuracies_before"][index], after, task["float32"]["accuracies"][index])
             table.add_row(label, on, *(percent(c) for c in cells), "")
             label = ""
         device = percent(task["device"]["accuracy"]) if task["device"] else "-"
         seen = (percent(task["accuracy_seen"]), percent(task["float32"]["accuracy_seen"]))
-        table.add_row("", "all known classes", "", *seen, device, end_section=True)
+        table.add_row("", "all known", "", *seen, device, end_section=True)
     return table
 
 
@@ -83,10 +85,12 @@ def _verdict(board: Json) -> str:
 
 
 def _proof(boards: list[Json], console: Console) -> None:
-    """State hash and ELF digest of every board that ran."""
+    """State hash and ELF digest of every board that ran, or why it did not."""
     for board in boards:
         if board["state_hash"]:
             state, elf = board["state_hash"][:DIGEST_SHOWN], board["elf_sha256"][:DIGEST_SHOWN]
             console.print(f"  {board['board']:<12} state {state}..  ELF {elf}..")
+        elif board["error"]:
+            console.print(f"  {board['board']:<12} {escape(board['error'])}")
     for variant in sorted({b["variant"] for b in boards if b["variant"] != "main"}):
         console.print(f"  * {escape(variant)}")
