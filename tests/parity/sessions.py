@@ -119,7 +119,8 @@ def run_session(pair: Pair, seed: int, steps: int = 3) -> None:
 def _train(pair: Pair, seed: int, steps: int, sampling: str, raw: np.ndarray[Any, Any]) -> None:
     """Slices of odd sizes; refusals while the session is under way are compared too."""
     pair.both("train_begin", seed, steps, SCHEDULE, sampling)
-    budgets = np.random.default_rng(seed).integers(1, 60, 4000)
+    largest = max(60, pair.device.info().units_per_step // 12)
+    budgets = np.random.default_rng(seed).integers(1, largest, 4000)
     for at, budget in enumerate(budgets):
         progress = pair.both("train", int(budget))
         if at % 7 == 0:

@@ -87,7 +87,7 @@ static void gradient_row(had_learner *ln, const had_layer *layer, int16_t *d_bel
             int32_t d = c < lanes && passes != 0U ? had_saturate_s16(rounded) : 0;
             d_below[b + c] = (int16_t)d;
             below->d_max = had_abs(d) > below->d_max ? had_abs(d) : below->d_max;
-            HAD_COUNT(if (c < lanes && passes != 0U && d != rounded) {
+            HAD_COUNT(if (c < lanes && rounded != had_saturate_s16(rounded)) {
                 ln->counters.layer[layer->index].errors_saturated += 1U;
             })
         }
