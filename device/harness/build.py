@@ -90,7 +90,7 @@ def build(
     if sanitize and not board.is_host:
         raise BuildError("sanitizers run on the host only")
     key = _key(sources, board, toolchain, (opt, *sorted(defines), f"sanitize={sanitize}"))
-    final = out / key
+    final = out.resolve() / key
     if not (final / fw.META_NAME).is_file():
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as name:
