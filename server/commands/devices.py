@@ -180,11 +180,13 @@ def _show(results: list[Json]) -> None:
                "a training step#")  # fmt: skip
     print_table("device test", columns, rows)
     for result in results:
-        if result["error"] is None:
+        if result["error"] is not None:
+            say(f"{result['board']}: {result['error']}")
+        else:
             say(f"{result['board']}: state {result['state_hash']}, ELF {result['elf_sha256']}")
 
 
 def _verdict(result: Json) -> str:
     if result["error"] is not None:
-        return str(result["error"])
+        return "not run"
     return "yes" if result["bit_exact"] else "NO"

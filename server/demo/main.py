@@ -12,11 +12,13 @@ from device.harness.boards import BOARDS
 from device.harness.errors import HarnessError
 from server.api import schemas as s
 from server.demo.clock import Clock
+from server.demo.fielded import FirmwareChangedError
 from server.demo.plan import make_plan
 from server.demo.report import render
 from server.demo.results import FORMAT, write
 from server.demo.service import Service, ServiceError
-from server.demo.stream import FirmwareChangedError, Run, run_dataset
+from server.demo.session import Run
+from server.demo.stream import run_dataset
 from server.demo.tables import print_tables
 from server.errors import HadaptError
 from server.learning.datasets import Dataset, DatasetError, available, data_folder, load

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One data set from float model to running device, everything through the REST client."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,81 +8,23 @@ import numpy as np
 from device.harness.errors import HarnessError
 from device.twin.model import IntModel
 from server.api import schemas as s
-from server.client import HadaptClient, JobEndedError, npz_bytes
+from server.demo.boards import run_board_tests
 from server.demo.clock import Clock
-from server.demo.fielded import FieldedDevice, FirmwareChangedError
+from server.demo.fielded import FieldedDevice
 from server.demo.floats import FloatLearner
 from server.demo.memory import arena_map, memory_maps
-from server.demo.plan import FIELD_BOARDS, SMALL_VARIANT, TITLES, Plan
-from server.demo.results import board_record, stream_metrics
+from server.demo.plan import FIELD_BOARDS, TITLES
+from server.demo.results import stream_metrics
+from server.demo.session import JOB_LIMIT_S, Run, send, upload
 from server.demo.words import percent, span_of
 from server.errors import HadaptError
 from server.learning.base_model import fit_normaliser, to_onnx
-from server.learning.datasets import Dataset
 from server.learning.float_reference import train_base
 from server.learning.metrics import forgetting_chaudhry, group_accuracy
-from server.learning.ports import Float32Array, Int64Array
+from server.learning.ports import Int64Array
 
 Json = dict[str, Any]
 GATE = {"min_accuracy": 0.5, "max_forgetting": 0.3}
-JOB_LIMIT_S = 900.0
-TOO_LARGE = "urn:hadapt:problem:model-does-not-fit"
-
-
-@dataclass
-class Run:
-    """What one data set has led to so far.
-
-    Attributes:
-        version: that the running device holds.
-        matrix, float_matrix: R[k][j] of the integer and the float stream.
-        confusion: after the last task.
-    """
-
-    client: HadaptClient
-    clock: Clock
-    data: Dataset
-    plan: Plan
-    folder: Path
-    boards: list[s.BoardRead]
-    model: s.ModelRead | None = None
-    version: int = 1
-    device: FieldedDevice | None = None
-    device_error: str | None = None
-    matrix: list[list[float]] = field(default_factory=list)
-    float_matrix: list[list[float]] = field(default_factory=list)
-    seen: list[float] = field(default_factory=list)
-    float_seen: list[float] = field(default_factory=list)
-    tasks: list[Json] = field(default_factory=list)
-    confusion: list[list[int]] = field(default_factory=list)
-    delivered_bytes: int = 0
-
-    @property
-    def model_id(self) -> str:
-        """Id of the uploaded model."""
-        if self.model is None:
-            raise RuntimeError("the model is not uploaded yet")
-        return self.model.id
-
-    def rows(self, part: str, slots: tuple[int, ...]) -> tuple[Float32Array, Int64Array]:
-        """Rows of classes, of "train" or "test"."""
-        x, y = (
-            (self.data.x_train, self.data.y_train)
-            if part == "train"
-            else (self.data.x_test, self.data.y_test)
-        )
-        keep = np.flatnonzero(np.isin(y, slots))
-        # Class by class, so that the service sees new classes in the order of their slots.
-        keep = keep[np.argsort(y[keep], kind="stable")]
-        return x[keep], y[keep]
-
-    def names(self, slots: tuple[int, ...]) -> list[str]:
-        """Class names of slots."""
-        return [self.data.class_names[slot] for slot in slots]
-
-    def known(self, task: int) -> tuple[int, ...]:
-        """Slots known after a task."""
-        return tuple(slot for slots in self.plan.tasks[: task + 1] for slot in slots)
 
 
 def run_dataset(run: Run) -> tuple[Json, list[Json], list[Json]]:
@@ -94,7 +34,7 @@ def run_dataset(run: Run) -> tuple[Json, list[Json], list[Json]]:
         _field_device(run)
         for task in range(1, len(run.plan.tasks)):
             _learn_task(run, learner, task)
-        boards = _test_boards(run)
+        boards = run_board_tests(run)
         return _summary(run, learner), run.tasks, boards
     finally:
         if run.device is not None:
@@ -114,27 +54,13 @@ def _base(run: Run) -> FloatLearner:
     learner.remember(x, y, run.plan.recipe.exemplar_slots)
     sizes = "-".join(str(n) for n in learner.sizes)
     with run.clock.step(f"POST the ONNX model ({sizes}) with {len(x)} calibration rows; quantize"):
-        run.model = _upload(run, onnx, {})
+        run.model = upload(run, onnx, {})
     x_test, y_test = run.rows("test", slots)
     names = np.array(run.data.class_names)
     with run.clock.step(f"POST {len(y_test)} test rows of the base classes"):
-        _send(run, run.model_id, x_test, names[y_test], "test")
+        send(run, run.model_id, x_test, names[y_test], "test")
     _float_row(run, learner, 0)
     return learner
-
-
-def _upload(run: Run, onnx: bytes, options: Json) -> s.ModelRead:
-    slots = run.plan.tasks[0]
-    x, y = run.rows("train", slots)
-    given = {**run.plan.options, **options, "class_names": run.names(slots)}
-    (run.folder / "base.onnx").write_bytes(onnx)
-    model = run.client.upload_model(run.data.name, onnx, npz_bytes(x, y), given)
-    run.client.wait_job(model.job_id, JOB_LIMIT_S)
-    return run.client.model(model.id)
-
-
-def _send(run: Run, model_id: str, x: Float32Array, labels: Any, split: Any) -> s.SampleBatchRead:
-    return run.client.send_samples(x, labels, model_id=model_id, split=split, out_of_range="allow")
 
 
 def _field_device(run: Run) -> None:
@@ -171,8 +97,8 @@ def _learn_task(run: Run, learner: FloatLearner, task: int) -> None:
     x, y = run.rows("train", slots)
     x_test, y_test = run.rows("test", slots)
     with run.clock.step(f"task {task} ({text}): POST {len(y)} new and {len(y_test)} test rows"):
-        _send(run, run.model_id, x, names[y], "train")
-        _send(run, run.model_id, x_test, names[y_test], "test")
+        send(run, run.model_id, x, names[y], "train")
+        send(run, run.model_id, x_test, names[y_test], "test")
     recipe = run.plan.recipe
     with run.clock.step(f"task {task}: update, {recipe.steps} integer training steps"):
         update = _update(run)
@@ -341,77 +267,6 @@ def _float_row(run: Run, learner: FloatLearner, task: int) -> None:
     run.float_seen.append(float(np.mean(right)))
 
 
-def _test_boards(run: Run) -> list[Json]:
-    """Device tests of the last version on every board; too small a board gets a smaller model."""
-    for board in run.boards:
-        if not board.available:
-            run.clock.note(f"{board.name} cannot be run here: {board.missing}")
-    usable = [b.name for b in run.boards if b.available]
-    results = _device_test(run, run.model_id, usable, None) if usable else []
-    tight = [r["board"] for r in results if (r.get("error") or {}).get("type") == TOO_LARGE]
-    cores = {b.name: b.cpu for b in run.boards}
-    records = [board_record(run.data.name, cores[r["board"]], r, "main") for r in results]
-    if tight:
-        small = {r["board"]: r for r in _small_variant(run, tight)}
-        records = [small.get(r["board"], r) for r in records]
-    absent = [b for b in run.boards if not b.available]
-    return records + [_absent(run.data.name, board) for board in absent]
-
-
-def _absent(dataset: str, board: s.BoardRead) -> Json:
-    result = {"board": board.name, "error": {"detail": board.missing or "not available"}}
-    return board_record(dataset, board.cpu, result, "main")
-
-
-def _device_test(run: Run, model_id: str, boards: list[str], version: int | None) -> list[Json]:
-    plan = run.plan
-    text = f"device test on {', '.join(boards)}: {plan.test_rows} rows, {plan.train_steps} steps"
-    with run.clock.step(text):
-        test = run.client.create_device_test(
-            model_id,
-            boards,
-            version=version,
-            sample_count=plan.test_rows,
-            train_steps=plan.train_steps,
-            seed=plan.recipe.seed,
-        )
-        shown = _BoardLines(run.clock)
-        run.client.wait_job(test.job_id, JOB_LIMIT_S, progress=shown.see)
-    return run.client.device_test(test.id).results
-
-
-class _BoardLines:
-    """Says which board is being tested."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock, self._last = clock, ""
-
-    def see(self, job: s.JobRead) -> None:
-        """Look at a job's progress."""
-        text = str(job.progress.get("message") or "")
-        if text and text != self._last:
-            self._last = text
-            self._clock.say(f"  {text}")
-
-
-def _small_variant(run: Run, boards: list[str]) -> list[Json]:
-    """The same network with little memory: on boards that the main model does not fit."""
-    text = ", ".join(f"{k} {v}" for k, v in SMALL_VARIANT.items())
-    try:
-        with run.clock.step(f"a smaller integer model for {', '.join(boards)}: {text}"):
-            onnx = (run.folder / "base.onnx").read_bytes()
-            model = _upload(run, onnx, SMALL_VARIANT)
-            x, y = run.rows("test", run.plan.tasks[0])
-            _send(run, model.id, x, np.array(run.data.class_names)[y], "test")
-        results = _device_test(run, model.id, boards, None)
-    except JobEndedError as error:
-        run.clock.note(f"no smaller model: {error.detail}")
-        return []
-    cores = {b.name: b.cpu for b in run.boards}
-    variant = f"a smaller model, base classes ({text})"
-    return [board_record(run.data.name, cores[r["board"]], r, variant) for r in results]
-
-
 def _summary(run: Run, learner: FloatLearner) -> Json:
     base = run.plan.tasks[0]
     fielded: Json = {"error": run.device_error}
@@ -444,6 +299,3 @@ def _summary(run: Run, learner: FloatLearner) -> Json:
         "memory": memory,
         "arena": arena_map(model),
     }
-
-
-__all__ = ["FirmwareChangedError", "Run", "run_dataset"]
