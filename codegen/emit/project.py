@@ -68,6 +68,7 @@ def manifest(model: IntModel, plan: Plan, board: Board) -> list[str]:
             "units_per_step": plan.units_per_step,
         },
         "class_names": list(model.class_names),
+        "raw_frac_bits": model.input.raw_frac_bits.tolist(),
     }
     return [json.dumps(document, indent=2, sort_keys=True), ""]
 
@@ -90,7 +91,10 @@ def readme(model: IntModel, plan: Plan, board: Board) -> list[str]:
         "| hadapt_plan.c | arena maps, and the calls of a training step and of an inference |",
         "| runtime/ | the fixed runtime; include/hadapt/learner.h is its manual |",
         "| port/ | start-up, transport and main loop of the board |",
-        "| manifest.json | options and sizes |",
+        "| manifest.json | options, sizes, and the grid of the raw features |",
+        "",
+        "A raw sample is one int16 a feature: the feature times 2 to the power of raw_frac_bits",
+        "(manifest.json, one number a feature), rounded to the nearest integer.",
         "",
         "To put the learner into a program of your own, leave port/ out and call the functions of",
         "runtime/include/hadapt/learner.h.",

@@ -87,7 +87,7 @@ def _input_stage(g: GraphBuilder, model: IntModel) -> str:
     """Float features to raw samples (where the sample is born) to 4 or 8 bits (SPEC.md 3)."""
     stage = model.input
     exact = g.node("Cast", INPUT, to=TensorProto.DOUBLE)
-    scaled = g.node("Mul", exact, g.constant(2.0**stage.raw_frac_bits, np.float64))
+    scaled = g.node("Mul", exact, g.constant(np.ldexp(1.0, stage.raw_frac_bits), np.float64))
     raw = g.node("Floor", g.node("Add", scaled, g.constant(0.5, np.float64)))
     raw = g.node("Clip", raw, g.constant(-32768.0, np.float64), g.constant(32767.0, np.float64))
     raw = g.node("Cast", raw, to=TensorProto.INT64)

@@ -41,7 +41,7 @@ def export_qdq(model: IntModel) -> onnx.ModelProto:
 def _x0(g: GraphBuilder, model: IntModel) -> str:
     """Input stage and frozen layers, whose tensors are kept in the grid of SPEC.md 3 and 4."""
     stage = model.input
-    raw = g.node("Mul", INPUT, g.constant(2.0**stage.raw_frac_bits, np.float32))
+    raw = g.node("Mul", INPUT, g.constant(np.ldexp(1.0, stage.raw_frac_bits), np.float32))
     ratio = stage.mult.astype(np.float64) * 2.0 ** -stage.shift.astype(np.float64)
     v = g.node("Mul", g.node("Sub", raw, g.constant(stage.zero, np.float32)), _float(g, ratio))
     if not model.frozen:

@@ -151,23 +151,42 @@ def _input_grid(graph: FloatGraph, x: FloatArray) -> tuple[InputStage, IntArray,
     normalizer = graph.normalizer or Affine(
         "identity", np.zeros(graph.features, np.float32), np.ones(graph.features, np.float32)
     )
-    largest = max(float(np.abs(x).max()), float(np.abs(normalizer.offset).max()))
-    raw_bits = frac_bits_for(largest, RAW_HEADROOM)
+    raw_bits = _raw_bits(graph, normalizer, x)
     normal = normalized(normalizer, x)
     v_bits = frac_bits_for(float(np.abs(normal).max()), RAW_HEADROOM)
-    pairs = [fixed_ratio(float(s) * 2.0 ** (v_bits - raw_bits), 14) for s in normalizer.scale]
+    pairs = [
+        fixed_ratio(float(s) * 2.0 ** (v_bits - int(bits)), 14)
+        for s, bits in zip(normalizer.scale, raw_bits, strict=True)
+    ]
     stage = InputStage(
         raw_frac_bits=raw_bits,
-        zero=np.floor(normalizer.offset.astype(np.float64) * 2.0**raw_bits + 0.5).astype(np.int16),
+        zero=_to_grid(normalizer.offset, raw_bits).astype(np.int16),
         mult=np.array([m for m, _ in pairs], np.int16),
         shift=np.array([s for _, s in pairs], np.uint8),
         amax=1,
         signed=bool(normal.min() < 0),
         scale=ONE,
     )
-    raw = saturate(np.floor(x.astype(np.float64) * 2.0**raw_bits + 0.5).astype(np.int64), 16)
+    raw = saturate(_to_grid(x, raw_bits).astype(np.int64), 16)
     v = (raw - stage.zero) * stage.mult.astype(np.int64)
     return stage, raw, saturate(round_half_up(v, stage.shift.astype(np.int64)), 16), v_bits
+
+
+def _raw_bits(graph: FloatGraph, normalizer: Affine, x: FloatArray) -> NDArray[np.int16]:
+    """Fractional bits of every raw feature, shape (features,).
+
+    Without a normaliser all features share a grid, which a driver finds easiest. A normaliser is
+    there because features differ in size: each then gets the grid of its own range and offset.
+    """
+    largest = np.maximum(np.abs(x).max(axis=0), np.abs(normalizer.offset)).astype(np.float64)
+    if graph.normalizer is None:
+        largest[:] = largest.max()
+    return np.array([frac_bits_for(float(top), RAW_HEADROOM) for top in largest], np.int16)
+
+
+def _to_grid(values: FloatArray, frac_bits: NDArray[np.int16]) -> NDArray[np.floating]:
+    """values * 2**frac_bits to the nearest integer, halves up."""
+    return np.floor(np.ldexp(values.astype(np.float64), frac_bits) + 0.5)
 
 
 def _grid_scale(frac_bits: int) -> Scale:

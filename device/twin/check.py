@@ -68,7 +68,7 @@ def _input(model: IntModel) -> Iterator[Check]:
     yield _array(stage.zero, "int16", shape, -32768, 32767), "zero of the input"
     yield _array(stage.mult, "int16", shape, -16383, 16383), "mult of the input"
     yield _array(stage.shift, "uint8", shape, 0, 30), "shift of the input"
-    yield _whole(stage.raw_frac_bits, -1000, 1000), "raw_frac_bits"
+    yield _array(stage.raw_frac_bits, "int16", shape, -1000, 1000), "raw_frac_bits"
     yield _whole(stage.amax, 1, MAX_RANGE), "amax of the input"
     yield isinstance(stage.signed, bool), "signed"
     yield stage.scale.is_storable, "scale of x0"

@@ -393,7 +393,7 @@ class TwinLearner:
 
 def raw_samples(model: IntModel, features: NDArray[np.floating]) -> NDArray[np.int16]:
     """Float features (N, I) as raw int16 samples, where the sample is born (SPEC.md 3)."""
-    scaled = np.asarray(features, np.float64) * 2.0**model.input.raw_frac_bits
+    scaled = np.ldexp(np.asarray(features, np.float64), model.input.raw_frac_bits)
     return np.clip(np.floor(scaled + 0.5), -32768, 32767).astype(np.int16)
 
 

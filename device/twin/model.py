@@ -74,7 +74,8 @@ class InputStage:
     """Raw samples to 4-bit or 8-bit network inputs (SPEC.md 3).
 
     Attributes:
-        raw_frac_bits: raw = round(feature * 2**raw_frac_bits); may be negative.
+        raw_frac_bits: int16, shape (I,): raw = round(feature * 2**raw_frac_bits); may be negative.
+            One number for all features unless a normaliser brings features of different size.
         zero: int16, shape (I,).
         mult: int16, shape (I,), in (-2**14, 2**14).
         shift: uint8, shape (I,), in [0, 30].
@@ -83,7 +84,7 @@ class InputStage:
         scale: value of one step of x0 (SPEC.md 2), with or without frozen layers.
     """
 
-    raw_frac_bits: int
+    raw_frac_bits: Int16Array
     zero: Int16Array
     mult: Int16Array
     shift: UInt8Array

@@ -57,6 +57,7 @@ from server.learning.ports import (
     StopSignal,
 )
 from server.learning.quantizing import as_invalid, parse_options, quantize_report
+from server.learning.ranges import check_ranges, raw_ranges
 from server.learning.sessions import TrainPlan, collect, restore, stage, train_some
 from server.learning.stopping import check_stop
 from server.settings import Settings
@@ -106,12 +107,12 @@ class HadaptEngine:
             model = quantize(graph, calibration.x, calibration.y, chosen)
         except QuantizeError as error:
             raise as_invalid(error) from error
-        step = 2.0**-model.input.raw_frac_bits
+        low, high = raw_ranges(model)
         return IntModelArtifact(
             data=model.to_bytes(),
             max_classes=model.max_classes,
-            feature_min=-32768 * step,
-            feature_max=32767 * step,
+            feature_min=float(low.min()),
+            feature_max=float(high.max()),
             report=quantize_report(graph, model, calibration),
         )
 
@@ -141,6 +142,7 @@ class HadaptEngine:
                     )
                 ],
             )
+        check_ranges(model, task.x)
         return Chunk(checkpoint=b"", steps_done=0, done=_steps(task) == 0)
 
     def train(self, task: LearnTask, checkpoint: bytes, steps: int, stop: StopSignal) -> Chunk:

@@ -148,7 +148,7 @@ def _input_stage(rng: np.random.Generator, spec: ModelSpec) -> InputStage:
     inputs = spec.frozen[0] if spec.frozen else spec.widths[0]
     signed = bool(rng.integers(2)) if spec.frozen else spec.signed
     return InputStage(
-        raw_frac_bits=8,
+        raw_frac_bits=np.full(inputs, 8, np.int16),
         zero=rng.integers(-100, 100, inputs).astype(np.int16),
         mult=(rng.integers(2000, 16384, inputs) * rng.choice([-1, 1, 1], inputs)).astype(np.int16),
         shift=rng.integers(10, 16, inputs).astype(np.uint8),

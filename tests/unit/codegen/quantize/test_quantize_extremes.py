@@ -137,5 +137,5 @@ def test_zero_of_every_feature_fits_16_bits() -> None:
     """The raw grid holds the offsets too, also where they are far beyond the samples."""
     graph = graph_of(random_weights(SIZES), (np.full(12, -3e4), np.full(12, 1e-4)))
     model = quantize(graph, X)
-    exact = -3e4 * 2.0**model.input.raw_frac_bits
+    exact = np.ldexp(-3e4, model.input.raw_frac_bits)
     assert np.abs(model.input.zero - exact).max() <= 0.5

@@ -105,9 +105,22 @@ def test_raw_samples_have_twice_the_calibrated_range() -> None:
 
 def test_raw_samples_saturate_and_round_half_up() -> None:
     model = made()
-    step = 2.0**-model.input.raw_frac_bits
-    x = np.array([[1e9, -1e9, 0.5 * step, -0.5 * step, -1.5 * step]])
-    assert raw_samples(model, x).tolist() == [[32767, -32768, 1, 0, -1]]
+    assert len(set(model.input.raw_frac_bits.tolist())) == 1  # no normaliser: one grid
+    step = 2.0 ** -float(model.input.raw_frac_bits[0])
+    x = np.zeros((1, model.inputs))
+    x[0, :5] = 1e9, -1e9, 0.5 * step, -0.5 * step, -1.5 * step
+    assert raw_samples(model, x)[0, :6].tolist() == [32767, -32768, 1, 0, -1, 0]
+
+
+def test_normalised_features_of_different_size_have_grids_of_their_own() -> None:
+    size = 10.0 ** np.linspace(-3, 3, SIZES[0])
+    x = X * size.astype(np.float32)
+    plain = quantize(graph_of(random_weights(SIZES)), X)
+    model = quantize(graph_of(random_weights(SIZES), (np.zeros(SIZES[0]), 1 / size)), x)
+    assert np.abs(raw_samples(model, x)).max(axis=0).min() > 4000
+    same, _ = TwinLearner(model).infer_many(raw_samples(model, x))
+    expected, _ = TwinLearner(plain).infer_many(raw_samples(plain, X))
+    assert np.mean(same == expected) > 0.95  # the size of a feature costs nothing
 
 
 def test_outputs_have_headroom() -> None:

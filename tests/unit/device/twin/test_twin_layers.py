@@ -30,7 +30,7 @@ PLAIN = Arithmetic(order=1, tile_k=8, acc_bits=32, batch=1)
 def stage(**changes: object) -> InputStage:
     """v = (raw - 10) / 2; x0 = v / 7 as 4-bit steps of range 49."""
     base = InputStage(
-        raw_frac_bits=0,
+        raw_frac_bits=np.zeros(1, np.int16),
         zero=np.array([10], np.int16),
         mult=np.array([1 << 13], np.int16),
         shift=np.array([14], np.uint8),

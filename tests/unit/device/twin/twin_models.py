@@ -88,7 +88,7 @@ def random_raw(model: IntModel, seed: int, count: int) -> NDArray[np.int16]:
 def _input_stage(rng: np.random.Generator, shape: Shape) -> InputStage:
     count = shape.inputs
     return InputStage(
-        raw_frac_bits=12,
+        raw_frac_bits=np.full(count, 12, np.int16),
         zero=rng.integers(-500, 501, count).astype(np.int16),
         mult=rng.integers(-(2**14) + 1, 2**14, count).astype(np.int16),
         shift=rng.integers(13, 16, count).astype(np.uint8),
