@@ -113,10 +113,12 @@ def test_raw_samples_saturate_and_round_half_up() -> None:
 
 
 def test_normalised_features_of_different_size_have_grids_of_their_own() -> None:
-    size = 10.0 ** np.linspace(-3, 3, SIZES[0])
+    size = 10.0 ** np.linspace(-3, 3, X.shape[1])
     x = X * size.astype(np.float32)
-    plain = quantize(graph_of(random_weights(SIZES)), X)
-    model = quantize(graph_of(random_weights(SIZES), (np.zeros(SIZES[0]), 1 / size)), x)
+    plain = quantize(graph_of(random_weights((X.shape[1], 12, 5))), X)
+    model = quantize(
+        graph_of(random_weights((X.shape[1], 12, 5)), (np.zeros(X.shape[1]), 1 / size)), x
+    )
     assert np.abs(raw_samples(model, x)).max(axis=0).min() > 4000
     same, _ = TwinLearner(model).infer_many(raw_samples(model, x))
     expected, _ = TwinLearner(plain).infer_many(raw_samples(plain, X))
