@@ -10,10 +10,11 @@ PYTHON := $(BIN)/python
 PYTEST := $(PYTHON) -m pytest
 # Two processes: enough for two cores; QEMU and compilers run beside them.
 JOBS ?= 2
+FUZZ_ROUNDS ?= 50
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long proof bench serve \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill fuzz proof bench serve \
     constraints package clean
 
 help: ## list the targets
@@ -55,7 +56,13 @@ parity: setup ## the C equals the twin, bit for bit, on the host and in the emul
 golden: setup ## rewrite the approved generated C; look at the diff before committing it
 	@$(PYTEST) tests/golden --update-golden
 
-long: setup ## the long forms of fuzz, kill, power-cut, proof and parity suites
+kill: setup ## long form: the service is killed 200 times in mid-training, and resumes to the same bits
+	@$(PYTEST) tests/faults -m long --timeout 3600
+
+fuzz: setup ## long form: many more damaged ONNX files; FUZZ_ROUNDS=n
+	@HADAPT_FUZZ_ROUNDS=$(FUZZ_ROUNDS) $(PYTEST) tests/unit/codegen/importer/test_importer_properties.py --timeout 3600
+
+long: setup ## every test that is marked as a long form
 	@$(PYTEST) -m long --timeout 3600
 
 proof: setup ## bit-exactness of every compiler, level, sanitizer, board and emulator
