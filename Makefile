@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules
+# Small matrices, several processes: threads of the linear algebra library only wait for each other.
+export OPENBLAS_NUM_THREADS ?= 1
 
 BIN := .venv/bin
 PYTHON := $(BIN)/python

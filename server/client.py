@@ -143,6 +143,10 @@ class HadaptClient:
         """State bytes of a version, for a running device."""
         return self._bytes(f"/models/{model_id}/versions/{number}/state")
 
+    def version_learner(self, model_id: str, number: int) -> bytes:
+        """State bytes and exemplars of a version, as server.learning.learner_data reads them."""
+        return self._bytes(f"/models/{model_id}/versions/{number}/learner")
+
     def request_reports(
         self, model_id: str, boards: Sequence[str], *, key: str | None = None
     ) -> s.ReportsQueued:

@@ -228,6 +228,19 @@ def download_state(model_id: s.Id, number: Number, context: ContextDep) -> Strea
     return blob_response(context, version.state_sha256, name, "application/octet-stream")
 
 
+@router.get(
+    "/{model_id}/versions/{number}/learner",
+    responses={**documented(404, 409), **BYTES},
+    response_class=Response,
+    dependencies=[scope("models:read")],
+)
+def download_learner(model_id: s.Id, number: Number, context: ContextDep) -> StreamingResponse:
+    """State bytes and exemplars of a version: with both, a device arrives at its state hash."""
+    _, version = models.version_with_model(context, model_id, number)
+    name = f"{model_id}-{number}.learner"
+    return blob_response(context, version.learner_sha256, name, "application/octet-stream")
+
+
 @router.post(
     "/{model_id}/resource-reports",
     status_code=202,

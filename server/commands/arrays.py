@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from server.commands.console import read_input, wrong
 from server.errors import Issue, SampleInvalidError
+from server.learning.datasets import UNREADABLE
 from server.learning.ports import Float32Array, Int64Array
 
 MAX_BYTES = 1024 * 1024 * 1024
@@ -86,9 +87,13 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
                 raise ValueError(f"larger than {MAX_BYTES} bytes when unpacked")
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files if name in wanted}
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, OSError) as error:
-        what = f"not a readable npz file ({str(error).splitlines()[0][:120]})"
+    except (*UNREADABLE, KeyError) as error:
+        what = f"not a readable npz file ({_first_line(error)})"
         raise SampleInvalidError(f"{path}: {what}.", [Issue(what, str(path), READABLE)]) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 def _features(path: Path, name: str, x: NDArray[Any], feature_count: int) -> Float32Array:

@@ -20,7 +20,9 @@ def environment(settings: Settings) -> dict[str, str]:
     """The environment in which a worker finds these settings."""
     values = settings.model_dump(mode="json")
     own = {f"HADAPT_{name.upper()}": str(v) for name, v in values.items() if v is not None}
-    return {**os.environ, **own}
+    # Workers are many and their matrices small: threads of the linear algebra library only wait
+    # for each other.
+    return {"OPENBLAS_NUM_THREADS": "1", **os.environ, **own}
 
 
 class Supervisor:

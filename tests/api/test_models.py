@@ -27,7 +27,9 @@ def test_model_upload_makes_version_one(service: Service) -> None:
     (version,) = service.client.versions(model.id)
     assert (version.number, version.parent, version.tasks) == (1, None, [["0", "1", "2"]])
     assert json.loads(service.client.int_model(model.id))["max_classes"] == 5
-    assert json.loads(service.client.version_state(model.id, 1))["weights"]
+    state = service.client.version_state(model.id, 1)
+    assert json.loads(state)["weights"]
+    assert service.client.version_learner(model.id, 1) != state
     assert [m.id for m in service.client.models()] == [model.id]
 
 
