@@ -149,7 +149,7 @@ def _link_flags(job: _Job) -> list[str]:
     if job.toolchain.kind != "zig":
         flags.append(f"-Wl,-Map=result/{fw.MAP_NAME}")
     if job.board.is_host:
-        # zig compiles the C library's start files when first asked, with their folder as debug info.
+        # zig compiles the C library's start files once, with their folder as debug information.
         return [*flags, "-s"] if job.toolchain.kind == "zig" else flags
     script = job.sources / LINK_SCRIPT
     if not script.is_file():
