@@ -2,6 +2,7 @@
 """Calibration and construction of the integer model, layer by layer."""
 
 from dataclasses import dataclass, replace
+from math import ceil, log2
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,8 @@ from device.twin.scale import ONE, Scale, quantized_scale
 
 # Room for weights to grow before a master saturates, as a multiple of the largest trained weight.
 MASTER_HEADROOM = {8: 2.0, 16: 4.0}
+# Steps of the raw grid a normalised unit, where a feature is small.
+RAW_STEPS = 256
 # Range factors tried, in sixteenths, and samples they are judged by.
 RANGE_FACTORS = (16, 20, 24, 32, 40, 48, 64)
 FIT_SAMPLES = 512
@@ -175,13 +178,18 @@ def _input_grid(graph: FloatGraph, x: FloatArray) -> tuple[InputStage, IntArray,
 def _raw_bits(graph: FloatGraph, normalizer: Affine, x: FloatArray) -> NDArray[np.int16]:
     """Fractional bits of every raw feature, shape (features,).
 
-    Without a normaliser all features share a grid, which a driver finds easiest. A normaliser is
-    there because features differ in size: each then gets the grid of its own range and offset.
+    All features share one grid, which a driver finds easiest and which leaves small features room
+    to grow with classes yet to come. Where a normaliser says that a feature is small, it gets a
+    finer grid, as fine as 1 / RAW_STEPS of a normalised unit and as its calibrated range allows.
     """
     largest = np.maximum(np.abs(x).max(axis=0), np.abs(normalizer.offset)).astype(np.float64)
+    shared = frac_bits_for(float(largest.max()), RAW_HEADROOM)
     if graph.normalizer is None:
-        largest[:] = largest.max()
-    return np.array([frac_bits_for(float(top), RAW_HEADROOM) for top in largest], np.int16)
+        return np.full(graph.features, shared, np.int16)
+    allowed = [frac_bits_for(float(top), RAW_HEADROOM) for top in largest]
+    wanted = [ceil(log2(RAW_STEPS * abs(float(s)))) if s else shared for s in normalizer.scale]
+    fine = [min(a, max(w, shared)) for a, w in zip(allowed, wanted, strict=True)]
+    return np.array(fine, np.int16)
 
 
 def _to_grid(values: FloatArray, frac_bits: NDArray[np.int16]) -> NDArray[np.floating]:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from device.twin.kernels import IntArray, quant_values
 
 FloatArray = NDArray[np.float32]
-RAW_HEADROOM = 2.0
+# Sixteen bits are plenty: room for new classes whose samples are larger than any calibrated one.
+RAW_HEADROOM = 8.0
 OUTPUT_HEADROOM = 4.0
 INT16_MAX = 32767
 CLIP_CANDIDATES = 40

@@ -95,12 +95,12 @@ def test_masters_of_a_zero_row_are_zero() -> None:
 # Grids
 
 
-def test_raw_samples_have_twice_the_calibrated_range() -> None:
+def test_raw_samples_have_eight_times_the_calibrated_range() -> None:
     model = made()
-    assert np.abs(raw_samples(model, X)).max() <= 16384
-    assert np.abs(raw_samples(model, X)).max() > 8000
-    doubled = raw_samples(model, 1.99 * X)
-    assert np.abs(doubled).max() < 32767
+    assert np.abs(raw_samples(model, X)).max() <= 4096
+    assert np.abs(raw_samples(model, X)).max() > 2000
+    larger = raw_samples(model, 7.99 * X)
+    assert np.abs(larger).max() < 32767
 
 
 def test_raw_samples_saturate_and_round_half_up() -> None:
@@ -119,7 +119,7 @@ def test_normalised_features_of_different_size_have_grids_of_their_own() -> None
     model = quantize(
         graph_of(random_weights((X.shape[1], 12, 5)), (np.zeros(X.shape[1]), 1 / size)), x
     )
-    assert np.abs(raw_samples(model, x)).max(axis=0).min() > 4000
+    assert np.abs(raw_samples(model, x)).max(axis=0).min() > 100
     same, _ = TwinLearner(model).infer_many(raw_samples(model, x))
     expected, _ = TwinLearner(plain).infer_many(raw_samples(plain, X))
     assert np.mean(same == expected) > 0.95  # the size of a feature costs nothing
