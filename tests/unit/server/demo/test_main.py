@@ -56,7 +56,7 @@ def test_demo_quick_run_proves_delivers_and_reports(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (("--boards", "arduino"), ("arduino", "mps2-an386")),
-        (("--data", "mnist"), ("mnist", "HADAPT_DATA")),
+        (("--data", "mnist"), ("mnist",)),
     ],
 )
 def test_demo_wrong_call_gives_one_line(
