@@ -26,7 +26,7 @@ def generate(model: IntModel, board: Board) -> dict[str, bytes]:
     Returns: relative path to content. The same arguments give the same bytes.
     Raises: GenerateError if the model is inconsistent or beyond a limit of the C tables.
     """
-    plan = lower(model, host=board.is_host)
+    plan = lower(model, host=board.is_host, small=board.core == "M0")
     texts = {
         "hadapt_config.h": config_header(model, plan, board.name, board.is_host),
         "hadapt_model.h": model_header(model, plan, board.name),

@@ -14,6 +14,12 @@ from device.twin.model import Arithmetic, IntModel, TrainableLayer
 UNIT_PRODUCTS = 64  # elementary products a work unit, SPEC.md 8.6
 DEVICE_LANES = 4  # batch columns a kernel holds in registers
 HOST_LANES = 16
+DEVICE_ROWS = 4  # rows of weights a kernel takes at once: two words of two 16-bit fields
+SMALL_ROWS = 2  # where eight registers are all there is
+FIELD_MAX = 2**15 - 1  # of a sum in a 16-bit field
+TERM_MAX = 15 * 7
+VIEW_ROWS = 8  # rows of weights in a word of the inference view
+TAPS = 4  # inputs the weight gradient takes at once
 STRIDE_STEP = 4
 INT16_BYTES = 2
 INT32_BYTES = 4
@@ -30,7 +36,7 @@ class LayerPlan:
         inputs, outputs: widths; outputs_padded: to a multiple of the Hadamard order.
         forward_shift, error_shift: acc_shift of SPEC.md 5.2, ds of 6.3 a.
         master_at, bias_at: first element in the state's arrays.
-        view_at: first byte in the packed weight view.
+        view_at: first word in the packed weight view.
         is_head: the last one.
     """
 
@@ -85,6 +91,7 @@ class Plan:
     Attributes:
         batch_padded: batch padded to the Hadamard order; batch_stride: row length of tensors.
         lanes: columns a kernel takes at once; divides batch_stride.
+        rows: rows of weights a kernel takes at once; 1 for plain loops, else packed fields.
         layers, operations, calls: see there.
         arena: of training; infer_arena: of inference.
     """
@@ -92,6 +99,7 @@ class Plan:
     batch_padded: int
     batch_stride: int
     lanes: int
+    rows: int
     layers: tuple[LayerPlan, ...]
     operations: tuple[Operation, ...]
     arena: Arena
@@ -108,19 +116,24 @@ class Plan:
 
     @property
     def view_bytes(self) -> int:
-        return sum(layer.outputs * -(-layer.inputs // 2) for layer in self.layers)
+        return INT32_BYTES * self.view_words
+
+    @property
+    def view_words(self) -> int:
+        return sum(_view_words(layer.outputs, layer.inputs) for layer in self.layers)
 
     @property
     def units_per_step(self) -> int:
         return sum(op.rows * op.units for op in self.operations)
 
 
-def lower(model: IntModel, *, host: bool = False) -> Plan:
+def lower(model: IntModel, *, host: bool = False, small: bool = False) -> Plan:
     """Plan of a model.
 
     Args:
         model: a consistent integer model.
         host: lay out for wide vectors.
+        small: lay out for a core of few registers.
     Raises: GenerateError if the model is inconsistent or beyond a limit of the C tables.
     """
     check(model)
@@ -128,7 +141,8 @@ def lower(model: IntModel, *, host: bool = False) -> Plan:
     stride = _round_up(padded, STRIDE_STEP)
     lanes = _lanes(stride, HOST_LANES if host else DEVICE_LANES)
     layers = _layers(model)
-    shape = _Shape(model.arithmetic, padded, stride, lanes, model.max_classes)
+    rows = 1 if host else _rows(model, padded, small)
+    shape = _Shape(model.arithmetic, padded, stride, lanes, rows, model.max_classes)
     operations = tuple(_operations(shape, layers))
     places = {op.label: at for at, op in enumerate(operations)}
     calls, infer_buffers = _inference(model, layers)
@@ -136,6 +150,7 @@ def lower(model: IntModel, *, host: bool = False) -> Plan:
         batch_padded=padded,
         batch_stride=stride,
         lanes=lanes,
+        rows=rows,
         layers=layers,
         operations=operations,
         arena=allocate(_training_buffers(shape, layers, places)),
@@ -202,6 +217,28 @@ def _lanes(stride: int, most: int) -> int:
     return lanes
 
 
+def _rows(model: IntModel, batch_padded: int, small: bool) -> int:
+    """Rows of weights at once; packed fields must hold the exact sum of a tile, and any total."""
+    arithmetic = model.arithmetic
+    bounds = [accumulator_bound(arithmetic, batch_padded, 7, 7)]
+    for at, layer in enumerate(model.layers):
+        outputs, inputs = layer.master.shape
+        bounds.append(accumulator_bound(arithmetic, inputs, _x_max(model, at), 7))
+        bounds.append(accumulator_bound(arithmetic, _round_up(outputs, arithmetic.order), 7, 7))
+    exact = arithmetic.saturation == "tile" and arithmetic.tile_k * TERM_MAX <= FIELD_MAX
+    packed = SMALL_ROWS if small else DEVICE_ROWS
+    return packed if exact and max(bounds) <= FIELD_MAX else 1
+
+
+def _x_max(model: IntModel, layer: int) -> int:
+    """Largest magnitude of the 4-bit input of a layer."""
+    return 7 if layer == 0 and model.x0_signed else 15
+
+
+def _view_words(outputs: int, inputs: int) -> int:
+    return -(-outputs // VIEW_ROWS) * inputs
+
+
 def _layers(model: IntModel) -> tuple[LayerPlan, ...]:
     plans: list[LayerPlan] = []
     master_at = bias_at = view_at = 0
@@ -209,7 +246,7 @@ def _layers(model: IntModel) -> tuple[LayerPlan, ...]:
         plans.append(_layer(model, layer, index, (master_at, bias_at, view_at)))
         master_at += layer.inputs * layer.outputs
         bias_at += layer.outputs
-        view_at += layer.outputs * -(-layer.inputs // 2)
+        view_at += _view_words(layer.outputs, layer.inputs)
     return tuple(plans)
 
 
@@ -217,7 +254,7 @@ def _layer(
     model: IntModel, layer: TrainableLayer, index: int, at: tuple[int, int, int]
 ) -> LayerPlan:
     arithmetic = model.arithmetic
-    x_max = 7 if index == 0 and model.x0_signed else 15
+    x_max = _x_max(model, index)
     padded = _round_up(layer.outputs, arithmetic.order)
     return LayerPlan(
         index=index,
@@ -242,11 +279,16 @@ class _Shape:
     batch_padded: int
     stride: int
     lanes: int
+    rows: int
     classes: int
 
     @property
     def batch(self) -> int:
         return self.arithmetic.batch
+
+    def weight_bytes(self, terms: int, rows: int) -> int:
+        """Bytes of operand rows as the kernels take them: int8, or pairs of 16-bit fields."""
+        return terms * rows if self.rows == 1 else terms * rows * INT16_BYTES
 
 
 def _units(products: int) -> int:
@@ -357,10 +399,12 @@ def _forward_buffers(shape: _Shape, layer: LayerPlan, at: dict[str, int]) -> lis
     made = at["GATHER"] if n == 0 else at[f"ACTIVATE_{n - 1}"]
     forward, update = at[f"FORWARD_{n}"], at[f"WEIGHT_GRADIENT_{n}"]
     read = update if layer.is_head else at[f"ACTIVATE_{n}"]
+    features = _round_up(layer.inputs, TAPS)
+    weights = shape.weight_bytes(layer.inputs, shape.rows)
     what = "outputs, then their error" if layer.is_head else "outputs"
     return [
-        Buffer(f"x{n}", layer.inputs * stride, f"layer {n}: input, then xh", made, update),
-        Buffer(f"wq{n}", layer.inputs, f"layer {n}: a row of 4-bit weights", forward, forward),
+        Buffer(f"x{n}", features * stride, f"layer {n}: input, then xh", made, update),
+        Buffer(f"wq{n}", weights, f"layer {n}: rows of 4-bit weights", forward, forward),
         Buffer(f"y{n}", layer.outputs * stride * INT16_BYTES, f"layer {n}: {what}", forward, read),
     ]
 
@@ -369,9 +413,10 @@ def _backward_buffers(shape: _Shape, layer: LayerPlan, at: dict[str, int]) -> li
     n = layer.index
     first, last = at[f"ACTIVATION_RANGE_{n}"], at[f"WEIGHT_GRADIENT_{n}"]
     row = shape.batch_padded * INT32_BYTES
+    errors = shape.weight_bytes(shape.batch_padded, shape.rows)
     buffers = [
         Buffer(f"row{n}", row, f"layer {n}: a row transformed over the batch", first, last),
-        Buffer(f"dt{n}", shape.batch_padded, f"layer {n}: a row of dt", last, last),
+        Buffer(f"dt{n}", errors, f"layer {n}: rows of dt", last, last),
     ]
     if not layer.is_head:
         size = layer.outputs * shape.stride * INT16_BYTES
@@ -385,6 +430,7 @@ def _error_buffers(shape: _Shape, layer: LayerPlan, at: dict[str, int]) -> list[
     product = at[f"INPUT_GRADIENT_{n}"]
     mask = layer.inputs * -(-shape.stride // 8)
     block = shape.arithmetic.order * shape.lanes * INT32_BYTES
+    weights = shape.weight_bytes(padded, shape.lanes)
     return [
         Buffer(f"mask{n}", mask, f"layer {n}: ReLU mask bits", at[f"ACTIVATE_{n - 1}"], product),
         Buffer(
@@ -397,7 +443,7 @@ def _error_buffers(shape: _Shape, layer: LayerPlan, at: dict[str, int]) -> list[
         Buffer(
             f"dh{n}", padded * shape.stride, f"layer {n}: dh", at[f"ERROR_QUANTIZE_{n}"], product
         ),
-        Buffer(f"wh{n}", padded * shape.lanes, f"layer {n}: rows of wh", product, product),
+        Buffer(f"wh{n}", weights, f"layer {n}: rows of wh", product, product),
     ]
 
 

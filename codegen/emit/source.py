@@ -11,17 +11,23 @@ from device.twin.model import IntModel
 _TYPES = {
     "labels": "u8",
     "x": "s8",
-    "wq": "s8",
+    "wq": "weights",
     "y": "s16",
     "d": "s16",
     "mask": "u8",
     "block": "s32",
     "dh": "s8",
-    "wh": "s8",
+    "wh": "weights",
     "row": "s32",
-    "dt": "s8",
+    "dt": "weights",
 }
-_C_TYPES = {"u8": "uint8_t", "s8": "int8_t", "s16": "int16_t", "s32": "int32_t"}
+_C_TYPES = {
+    "u8": "uint8_t",
+    "s8": "int8_t",
+    "s16": "int16_t",
+    "s32": "int32_t",
+    "weights": "had_weight",
+}
 
 
 def plan_source(model: IntModel, plan: Plan, board: str) -> list[str]:
@@ -72,7 +78,7 @@ def _arena_map(title: str, prefix: str, total: str, arena: Arena, moments: list[
 
 
 def buffer_type(name: str) -> str:
-    """Element type of a training buffer: u8, s8, s16 or s32."""
+    """Element type of a training buffer: u8, s8, s16, s32 or weights."""
     return _TYPES[name.rstrip("0123456789")]
 
 

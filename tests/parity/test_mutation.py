@@ -40,12 +40,16 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Mutation:
-    """One planted error: in `file`, the first `old` becomes `new`; `model` notices it."""
+    """One planted error: in `file`, the first `old` becomes `new`; `model` notices it.
+
+    `layout` is the board whose plan is compiled for the host: devices use packed fields.
+    """
 
     file: str
     old: str
     new: str
     model: str = "small"
+    layout: str = "host"
 
 
 MUTATIONS = (
@@ -58,10 +62,10 @@ MUTATIONS = (
         "q, 0);\n    return (int8_t)((clipped * q->r + (1 <<",
         "q, 0);\n    return (int8_t)((clipped * q->r + (0 <<",
     ),
-    Mutation(HEADER + "random.h", "0x7feb352dU", "0x7feb352fU"),
+    Mutation(SOURCE + "had_random.c", "0x7feb352dU", "0x7feb352fU"),
     Mutation(HEADER + "random.h", "(l) + 2U)", "(l) + 3U)"),
     Mutation(HEADER + "random.h", "0xFFFF0000U", "0xFFFF0001U"),
-    Mutation(SOURCE + "had_fwht.c", "b[j] = a[j] - b[j]", "b[j] = b[j] - a[j]"),
+    Mutation(SOURCE + "had_fwht.c", "a[h] = odd + difference", "a[h] = odd - difference"),
     Mutation(SOURCE + "had_tile.h", "(-HAD_ACC_MAX - 1)", "(-HAD_ACC_MAX)"),
     Mutation(
         SOURCE + "had_dot_columns.c",
@@ -70,13 +74,23 @@ MUTATIONS = (
         "tiles",
     ),
     Mutation(SOURCE + "had_dot_row.c", "return had_saturate_acc(acc)", "return acc"),
-    Mutation(
-        SOURCE + "had_dot_packed.c", "total += had_saturate_acc(acc)", "total += acc", "tiles"
+    Mutation(SOURCE + "had_dot_packed.c", "low = had_saturate_acc(low)", "low = low + 0", "tiles"),
+    *(
+        Mutation(file, old, new, "tiles", layout)
+        for file, old, new in (
+            (SOURCE + "had_packed.h", "s->a1 += value * w0", "s->a1 += value * (w0 + 1)"),
+            (SOURCE + "had_packed.c", "*low = had_saturate_acc(*low)", "*low = *low + 0"),
+            (SOURCE + "had_packed.c", "*high = had_saturate_acc(*high)", "*high = *high + 0"),
+            (SOURCE + "had_dot_columns.c", "before = total", "before = 0"),
+            (SOURCE + "had_tile.h", "(word - low) >> 16", "word >> 16"),
+            (HEADER + "dot.h", "*word + value * 65536", "*word + value * 65535"),
+        )
+        for layout in ("microbit", "mps2-an386")
     ),
     Mutation(SOURCE + "had_gather.c", "(word & 0xFFFFU) * classes", "(word >> 16) * classes"),
     Mutation(SOURCE + "had_row.c", "had_widen(amax, layer->w_range)", "amax"),
     Mutation(SOURCE + "had_row.c", "(int32_t)layer->forward_shift", "0", "wide"),
-    Mutation(SOURCE + "had_forward.c", "b < HAD_BATCH; b++", "b + 5U < HAD_BATCH; b++"),
+    Mutation(SOURCE + "had_forward.c", "value > y_max ? value", "value > y_max + 90 ? value"),
     Mutation(SOURCE + "had_activate.c", "y[b] > 0 ?", "y[b] > 1000 ?"),
     Mutation(
         SOURCE + "had_activate.c", "working.tracked[next]) >> 4", "working.tracked[next]) >> 3"
@@ -87,7 +101,7 @@ MUTATIONS = (
     Mutation(SOURCE + "had_input_grad.c", "- HAD_ORDER_LOG2", "- HAD_ORDER_LOG2 + 1"),
     Mutation(SOURCE + "had_input_grad.c", "passes != 0U ? had_sat", "passes == 0U ? had_sat"),
     Mutation(SOURCE + "had_activation.c", "key, i * HAD_BATCH_PADDED", "key, i"),
-    Mutation(SOURCE + "had_weight_grad.c", "u << 14", "u << 13"),
+    Mutation(SOURCE + "had_weight_grad.c", "(word << 16) >> 2", "(word << 16) >> 3"),
     Mutation(SOURCE + "had_weight_grad.c", "+ half)", "+ half / 2)"),
     Mutation(SOURCE + "had_view.c", "had_widen(range, layer->x_range)", "range"),
     Mutation(SOURCE + "had_infer.c", "layer->forward_shift", "0U", "wide"),
@@ -112,10 +126,11 @@ MUTATIONS = (
 class Workshop:
     """Host executables of one model, compiled file by file so that an error costs one file."""
 
-    def __init__(self, folder: Path, model: IntModel) -> None:
+    def __init__(self, folder: Path, model: IntModel, layout: str) -> None:
         self.folder = folder
         self.model = model
-        self.files = generate(model, BOARDS["host"])
+        device = {n: c for n, c in generate(model, BOARDS[layout]).items() if n[:5] != "port/"}
+        self.files = {**generate(model, BOARDS["host"]), **device}
         self.objects = self._compile_all(write_folder(self.files, folder / "sound"))
 
     def sound(self) -> Path:
@@ -152,6 +167,9 @@ class Workshop:
         return self.folder / name
 
 
+OpenWorkshop = Callable[[str, str], Workshop]
+
+
 def _compile(folder: Path, arguments: list[str]) -> None:
     command = find_toolchain(BOARDS["host"]).command
     flags = ["-std=c11", "-O0", f"-I{folder}", f"-I{folder}/runtime/include"]
@@ -160,14 +178,15 @@ def _compile(folder: Path, arguments: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def workshops(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Workshop]:
-    """A workshop for each model, opened at first use."""
-    opened: dict[str, Workshop] = {}
+def workshops(tmp_path_factory: pytest.TempPathFactory) -> OpenWorkshop:
+    """A workshop for each model and layout, opened at first use."""
+    opened: dict[tuple[str, str], Workshop] = {}
 
-    def workshop(name: str) -> Workshop:
-        if name not in opened:
-            opened[name] = Workshop(tmp_path_factory.mktemp(name), make_model(MODELS[name]))
-        return opened[name]
+    def workshop(name: str, layout: str) -> Workshop:
+        if (name, layout) not in opened:
+            folder = tmp_path_factory.mktemp(f"{name}-{layout}")
+            opened[name, layout] = Workshop(folder, make_model(MODELS[name]), layout)
+        return opened[name, layout]
 
     return workshop
 
@@ -184,11 +203,11 @@ def _pair(workshop: Workshop, elf: Path, stack: ExitStack) -> Pair:
     return Pair(workshop.model, TwinLearner(workshop.model), device)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "layout"), dict.fromkeys((m.model, m.layout) for m in MUTATIONS))
 def test_session_without_an_error_passes(
-    name: str, workshops: Callable[[str], Workshop], stack: ExitStack
+    name: str, layout: str, workshops: OpenWorkshop, stack: ExitStack
 ) -> None:
-    workshop = workshops(name)
+    workshop = workshops(name, layout)
     run_session(_pair(workshop, workshop.sound(), stack), seed=5)
 
 
@@ -196,9 +215,9 @@ def test_session_without_an_error_passes(
     "mutation", MUTATIONS, ids=lambda m: f"{m.file.split('/')[-1]}-{MUTATIONS.index(m)}"
 )
 def test_session_with_a_planted_error_fails(
-    mutation: Mutation, workshops: Callable[[str], Workshop], stack: ExitStack
+    mutation: Mutation, workshops: OpenWorkshop, stack: ExitStack
 ) -> None:
-    workshop = workshops(mutation.model)
+    workshop = workshops(mutation.model, mutation.layout)
     elf = workshop.planted(mutation, MUTATIONS.index(mutation))
     with pytest.raises((AssertionError, DeviceError)):
         run_session(_pair(workshop, elf, stack), seed=5)

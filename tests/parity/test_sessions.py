@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from codegen.lower import lower
 from device.harness.toolchain import available_toolchains
 from device.twin.scale import Scale
 from tests.parity.conftest import COUNTERS, OpenDevice, OpenPair
@@ -12,6 +13,8 @@ from tests.parity.sessions import SCHEDULE, Pair, run_session
 
 HOST_KINDS = tuple(t.kind for t in available_toolchains() if t.family == "host")
 SPEC = {spec.name: spec for spec in SPECS}
+# Models whose sums fit 16-bit fields: device layouts of the others use the plain kernels.
+PACKED = [spec.name for spec in SPECS if lower(make_model(spec)).rows > 1]
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
@@ -24,10 +27,21 @@ def test_session_with_counters_and_sanitizers_equals_twin(
     pair.both("counters")
 
 
+@pytest.mark.parametrize("layout", ["microbit", "mps2-an386"])
 @pytest.mark.parametrize("name", ["plain", "odd", "head_odd", "frozen"])
-def test_session_in_device_layout_equals_twin(name: str, open_pair: OpenPair) -> None:
-    pair = open_pair(make_model(SPEC[name], seed=2), layout="microbit", opt="-O2")
+def test_session_in_device_layout_equals_twin(name: str, layout: str, open_pair: OpenPair) -> None:
+    pair = open_pair(make_model(SPEC[name], seed=2), layout=layout, opt="-O2")
     run_session(pair, seed=9)
+
+
+@pytest.mark.parametrize("layout", ["microbit", "mps2-an386"])
+@pytest.mark.parametrize("name", PACKED)
+def test_session_in_packed_fields_with_counters_and_sanitizers_equals_twin(
+    name: str, layout: str, open_pair: OpenPair
+) -> None:
+    pair = open_pair(make_model(SPEC[name]), layout=layout, defines=(COUNTERS,), sanitize=True)
+    run_session(pair, seed=5)
+    pair.both("counters")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in HOST_KINDS if kind != "zig"])

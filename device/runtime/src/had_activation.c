@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Operand xh of the weight gradient: the 4-bit input transformed over the batch, SPEC.md 6.3 b.
- * |v| <= HAD_ORDER * 15 = 960 at most.
+ * |v| <= HAD_ORDER * 15 = 960 at most, so the quantiser drops no bits and clips nothing.
  */
 #include "hadapt/fwht.h"
 #include "hadapt/random.h"
@@ -28,17 +28,28 @@ void had_activation_range(had_learner *ln, const had_layer *layer, const int8_t 
     ln->step.activation_max = amax;
 }
 
-static void quantize_row(int8_t *xh, const int32_t *row, const had_quantizer *q, uint32_t key,
-                         uint32_t index) {
-    uint32_t word = 0U;
+#if HAD_ORDER == 1
+/* Without a transform there is no padding, and four draws of a word may belong to two rows. */
+static void quantize_row(int8_t *xh, const int32_t *row, int32_t r, uint32_t key, uint32_t index) {
     for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
-        if (b == 0U || ((index + b) & 3U) == 0U) {
-            word = had_mix(key + ((index + b) >> 2)) >> (8U * ((index + b) & 3U));
-        }
-        xh[b] = had_quant_stochastic(row[b], q, word & 0xFFU);
-        word >>= 8;
+        xh[b] = (int8_t)had_quant_small(row[b], r, had_draw8(key, index + b));
     }
 }
+#else
+/* Rows start at multiples of four draws. */
+static void quantize_row(int8_t *xh, const int32_t *row, int32_t r, uint32_t key, uint32_t index) {
+    key += index >> 2;
+    for (const int32_t *end = row + HAD_BATCH_PADDED; row != end; row += 4) {
+        uint32_t word = had_mix(key);
+        xh[0] = (int8_t)had_quant_small(row[0], r, word & 0xFFU);
+        xh[1] = (int8_t)had_quant_small(row[1], r, word >> 8 & 0xFFU);
+        xh[2] = (int8_t)had_quant_small(row[2], r, word >> 16 & 0xFFU);
+        xh[3] = (int8_t)had_quant_small(row[3], r, word >> 24);
+        xh += 4;
+        key++;
+    }
+}
+#endif
 
 #ifdef HAD_COUNTERS
 static void count_row(had_learner *ln, const had_layer *layer, const int8_t *xh,
@@ -50,6 +61,13 @@ static void count_row(had_learner *ln, const had_layer *layer, const int8_t *xh,
     }
 }
 #endif
+
+/* The weight gradient takes HAD_TAPS rows at once: zeros behind the last. */
+static void clear_padding(int8_t *x, uint32_t inputs) {
+    for (uint32_t i = inputs * HAD_BATCH_STRIDE; i % (HAD_TAPS * HAD_BATCH_STRIDE) != 0U; i++) {
+        x[i] = 0;
+    }
+}
 
 void had_activation_quantize(had_learner *ln, const had_layer *layer, int8_t *x, int32_t *row,
                              uint32_t begin, uint32_t end) {
@@ -66,12 +84,13 @@ void had_activation_quantize(had_learner *ln, const had_layer *layer, int8_t *x,
         step->activation = had_quantizer_of(step->activation_max, 7U, HAD_QUANT_SHIFT);
         step->activation_scale = had_scale_quantized(step->flow[layer->index].x_scale,
                                                      step->activation_max, HAD_SCALE_INV7);
+        clear_padding(x, layer->inputs);
     }
     uint32_t key = had_tensor_key(step->key, HAD_TENSOR_ACTIVATION(layer->index));
     for (uint32_t i = begin; i < end; i++) {
         int8_t *xh = x + i * HAD_BATCH_STRIDE;
         transform(row, xh);
-        quantize_row(xh, row, &step->activation, key, i * HAD_BATCH_PADDED);
+        quantize_row(xh, row, step->activation.r, key, i * HAD_BATCH_PADDED);
         HAD_COUNT(count_row(ln, layer, xh, row);)
     }
 }

@@ -1,12 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HAD_LANES saturating products of feature-major x with one row of weights.
+ * Saturating products of feature-major x, HAD_LANES columns at once, with HAD_ROWS rows of weights.
  *
  * |total| <= min(ceil(terms / tile_k) 2^(acc_bits-1), terms * 105) < 2^31; see had_tile.h for a tile.
  */
-#include "had_tile.h"
-#include "hadapt/dot.h"
+#include "had_packed.h"
 
+#if HAD_ROWS > 1U
+void had_dot_columns(int32_t out[HAD_ROWS * HAD_LANES], const int8_t *x, const had_weight *w,
+                     uint32_t terms, const had_counted *counted) {
+    int32_t total[HAD_SUMS];
+    int32_t sums[HAD_SUMS];
+    const int32_t *before = 0;
+    while (terms > HAD_TILE_K) {
+        had_packed_tile(sums, x, HAD_BATCH_STRIDE, 1U, w, HAD_TILE_K);
+        had_packed_add(total, before, sums, counted);
+        before = total;
+        x += HAD_TILE_K * HAD_BATCH_STRIDE;
+        w += HAD_TILE_K * HAD_WORDS;
+        terms -= HAD_TILE_K;
+    }
+    had_packed_tile(sums, x, HAD_BATCH_STRIDE, 1U, w, terms);
+    had_packed_end(out, before, sums, counted);
+}
+#else
 #if HAD_SATURATE_EVERY_ADD
 static void tile(had_acc *restrict acc, const int8_t *restrict x, const int8_t *restrict w,
                  uint32_t terms, uint32_t counted, had_tally *tally) {
@@ -46,15 +63,15 @@ static void tile(had_acc *restrict acc, const int8_t *restrict x, const int8_t *
 }
 #endif
 
-void had_dot_columns(int32_t total[HAD_LANES], const int8_t *x, const int8_t *w, uint32_t terms,
-                     uint32_t counted, had_tally *tally) {
+void had_dot_columns(int32_t total[HAD_ROWS * HAD_LANES], const int8_t *x, const had_weight *w,
+                     uint32_t terms, const had_counted *counted) {
     for (uint32_t c = 0U; c < HAD_LANES; c++) {
         total[c] = 0;
     }
     while (terms > 0U) {
         uint32_t part = terms < HAD_TILE_K ? terms : HAD_TILE_K;
         had_acc acc[HAD_LANES] = {0};
-        tile(acc, x, w, part, counted, tally);
+        tile(acc, x, w, part, counted->lanes, counted->tally);
         HAD_UNROLL_LANES
         for (uint32_t c = 0U; c < HAD_LANES; c++) {
             total[c] += had_saturate_acc(acc[c]);
@@ -64,3 +81,4 @@ void had_dot_columns(int32_t total[HAD_LANES], const int8_t *x, const int8_t *w,
         terms -= part;
     }
 }
+#endif

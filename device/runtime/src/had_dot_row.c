@@ -1,12 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Saturating product of two contiguous rows.
+ * Saturating products along contiguous rows: HAD_TAPS rows of x with HAD_ROWS rows of weights.
  *
  * |total| <= min(ceil(terms / tile_k) 2^(acc_bits-1), terms * 49): both operands are in [-7, 7].
  */
-#include "had_tile.h"
-#include "hadapt/dot.h"
+#include "had_packed.h"
 
+#if HAD_ROWS > 1U
+void had_dot_row(int32_t out[HAD_ROWS * HAD_TAPS], const int8_t *x, const had_weight *w,
+                 uint32_t terms, const had_counted *counted) {
+    int32_t total[HAD_SUMS];
+    int32_t sums[HAD_SUMS];
+    const int32_t *before = 0;
+    while (terms > HAD_TILE_K) {
+        had_packed_tile(sums, x, 1U, HAD_BATCH_STRIDE, w, HAD_TILE_K);
+        had_packed_add(total, before, sums, counted);
+        before = total;
+        x += HAD_TILE_K * 1U;
+        w += HAD_TILE_K * HAD_WORDS;
+        terms -= HAD_TILE_K;
+    }
+    had_packed_tile(sums, x, 1U, HAD_BATCH_STRIDE, w, terms);
+    had_packed_end(out, before, sums, counted);
+}
+#else
 static int32_t tile(const int8_t *restrict a, const int8_t *restrict b, uint32_t terms,
                     had_tally *tally) {
     int32_t acc = 0;
@@ -24,7 +41,7 @@ static int32_t tile(const int8_t *restrict a, const int8_t *restrict b, uint32_t
     return had_saturate_acc(acc);
 }
 
-int32_t had_dot_row(const int8_t *a, const int8_t *b, uint32_t terms, had_tally *tally) {
+static int32_t row(const int8_t *a, const int8_t *b, uint32_t terms, had_tally *tally) {
     int32_t total = 0;
     while (terms > HAD_TILE_K) {
         total += tile(a, b, HAD_TILE_K, tally);
@@ -34,3 +51,11 @@ int32_t had_dot_row(const int8_t *a, const int8_t *b, uint32_t terms, had_tally 
     }
     return total + tile(a, b, terms, tally);
 }
+
+void had_dot_row(int32_t total[HAD_ROWS * HAD_TAPS], const int8_t *x, const had_weight *w,
+                 uint32_t terms, const had_counted *counted) {
+    for (uint32_t t = 0U; t < counted->lanes; t++) {
+        total[t] = row(w, x + t * HAD_BATCH_STRIDE, terms, counted->tally);
+    }
+}
+#endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Training forward, SPEC.md 5.1 and 5.2: one output at a time, all batch columns.
+ * Training forward, SPEC.md 5.1 and 5.2: HAD_ROWS outputs at a time, all batch columns.
  *
  * |acc| <= D and acc_shift = bitlen(D) - 15, so |rhu(acc)| < 2^15; times m < 2^15 below 2^30.
  */
@@ -8,56 +8,81 @@
 #include "hadapt/dot.h"
 #include "hadapt/train.h"
 
-static uint32_t counted_lanes(uint32_t column) {
+typedef struct had_output {
+    had_multiplier m;
+    int32_t bias;
+} had_output;
+
+static uint32_t lanes_left(uint32_t column) {
     return column + HAD_LANES <= HAD_BATCH ? HAD_LANES
                                            : (column < HAD_BATCH ? HAD_BATCH - column : 0U);
 }
 
-/* Outputs of HAD_LANES columns from their accumulators. */
-static void rescale(int16_t *y, const int32_t *acc, uint32_t acc_shift, had_multiplier m,
-                    int32_t bias) {
-    for (uint32_t c = 0U; c < HAD_LANES; c++) {
-        y[c] = had_saturate_s16(had_row_output(acc[c], acc_shift, m, bias));
+/* Row `row` of the weights of a group, from masters. */
+static void quantize_row(had_learner *ln, const had_layer *layer, had_weight *wq,
+                         const had_master *w, const had_quantizer *prepared, uint32_t row) {
+    const had_quantizer q = *prepared;
+    for (uint32_t i = 0U; i < layer->inputs; i++) {
+        int32_t value = had_quant_small(w[i] >> q.k, q.r, 128U); /* widened: nothing is clipped */
+        had_put_weight(wq + i * HAD_WORDS, row, value);
+        HAD_COUNT(had_tally_element(&ln->counters.layer[layer->index].tensor[HAD_T_WQ], w[i] >> q.k,
+                                    -q.limit, q.limit, value);)
     }
+    (void)ln;
 }
 
-#ifdef HAD_COUNTERS
-static void count_saturated(had_layer_tally *tally, const int32_t *acc, uint32_t lanes,
-                            uint32_t acc_shift, had_multiplier m, int32_t bias) {
+/* Outputs of some columns from their accumulators; returns the maximum, at least y_max. */
+static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, const int32_t *acc,
+                       const had_output *out, uint32_t lanes, int32_t y_max) {
+    const had_output o = *out;
+    uint32_t shift = layer->forward_shift;
     for (uint32_t c = 0U; c < lanes; c++) {
-        int32_t y = had_row_output(acc[c], acc_shift, m, bias);
-        tally->outputs_saturated += y != had_saturate_s16(y) ? 1U : 0U;
+        int32_t exact = had_row_output(acc[c], shift, o.m, o.bias);
+        int32_t value = had_saturate_s16(exact);
+        y[c] = (int16_t)value;
+        y_max = value > y_max ? value : y_max;
+        HAD_COUNT(ln->counters.layer[layer->index].outputs_saturated += exact != value ? 1U : 0U;)
     }
-}
-#endif
-
-static void forward_row(had_learner *ln, const had_layer *layer, int16_t *y, const int8_t *x,
-                        const int8_t *wq, had_multiplier m, uint32_t row) {
-    int32_t bias = had_rhu16(ln->working.bias[layer->bias_at + row]);
-    for (uint32_t c = 0U; c < HAD_BATCH_STRIDE; c += HAD_LANES) {
-        int32_t acc[HAD_LANES];
-        had_dot_columns(acc, x + c, wq, layer->inputs, counted_lanes(c),
-                        HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_FORWARD));
-        rescale(y + c, acc, layer->forward_shift, m, bias);
-        HAD_COUNT(count_saturated(&ln->counters.layer[layer->index], acc, counted_lanes(c),
-                                  layer->forward_shift, m, bias);)
-    }
+    (void)ln;
+    return y_max;
 }
 
-void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, const int8_t *x, int8_t *wq,
-                 uint32_t begin, uint32_t end) {
+/* All columns of `rows` outputs; returns the maximum, at least y_max. */
+static int32_t forward_rows(had_learner *ln, const had_layer *layer, int16_t *y, const int8_t *x,
+                            const had_weight *wq, const had_output *out, uint32_t rows,
+                            int32_t y_max) {
+    had_counted counted = {(1U << rows) - 1U, 0U,
+                           HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_FORWARD)};
+    for (uint32_t c = 0U; c < HAD_BATCH; c += HAD_LANES) {
+        int32_t acc[HAD_ROWS * HAD_LANES];
+        counted.lanes = lanes_left(c);
+        had_dot_columns(acc, x + c, wq, layer->inputs, &counted);
+        for (uint32_t r = 0U; r < rows; r++) {
+            y_max = rescale(ln, layer, y + r * HAD_BATCH_STRIDE + c, acc + r * HAD_LANES, out + r,
+                            counted.lanes, y_max);
+        }
+    }
+    return y_max;
+}
+
+void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, const int8_t *x,
+                 had_weight *wq, uint32_t begin, uint32_t end) {
     had_flow *flow = &ln->step.flow[layer->index];
     int32_t y_max = begin == 0U ? 0 : flow->y_max;
-    for (uint32_t o = begin; o < end; o++) {
-        const had_master *w = ln->working.master + layer->master_at + o * layer->inputs;
-        int16_t *row = y + o * HAD_BATCH_STRIDE;
-        had_tensor_tally *tally = 0;
-        HAD_COUNT(tally = &ln->counters.layer[layer->index].tensor[HAD_T_WQ];)
-        had_multiplier m = had_row_quantize(wq, w, layer, o, flow->x_scale, tally);
-        forward_row(ln, layer, row, x, wq, m, o);
-        for (uint32_t b = 0U; b < HAD_BATCH; b++) {
-            y_max = row[b] > y_max ? row[b] : y_max;
+    for (uint32_t o = begin; o < end; o += HAD_ROWS) {
+        uint32_t rows = end - o < HAD_ROWS ? end - o : HAD_ROWS;
+        had_output out[HAD_ROWS];
+        for (uint32_t r = 0U; r < rows; r++) {
+            const had_master *w = ln->working.master + layer->master_at + (o + r) * layer->inputs;
+            had_quantizer q;
+            out[r].m = had_row_prepare(&q, w, layer, o + r, flow->x_scale);
+            out[r].bias = had_rhu16(ln->working.bias[layer->bias_at + o + r]);
+            quantize_row(ln, layer, wq, w, &q, r);
         }
+        for (uint32_t r = rows; r < HAD_ROWS; r++) {
+            had_clear_row(wq, layer->inputs, r);
+        }
+        y_max = forward_rows(ln, layer, y + o * HAD_BATCH_STRIDE, x, wq, out, rows, y_max);
     }
     flow->y_max = y_max;
 }

@@ -1,37 +1,58 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Walsh-Hadamard transforms, SPEC.md 1.7.
+ * Walsh-Hadamard transforms, SPEC.md 1.7: passes of radix 4, and one of radix 2 where the order asks for it.
  *
  * Bound: a block of n values of magnitude M gives n M. Callers: 16-bit errors (2^21 for n = 64), 4-bit
  * activations (960), masters times row factors (2^15 * 2^8 * 2^6 = 2^29).
  */
 #include "hadapt/fwht.h"
 
-void had_fwht_row(int32_t *v, uint32_t count) {
-    for (uint32_t h = 1U; h < HAD_ORDER; h *= 2U) {
-        for (uint32_t i = 0U; i < count; i += 2U * h) {
-            int32_t *a = v + i;
-            int32_t *b = a + h;
-            for (uint32_t j = 0U; j < h; j++) {
-                int32_t sum = a[j] + b[j];
-                b[j] = a[j] - b[j];
-                a[j] = sum;
-            }
+/* Passes h and 2 h at once, on every group of 4 h values. */
+static inline void radix4(int32_t *v, uint32_t count, uint32_t h) {
+    for (int32_t *group = v; group != v + count; group += 4U * h) {
+        for (int32_t *a = group; a != group + h; a++) {
+            int32_t even = a[0] + a[h];
+            int32_t odd = a[0] - a[h];
+            int32_t sum = a[2U * h] + a[3U * h];
+            int32_t difference = a[2U * h] - a[3U * h];
+            a[0] = even + sum;
+            a[2U * h] = even - sum;
+            a[h] = odd + difference;
+            a[3U * h] = odd - difference;
         }
     }
 }
 
-void had_fwht_columns(int32_t v[HAD_ORDER * HAD_LANES]) {
-    for (uint32_t h = 1U; h < HAD_ORDER; h *= 2U) {
-        for (uint32_t i = 0U; i < HAD_ORDER; i += 2U * h) {
-            /* Rows i .. i + h - 1 and the h rows below them: one run of h * HAD_LANES values each. */
-            int32_t *a = v + i * HAD_LANES;
-            int32_t *b = a + h * HAD_LANES;
-            for (uint32_t j = 0U; j < h * HAD_LANES; j++) {
-                int32_t sum = a[j] + b[j];
-                b[j] = a[j] - b[j];
-                a[j] = sum;
-            }
+static inline void radix2(int32_t *v, uint32_t count, uint32_t h) {
+    for (int32_t *group = v; group != v + count; group += 2U * h) {
+        for (int32_t *a = group; a != group + h; a++) {
+            int32_t sum = a[0] + a[h];
+            a[h] = a[0] - a[h];
+            a[0] = sum;
         }
     }
+}
+
+/* Elements of a transform lie `unit` apart; constant steps let compilers use constant offsets. */
+static inline void transform(int32_t *v, uint32_t count, uint32_t unit) {
+    if (HAD_ORDER >= 4U) {
+        radix4(v, count, unit);
+    }
+    if (HAD_ORDER >= 16U) {
+        radix4(v, count, 4U * unit);
+    }
+    if (HAD_ORDER >= 64U) {
+        radix4(v, count, 16U * unit);
+    }
+    if (HAD_ORDER == 8U || HAD_ORDER == 32U) {
+        radix2(v, count, HAD_ORDER / 2U * unit);
+    }
+}
+
+void had_fwht_row(int32_t *v, uint32_t count) {
+    transform(v, count, 1U);
+}
+
+void had_fwht_columns(int32_t v[HAD_ORDER * HAD_LANES]) {
+    transform(v, HAD_ORDER * HAD_LANES, HAD_LANES);
 }

@@ -4,13 +4,16 @@
 #include "hadapt/dot.h"
 #include "hadapt/infer.h"
 
-/* |acc| <= D; see had_forward.c for the bounds. */
-static int16_t output(const had_learner *ln, const int8_t *x, const had_layer *layer, uint32_t o) {
-    uint32_t row_bytes = ((uint32_t)layer->inputs + 1U) / 2U;
+/* Outputs o .. o + HAD_VIEW_ROWS - 1, those behind the last of no meaning. |acc| <= D, see had_forward.c. */
+static void products(const had_learner *ln, int32_t *acc, const int8_t *x, const had_layer *layer,
+                     uint32_t o) {
+    const uint32_t *w = ln->view.words + layer->view_at + o / HAD_VIEW_ROWS * layer->inputs;
+    had_dot_packed(acc, x, w, layer->inputs);
+}
+
+static int16_t output(const had_learner *ln, int32_t acc, const had_layer *layer, uint32_t o) {
     uint32_t at = layer->bias_at + o;
     had_multiplier m = {ln->view.mult[at], ln->view.shift[at]};
-    int32_t acc =
-        had_dot_packed(x, ln->view.nibbles + layer->view_at + o * row_bytes, layer->inputs);
     int32_t bias = had_rhu16(ln->committed.bias[at]);
     return had_saturate_s16(had_row_output(acc, layer->forward_shift, m, bias));
 }
@@ -18,15 +21,23 @@ static int16_t output(const had_learner *ln, const int8_t *x, const had_layer *l
 #if HAD_LAYERS > 1
 void had_infer_hidden(const had_learner *ln, int8_t *out, const int8_t *x, const had_layer *layer) {
     const had_quantizer q = ln->view.x[layer->index + 1U];
+    int32_t acc[HAD_VIEW_ROWS];
     for (uint32_t o = 0U; o < layer->outputs; o++) {
-        out[o] = had_quant_positive(output(ln, x, layer, o), &q);
+        if (o % HAD_VIEW_ROWS == 0U) {
+            products(ln, acc, x, layer, o);
+        }
+        out[o] = had_quant_positive(output(ln, acc[o % HAD_VIEW_ROWS], layer, o), &q);
     }
 }
 #endif
 
 void had_infer_head(const had_learner *ln, int16_t *logits, const int8_t *x, const had_layer *layer,
                     uint32_t rows) {
+    int32_t acc[HAD_VIEW_ROWS];
     for (uint32_t o = 0U; o < rows; o++) {
-        logits[o] = output(ln, x, layer, o);
+        if (o % HAD_VIEW_ROWS == 0U) {
+            products(ln, acc, x, layer, o);
+        }
+        logits[o] = output(ln, acc[o % HAD_VIEW_ROWS], layer, o);
     }
 }

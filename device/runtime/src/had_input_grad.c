@@ -29,29 +29,35 @@ void had_weight_range(had_learner *ln, const had_layer *layer, int32_t *block, u
     ln->step.weight_max = amax;
 }
 
-/* Operand wh of `columns` inputs from `column` on: one contiguous row of Opad values each. */
-static void quantize_weights(had_learner *ln, const had_layer *layer, int8_t *wh, int32_t *block,
-                             uint32_t column, uint32_t columns) {
+/* Operand wh of `columns` inputs from `column` on, in groups of HAD_ROWS inputs: Opad terms each. */
+static void quantize_weights(had_learner *ln, const had_layer *layer, had_weight *wh,
+                             int32_t *block, uint32_t column, uint32_t columns) {
     const had_master *w = ln->working.master + layer->master_at;
     const had_quantizer q = ln->step.weight;
     uint32_t terms = layer->outputs_padded;
     for (uint32_t o = 0U; o < layer->outputs; o += HAD_ORDER) {
         had_block_weights(block, w, layer, o, column, columns);
         for (uint32_t c = 0U; c < columns; c++) {
+            had_weight *group = wh + (c / HAD_ROWS * terms + o) * HAD_WORDS;
             for (uint32_t r = 0U; r < HAD_ORDER; r++) {
                 int32_t v = block[r * HAD_LANES + c];
-                int8_t value = had_quant_nearest(v, &q);
-                wh[c * terms + o + r] = value;
+                int32_t value = had_quant_nearest(v, &q);
+                had_put_weight(group + r * HAD_WORDS, c % HAD_ROWS, value);
                 HAD_COUNT(had_tally_element(&ln->counters.layer[layer->index].tensor[HAD_T_WH],
                                             v >> q.k, -q.limit, q.limit, value);)
             }
         }
     }
+    for (uint32_t c = columns; c % HAD_ROWS != 0U; c++) {
+        had_clear_row(wh + c / HAD_ROWS * terms * HAD_WORDS, terms, c % HAD_ROWS);
+    }
 }
 
 /* All masters are zero, and so are the errors below. */
-static void zero_weights(had_learner *ln, const had_layer *layer, int8_t *wh, uint32_t columns) {
-    for (uint32_t j = 0U; j < columns * layer->outputs_padded; j++) {
+static void zero_weights(had_learner *ln, const had_layer *layer, had_weight *wh,
+                         uint32_t columns) {
+    uint32_t groups = (columns + HAD_ROWS - 1U) / HAD_ROWS;
+    for (uint32_t j = 0U; j < groups * layer->outputs_padded * HAD_WORDS; j++) {
         wh[j] = 0;
     }
     HAD_COUNT(had_tally_zeros(&ln->counters.layer[layer->index].tensor[HAD_T_WH],
@@ -72,30 +78,41 @@ static void start(had_learner *ln, const had_layer *layer) {
     step->flow[layer->index - 1U].d_scale = had_scale_pow2(product, shift);
 }
 
-/* Errors of one input: masked, 16 bits, zero behind the batch. */
-static void gradient_row(had_learner *ln, const had_layer *layer, int16_t *d_below,
-                         const int8_t *dh, const uint8_t *mask, const int8_t *wh) {
+/* Some errors of one input: masked, 16 bits, zero behind the batch. */
+static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_below,
+                        const int32_t *acc, const uint8_t *mask, uint32_t column, uint32_t lanes) {
     had_flow *below = &ln->step.flow[layer->index - 1U];
+    for (uint32_t c = 0U; c < HAD_LANES; c++) {
+        uint32_t b = column + c;
+        uint32_t passes = (uint32_t)mask[b >> 3] >> (b & 7U) & 1U;
+        int32_t rounded = had_rhu(acc[c], layer->error_shift);
+        int32_t d = c < lanes && passes != 0U ? had_saturate_s16(rounded) : 0;
+        d_below[b] = (int16_t)d;
+        below->d_max = had_abs(d) > below->d_max ? had_abs(d) : below->d_max;
+        HAD_COUNT(if (c < lanes && rounded != had_saturate_s16(rounded)) {
+            ln->counters.layer[layer->index].errors_saturated += 1U;
+        })
+    }
+}
+
+/* Errors of `rows` inputs, at most HAD_ROWS. */
+static void gradient_rows(had_learner *ln, const had_layer *layer, int16_t *d_below,
+                          const int8_t *dh, const uint8_t *mask, const had_weight *wh,
+                          uint32_t rows) {
+    had_counted counted = {(1U << rows) - 1U, 0U, HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_INPUT)};
     for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b += HAD_LANES) {
-        uint32_t lanes = b < HAD_BATCH ? lanes_left(b, HAD_BATCH) : 0U;
-        int32_t acc[HAD_LANES];
-        had_dot_columns(acc, dh + b, wh, layer->outputs_padded, lanes,
-                        HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_INPUT));
-        for (uint32_t c = 0U; c < HAD_LANES; c++) {
-            uint32_t passes = (uint32_t)mask[(b + c) >> 3] >> ((b + c) & 7U) & 1U;
-            int32_t rounded = had_rhu(acc[c], layer->error_shift);
-            int32_t d = c < lanes && passes != 0U ? had_saturate_s16(rounded) : 0;
-            d_below[b + c] = (int16_t)d;
-            below->d_max = had_abs(d) > below->d_max ? had_abs(d) : below->d_max;
-            HAD_COUNT(if (c < lanes && rounded != had_saturate_s16(rounded)) {
-                ln->counters.layer[layer->index].errors_saturated += 1U;
-            })
+        int32_t acc[HAD_ROWS * HAD_LANES];
+        counted.lanes = b < HAD_BATCH ? lanes_left(b, HAD_BATCH) : 0U;
+        had_dot_columns(acc, dh + b, wh, layer->outputs_padded, &counted);
+        for (uint32_t r = 0U; r < rows; r++) {
+            mask_errors(ln, layer, d_below + r * HAD_BATCH_STRIDE, acc + r * HAD_LANES,
+                        mask + r * HAD_MASK_BYTES, b, counted.lanes);
         }
     }
 }
 
 void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_below, const int8_t *dh,
-                        const uint8_t *mask, int32_t *block, int8_t *wh, uint32_t begin,
+                        const uint8_t *mask, int32_t *block, had_weight *wh, uint32_t begin,
                         uint32_t end) {
     if (begin == 0U) {
         ln->step.flow[layer->index - 1U].d_max = 0;
@@ -113,9 +130,11 @@ void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_belo
         } else {
             zero_weights(ln, layer, wh, columns);
         }
-        for (uint32_t c = 0U; c < columns; c++) {
-            gradient_row(ln, layer, d_below + (i + c) * HAD_BATCH_STRIDE, dh,
-                         mask + (i + c) * HAD_MASK_BYTES, wh + c * layer->outputs_padded);
+        for (uint32_t c = 0U; c < columns; c += HAD_ROWS) {
+            uint32_t rows = columns - c < HAD_ROWS ? columns - c : HAD_ROWS;
+            gradient_rows(ln, layer, d_below + (i + c) * HAD_BATCH_STRIDE, dh,
+                          mask + (i + c) * HAD_MASK_BYTES,
+                          wh + c / HAD_ROWS * layer->outputs_padded * HAD_WORDS, rows);
         }
     }
 }

@@ -15,26 +15,14 @@ static int32_t row_amax(const had_master *w, uint32_t inputs) {
     return amax;
 }
 
-had_multiplier had_row_quantize(int8_t *wq, const had_master *w, const had_layer *layer,
-                                uint32_t row, had_scale x_scale, had_tensor_tally *tally) {
-    uint32_t inputs = layer->inputs;
-    int32_t amax = row_amax(w, inputs);
+had_multiplier had_row_prepare(had_quantizer *q, const had_master *w, const had_layer *layer,
+                               uint32_t row, had_scale x_scale) {
+    int32_t amax = row_amax(w, layer->inputs);
     had_scale scale = HAD_SCALE_ONE;
-    (void)tally;
-    if (amax == 0) {
-        for (uint32_t i = 0U; i < inputs; i++) {
-            wq[i] = 0;
-        }
-        HAD_COUNT(if (tally != 0) { had_tally_zeros(tally, inputs); })
-    } else {
+    *q = (had_quantizer){.r = 0, .limit = 1, .k = 0U}; /* of a row of zeros: gives zeros */
+    if (amax > 0) {
         int32_t range = had_widen(amax, layer->w_range);
-        had_quantizer q = had_quantizer_of(range, 7U, HAD_QUANT_SHIFT);
-        for (uint32_t i = 0U; i < inputs; i++) {
-            wq[i] = had_quant_nearest(w[i], &q);
-            HAD_COUNT(if (tally != 0) {
-                had_tally_element(tally, w[i] >> q.k, -q.limit, q.limit, wq[i]);
-            })
-        }
+        *q = had_quantizer_of(range, 7U, HAD_QUANT_SHIFT);
         scale = had_scale_quantized(had_row_scale(layer, row), range, HAD_SCALE_INV7);
     }
     int32_t grid = (int32_t)layer->out_frac_bits + (int32_t)layer->forward_shift;

@@ -7,12 +7,9 @@
 
 #include "hadapt/learner.h"
 
-/*
- * Quantise a row of masters into wq (inputs values) and give the row's multiplier M_o for inputs of
- * scale x_scale. tally may be null (and is, without HAD_COUNTERS).
- */
-had_multiplier had_row_quantize(int8_t *wq, const had_master *w, const had_layer *layer,
-                                uint32_t row, had_scale x_scale, had_tensor_tally *tally);
+/* Quantiser of a row of masters, and the row's multiplier M_o for inputs of scale x_scale. */
+had_multiplier had_row_prepare(had_quantizer *q, const had_master *w, const had_layer *layer,
+                               uint32_t row, had_scale x_scale);
 
 /* y of one accumulator, before saturation to 16 bits: |acc >> shift| < 2^15, so |v m| < 2^30. */
 static inline int32_t had_row_output(int32_t acc, uint32_t acc_shift, had_multiplier m,

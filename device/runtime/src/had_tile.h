@@ -21,6 +21,9 @@ typedef int16_t had_acc;
 typedef int32_t had_acc;
 #endif
 
+/* Whether a tile's exact sum fits a 16-bit field. */
+#define HAD_FIELDS_FIT (!HAD_SATURATE_EVERY_ADD && HAD_TILE_K * HAD_TERM_MAX <= 32767)
+
 #if HAD_ACC_BITS == 32
 #define HAD_ACC_MAX INT32_MAX
 #define HAD_ACC_MIN INT32_MIN
@@ -31,6 +34,15 @@ typedef int32_t had_acc;
 
 static inline int32_t had_saturate_acc(int32_t v) {
     return v < HAD_ACC_MIN ? HAD_ACC_MIN : (v > HAD_ACC_MAX ? HAD_ACC_MAX : v);
+}
+
+/* Fields of word = low + high * 2^16, |low|, |high| < 2^15. */
+static inline int32_t had_field_low(int32_t word) {
+    return (int16_t)(uint16_t)((uint32_t)word & 0xFFFFU);
+}
+
+static inline int32_t had_field_high(int32_t word, int32_t low) {
+    return (word - low) >> 16;
 }
 
 /* Lanes are kept in registers where there are few; compilers with vectors do better untold. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The committed network as inference reads it: packed 4-bit rows, multipliers, input quantisers. */
 #include "had_row.h"
+#include "hadapt/dot.h"
 #include "hadapt/infer.h"
 #include "hadapt/train.h"
 
@@ -10,29 +11,29 @@ static int32_t frozen_range(const had_copy *copy, uint32_t l) {
     return range < 1 ? 1 : range;
 }
 
-static void pack_row(uint8_t *packed, const int8_t *wq, uint32_t inputs) {
-    for (uint32_t i = 0U; i < inputs; i += 2U) {
-        uint32_t low = (uint32_t)wq[i] & 0xFU;
-        uint32_t high = i + 1U < inputs ? (uint32_t)wq[i + 1U] & 0xFU : 0U;
-        packed[i >> 1] = (uint8_t)(low | (high << 4));
+/* Row r of a group of HAD_VIEW_ROWS; the first one clears the words. */
+static void pack_row(uint32_t *words, const had_master *w, const had_quantizer *q, uint32_t inputs,
+                     uint32_t r) {
+    for (uint32_t i = 0U; i < inputs; i++) {
+        uint32_t nibble = (uint32_t)(had_quant_nearest(w[i], q) + 8);
+        words[i] = (r == 0U ? 0U : words[i]) | (nibble << (4U * r));
     }
 }
 
-/* wq borrows the training arena's row buffer; no training runs here. */
-static void refresh_layer(had_learner *ln, const had_layer *layer, had_scale x_scale, int8_t *wq) {
-    uint32_t row_bytes = ((uint32_t)layer->inputs + 1U) / 2U;
+static void refresh_layer(had_learner *ln, const had_layer *layer, had_scale x_scale) {
     for (uint32_t o = 0U; o < layer->outputs; o++) {
         const had_master *w = ln->committed.master + layer->master_at + o * layer->inputs;
-        had_multiplier m = had_row_quantize(wq, w, layer, o, x_scale, 0);
+        uint32_t at = layer->view_at + o / HAD_VIEW_ROWS * layer->inputs;
+        had_quantizer q;
+        had_multiplier m = had_row_prepare(&q, w, layer, o, x_scale);
         ln->view.mult[layer->bias_at + o] = (uint16_t)m.m;
         ln->view.shift[layer->bias_at + o] = (uint8_t)m.sh;
-        pack_row(ln->view.nibbles + layer->view_at + o * row_bytes, wq, layer->inputs);
+        pack_row(ln->view.words + at, w, &q, layer->inputs, o % HAD_VIEW_ROWS);
     }
 }
 
 void had_view_refresh(had_learner *ln) {
     had_scale x_scale = HAD_X0_SCALE;
-    int8_t *wq = (int8_t *)ln->arena.bytes;
     for (uint32_t l = 0U; l < HAD_LAYERS; l++) {
         const had_layer *layer = &had_layers[l];
         if (l > 0U) {
@@ -42,6 +43,6 @@ void had_view_refresh(had_learner *ln) {
             ln->view.x[l] = had_quantizer_of(amax, 15U, HAD_QUANT_SHIFT);
             x_scale = had_scale_quantized(grid, amax, HAD_SCALE_INV15);
         }
-        refresh_layer(ln, layer, x_scale, wq);
+        refresh_layer(ln, layer, x_scale);
     }
 }

@@ -15,13 +15,31 @@
 /* What a row's update needs. */
 typedef struct had_update {
     had_multiplier step; /* learning rate over master step, per accumulator unit */
+    uint32_t round;      /* 30 - sh: brings a draw's 30 bits below 2^sh */
     uint32_t key;        /* of the row's first random word */
+    uint32_t live;       /* 0: the row is left as it is */
     had_layer_tally *tally;
 } had_update;
 
-/* dt of one row; returns the range, 0 if the row is all zero. */
-static int32_t quantize_errors(had_learner *ln, const had_layer *layer, int8_t *dt, int32_t *row,
-                               const int16_t *d, uint32_t o) {
+/* Draws index .. of the row: words are shared by four elements, by two rows only without a transform. */
+static void draw_errors(had_weight *dt, uint32_t r, const int32_t *row,
+                        const had_quantizer *prepared, uint32_t key, uint32_t index) {
+    const had_quantizer q = *prepared;
+    uint32_t word = had_mix(key + (index >> 2)) >> (8U * (index & 3U));
+    for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
+        had_put_weight(dt, r, had_quant_within(row[b], &q, word & 0xFFU));
+        dt += HAD_WORDS;
+        word >>= 8;
+        index++;
+        if ((index & 3U) == 0U) {
+            word = had_mix(key + (index >> 2));
+        }
+    }
+}
+
+/* Row r of a group's dt; returns the range, 0 if the row is all zero. */
+static int32_t quantize_errors(had_learner *ln, const had_layer *layer, had_weight *dt, uint32_t r,
+                               int32_t *row, const int16_t *d, uint32_t o) {
     int32_t amax = 0;
     for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
         row[b] = d[b];
@@ -31,71 +49,108 @@ static int32_t quantize_errors(had_learner *ln, const had_layer *layer, int8_t *
         amax = had_abs(row[b]) > amax ? had_abs(row[b]) : amax;
     }
     if (amax == 0) {
+        had_clear_row(dt, HAD_BATCH_PADDED, r);
         HAD_COUNT(
             had_tally_zeros(&ln->counters.layer[layer->index].tensor[HAD_T_DT], HAD_BATCH_PADDED);)
         return 0;
     }
     const had_quantizer q = had_quantizer_of(amax, 7U, HAD_QUANT_SHIFT);
     uint32_t key = had_tensor_key(ln->step.key, HAD_TENSOR_ERROR_WEIGHT(layer->index));
-    uint32_t index = o * HAD_BATCH_PADDED;
-    uint32_t word = 0U;
-    for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
-        if (b == 0U || ((index + b) & 3U) == 0U) {
-            word = had_mix(key + ((index + b) >> 2)) >> (8U * ((index + b) & 3U));
-        }
-        dt[b] = had_quant_stochastic(row[b], &q, word & 0xFFU);
-        word >>= 8;
-        HAD_COUNT(had_tally_element(&ln->counters.layer[layer->index].tensor[HAD_T_DT],
-                                    row[b] >> q.k, -q.limit, q.limit, dt[b]);)
-    }
+    draw_errors(dt, r, row, &q, key, o * HAD_BATCH_PADDED);
+    HAD_COUNT(for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
+        int32_t value = had_quant_within(row[b], &q, had_draw8(key, o * HAD_BATCH_PADDED + b));
+        had_tally_element(&ln->counters.layer[layer->index].tensor[HAD_T_DT], row[b] >> q.k,
+                          -q.limit, q.limit, value);
+    })
     return amax;
 }
 
+/* What all rows of a layer share. */
+typedef struct had_rates {
+    had_scale per_sample; /* 1 / B */
+    had_multiplier bias;
+} had_rates;
+
+static had_rates rates_of(const had_learner *ln, const had_layer *layer) {
+    had_rates rates = {.per_sample = had_scale_recip(had_scale_from_int(HAD_BATCH))};
+    had_scale rate = had_scale_mul(ln->step.rate, ln->step.flow[layer->index].d_scale);
+    had_scale a = had_scale_mul(rate, rates.per_sample);
+    rates.bias = had_multiplier64_of(had_scale_pow2(a, (int32_t)layer->out_frac_bits + 16));
+    return rates;
+}
+
 /* a of SPEC.md 6.3 b, without its order. */
-static had_multiplier step_size(const had_learner *ln, const had_layer *layer, int32_t amax,
-                                uint32_t o) {
+static had_multiplier step_size(const had_learner *ln, const had_layer *layer,
+                                const had_rates *rates, int32_t amax, uint32_t o) {
     const had_step *step = &ln->step;
     had_scale s3 = had_scale_quantized(step->flow[layer->index].d_scale, amax, HAD_SCALE_INV7);
     had_scale gradient = had_scale_mul(step->rate, had_scale_mul(s3, step->activation_scale));
-    had_scale per_master = had_scale_mul(had_scale_recip(had_row_scale(layer, o)),
-                                         had_scale_recip(had_scale_from_int(HAD_BATCH)));
+    had_scale per_master =
+        had_scale_mul(had_scale_recip(had_row_scale(layer, o)), rates->per_sample);
     had_scale a = had_scale_mul(gradient, per_master);
     return had_multiplier_of(had_scale_pow2(a, -HAD_ORDER_LOG2));
 }
 
-static had_master updated(had_master w, int32_t acc, had_multiplier m, uint32_t u,
-                          had_layer_tally *tally) {
-    int32_t delta = (acc * m.m + (int32_t)((u << 14) >> (30U - m.sh))) >> m.sh;
-    int32_t next = had_clamp(w - delta, -HAD_MASTER_MAX, HAD_MASTER_MAX);
-    HAD_COUNT(tally->masters_saturated += next != w - delta ? 1U : 0U;)
-    (void)tally;
-    return (had_master)next;
+/* draw: u << 14. |w - delta| beyond the clamp is rare. */
+static inline void update_one(had_master *w, int32_t acc, const had_update *update, uint32_t draw) {
+    int32_t delta = (acc * update->step.m + (int32_t)(draw >> update->round)) >> update->step.sh;
+    int32_t next = *w - delta;
+    if ((uint32_t)next + HAD_MASTER_MAX > 2U * HAD_MASTER_MAX) {
+        next = next < 0 ? -HAD_MASTER_MAX : HAD_MASTER_MAX;
+        HAD_COUNT(update->tally->masters_saturated += 1U;)
+    }
+    *w = (had_master)next;
 }
 
-/* One word serves two neighbours: rows start at even indices. */
-static void update_row(had_master *w, const int8_t *dt, const int8_t *xh, uint32_t inputs,
-                       const had_update *update) {
-    uint32_t word = 0U;
-    had_tally *product = 0;
-    HAD_COUNT(product = &update->tally->product[HAD_P_WEIGHT];)
-    for (uint32_t i = 0U; i < inputs; i++) {
-        word = (i & 1U) == 0U ? had_mix(update->key + (i >> 1)) : word >> 16;
-        int32_t acc = had_dot_row(dt, xh, HAD_BATCH_PADDED, product);
-        w[i] = updated(w[i], acc, update->step, word & 0xFFFFU, update->tally);
-        xh += HAD_BATCH_STRIDE;
+/* Masters i .. i + taps - 1 of a row. One word serves two neighbours: rows start at even indices. */
+static void update_taps(had_master *w, const int32_t *acc, const had_update *row, uint32_t i,
+                        uint32_t taps) {
+    const had_update update = *row;
+    uint32_t key = update.key + (i >> 1);
+    for (; taps > 1U; taps -= 2U) {
+        uint32_t word = had_mix(key);
+        update_one(w, acc[0], &update, (word << 16) >> 2);
+        update_one(w + 1, acc[1], &update, (word >> 16) << 14);
+        w += 2;
+        acc += 2;
+        key++;
+    }
+    if (taps > 0U) {
+        update_one(w, acc[0], &update, (had_mix(key) << 16) >> 2);
     }
 }
 
-static void update_weights(had_learner *ln, const had_layer *layer, const int8_t *dt,
-                           const int8_t *xh, int32_t amax, uint32_t o) {
+/* Rows of a group, w being the first one's masters. Rows of xh go on to a multiple of HAD_TAPS. */
+static void update_rows(had_master *w, const had_weight *dt, const int8_t *xh,
+                        const had_update *update, uint32_t rows, uint32_t inputs) {
+    had_counted counted = {0U, 0U, 0};
+    HAD_COUNT(counted.tally = &update->tally->product[HAD_P_WEIGHT];
+              for (uint32_t r = 0U; r < rows; r++) { counted.row_bits |= update[r].live << r; })
+    for (uint32_t i = 0U; i < inputs; i += HAD_TAPS) {
+        int32_t acc[HAD_ROWS * HAD_TAPS];
+        uint32_t taps = inputs - i < HAD_TAPS ? inputs - i : HAD_TAPS;
+        counted.lanes = taps;
+        had_dot_row(acc, xh, dt, HAD_BATCH_PADDED, &counted);
+        for (uint32_t r = 0U; r < rows; r++) {
+            if (update[r].live != 0U) {
+                update_taps(w + r * inputs + i, acc + r * HAD_TAPS, update + r, i, taps);
+            }
+        }
+        xh += HAD_TAPS * HAD_BATCH_STRIDE;
+    }
+}
+
+static had_update update_of(had_learner *ln, const had_layer *layer, const had_rates *rates,
+                            int32_t amax, uint32_t o) {
     uint32_t words = ((uint32_t)layer->inputs + 1U) / 2U;
-    had_update update;
-    update.step = step_size(ln, layer, amax, o);
-    update.key = had_tensor_key(ln->step.key, HAD_TENSOR_UPDATE(layer->index)) + o * words;
-    update.tally = 0;
+    had_update update = {.live = amax > 0 && ln->step.activation_max > 0 ? 1U : 0U};
+    if (update.live != 0U) {
+        update.step = step_size(ln, layer, rates, amax, o);
+        update.round = 30U - update.step.sh;
+        update.key = had_tensor_key(ln->step.key, HAD_TENSOR_UPDATE(layer->index)) + o * words;
+    }
     HAD_COUNT(update.tally = &ln->counters.layer[layer->index];)
-    update_row(ln->working.master + layer->master_at + o * layer->inputs, dt, xh, layer->inputs,
-               &update);
+    return update;
 }
 
 static int32_t updated_bias(int32_t bias, int32_t gradient, had_multiplier m) {
@@ -104,31 +159,42 @@ static int32_t updated_bias(int32_t bias, int32_t gradient, had_multiplier m) {
     return (int32_t)(next < INT32_MIN ? INT32_MIN : (next > INT32_MAX ? INT32_MAX : next));
 }
 
-static void update_bias(had_learner *ln, const had_layer *layer, const int16_t *d, uint32_t o) {
-    had_scale rate = had_scale_mul(ln->step.rate, ln->step.flow[layer->index].d_scale);
-    had_scale a = had_scale_mul(rate, had_scale_recip(had_scale_from_int(HAD_BATCH)));
-    had_multiplier m = had_multiplier64_of(had_scale_pow2(a, (int32_t)layer->out_frac_bits + 16));
+static void update_bias(had_learner *ln, const had_layer *layer, const had_rates *rates,
+                        const int16_t *d, uint32_t o) {
     int32_t *bias = &ln->working.bias[layer->bias_at + o];
     int32_t gradient = 0;
     for (uint32_t b = 0U; b < HAD_BATCH; b++) {
         gradient += d[b];
     }
-    *bias = updated_bias(*bias, gradient, m);
+    *bias = updated_bias(*bias, gradient, rates->bias);
 }
 
 void had_weight_gradient(had_learner *ln, const had_layer *layer, const int16_t *d,
-                         const int8_t *xh, int32_t *row, int8_t *dt, uint32_t begin, uint32_t end) {
-    uint32_t rows = layer->is_head != 0U ? ln->working.n_classes : layer->outputs;
-    uint32_t last = end < rows ? end : rows;
+                         const int8_t *xh, int32_t *row, had_weight *dt, uint32_t begin,
+                         uint32_t end) {
+    uint32_t outputs = layer->is_head != 0U ? ln->working.n_classes : layer->outputs;
+    uint32_t last = end < outputs ? end : outputs;
     if (ln->step.flow[layer->index].d_max == 0) {
         return;
     }
-    for (uint32_t o = begin; o < last; o++) {
-        const int16_t *errors = d + o * HAD_BATCH_STRIDE;
-        int32_t amax = quantize_errors(ln, layer, dt, row, errors, o);
-        if (amax > 0 && ln->step.activation_max > 0) {
-            update_weights(ln, layer, dt, xh, amax, o);
+    const had_rates rates = rates_of(ln, layer);
+    for (uint32_t o = begin; o < last; o += HAD_ROWS) {
+        uint32_t rows = last - o < HAD_ROWS ? last - o : HAD_ROWS;
+        had_update update[HAD_ROWS];
+        uint32_t live = 0U;
+        for (uint32_t r = 0U; r < rows; r++) {
+            const int16_t *errors = d + (o + r) * HAD_BATCH_STRIDE;
+            int32_t amax = quantize_errors(ln, layer, dt, r, row, errors, o + r);
+            update[r] = update_of(ln, layer, &rates, amax, o + r);
+            live += update[r].live;
+            update_bias(ln, layer, &rates, errors, o + r);
         }
-        update_bias(ln, layer, errors, o);
+        for (uint32_t r = rows; r < HAD_ROWS; r++) {
+            had_clear_row(dt, HAD_BATCH_PADDED, r);
+        }
+        if (live > 0U) {
+            update_rows(ln->working.master + layer->master_at + o * layer->inputs, dt, xh, update,
+                        rows, layer->inputs);
+        }
     }
 }

@@ -13,57 +13,57 @@
 #include "hadapt_model.h"
 
 /*
- * Training arena: 212 bytes, lower bound 212.
+ * Training arena: 248 bytes, lower bound 248.
  *
  * offset  bytes  buffer    holds
  *      0     40  y0        layer 0: outputs; forward_0 .. activate_0
  *      0     64  block1    layer 1: a block transformed over outputs; error_range_1 .. input_gradient_1
- *      0     16  row1      layer 1: a row transformed over the batch; activation_range_1 .. weight_gradient_1
  *      0     16  row0      layer 0: a row transformed over the batch; activation_range_0 .. weight_gradient_0
- *     16      4  dt1       layer 1: a row of dt; weight_gradient_1 .. weight_gradient_1
- *     16      4  dt0       layer 0: a row of dt; weight_gradient_0 .. weight_gradient_0
- *     40      6  wq0       layer 0: a row of 4-bit weights; forward_0 .. forward_0
+ *     16     16  dt0       layer 0: rows of dt; weight_gradient_0 .. weight_gradient_0
+ *     40     24  wq0       layer 0: rows of 4-bit weights; forward_0 .. forward_0
  *     64     40  d0        layer 0: error; input_gradient_1 .. weight_gradient_0
- *    104     24  x0        layer 0: input, then xh; gather .. weight_gradient_0
- *    128     24  y1        layer 1: outputs, then their error; forward_1 .. weight_gradient_1
- *    152     20  x1        layer 1: input, then xh; activate_0 .. weight_gradient_1
- *    172      5  wq1       layer 1: a row of 4-bit weights; forward_1 .. forward_1
- *    172     16  dh1       layer 1: dh; error_quantize_1 .. input_gradient_1
- *    180      4  labels    labels of the batch; gather .. loss
- *    188     16  wh1       layer 1: rows of wh; input_gradient_1 .. input_gradient_1
- *    204      5  mask1     layer 1: ReLU mask bits; activate_0 .. input_gradient_1
+ *    104     32  x0        layer 0: input, then xh; gather .. weight_gradient_0
+ *    136     32  x1        layer 1: input, then xh; activate_0 .. weight_gradient_1
+ *    168     20  wq1       layer 1: rows of 4-bit weights; forward_1 .. forward_1
+ *    168     32  wh1       layer 1: rows of wh; input_gradient_1 .. input_gradient_1
+ *    168     16  row1      layer 1: a row transformed over the batch; activation_range_1 .. weight_gradient_1
+ *    184     16  dt1       layer 1: rows of dt; weight_gradient_1 .. weight_gradient_1
+ *    188      4  labels    labels of the batch; gather .. loss
+ *    200     24  y1        layer 1: outputs, then their error; forward_1 .. weight_gradient_1
+ *    224     16  dh1       layer 1: dh; error_quantize_1 .. input_gradient_1
+ *    240      5  mask1     layer 1: ReLU mask bits; activate_0 .. input_gradient_1
  */
 #define AT_Y0 0U
 #define AT_BLOCK1 0U
-#define AT_ROW1 0U
 #define AT_ROW0 0U
-#define AT_DT1 16U
 #define AT_DT0 16U
 #define AT_WQ0 40U
 #define AT_D0 64U
 #define AT_X0 104U
-#define AT_Y1 128U
-#define AT_X1 152U
-#define AT_WQ1 172U
-#define AT_DH1 172U
-#define AT_LABELS 180U
-#define AT_WH1 188U
-#define AT_MASK1 204U
+#define AT_X1 136U
+#define AT_WQ1 168U
+#define AT_WH1 168U
+#define AT_ROW1 168U
+#define AT_DT1 184U
+#define AT_LABELS 188U
+#define AT_Y1 200U
+#define AT_DH1 224U
+#define AT_MASK1 240U
 _Static_assert(AT_Y0 + 40U <= HAD_ARENA_BYTES, "y0 fits");
 _Static_assert(AT_BLOCK1 + 64U <= HAD_ARENA_BYTES, "block1 fits");
-_Static_assert(AT_ROW1 + 16U <= HAD_ARENA_BYTES, "row1 fits");
 _Static_assert(AT_ROW0 + 16U <= HAD_ARENA_BYTES, "row0 fits");
-_Static_assert(AT_DT1 + 4U <= HAD_ARENA_BYTES, "dt1 fits");
-_Static_assert(AT_DT0 + 4U <= HAD_ARENA_BYTES, "dt0 fits");
-_Static_assert(AT_WQ0 + 6U <= HAD_ARENA_BYTES, "wq0 fits");
+_Static_assert(AT_DT0 + 16U <= HAD_ARENA_BYTES, "dt0 fits");
+_Static_assert(AT_WQ0 + 24U <= HAD_ARENA_BYTES, "wq0 fits");
 _Static_assert(AT_D0 + 40U <= HAD_ARENA_BYTES, "d0 fits");
-_Static_assert(AT_X0 + 24U <= HAD_ARENA_BYTES, "x0 fits");
-_Static_assert(AT_Y1 + 24U <= HAD_ARENA_BYTES, "y1 fits");
-_Static_assert(AT_X1 + 20U <= HAD_ARENA_BYTES, "x1 fits");
-_Static_assert(AT_WQ1 + 5U <= HAD_ARENA_BYTES, "wq1 fits");
-_Static_assert(AT_DH1 + 16U <= HAD_ARENA_BYTES, "dh1 fits");
+_Static_assert(AT_X0 + 32U <= HAD_ARENA_BYTES, "x0 fits");
+_Static_assert(AT_X1 + 32U <= HAD_ARENA_BYTES, "x1 fits");
+_Static_assert(AT_WQ1 + 20U <= HAD_ARENA_BYTES, "wq1 fits");
+_Static_assert(AT_WH1 + 32U <= HAD_ARENA_BYTES, "wh1 fits");
+_Static_assert(AT_ROW1 + 16U <= HAD_ARENA_BYTES, "row1 fits");
+_Static_assert(AT_DT1 + 16U <= HAD_ARENA_BYTES, "dt1 fits");
 _Static_assert(AT_LABELS + 4U <= HAD_ARENA_BYTES, "labels fits");
-_Static_assert(AT_WH1 + 16U <= HAD_ARENA_BYTES, "wh1 fits");
+_Static_assert(AT_Y1 + 24U <= HAD_ARENA_BYTES, "y1 fits");
+_Static_assert(AT_DH1 + 16U <= HAD_ARENA_BYTES, "dh1 fits");
 _Static_assert(AT_MASK1 + 5U <= HAD_ARENA_BYTES, "mask1 fits");
 
 /*
@@ -95,6 +95,10 @@ static int8_t *s8(had_learner *ln, uint32_t at) {
 
 static uint8_t *u8(had_learner *ln, uint32_t at) {
     return (uint8_t *)(void *)(ln->arena.bytes + at);
+}
+
+static had_weight *weights(had_learner *ln, uint32_t at) {
+    return (had_weight *)(void *)(ln->arena.bytes + at);
 }
 
 static int8_t *in_s8(had_learner *ln, uint32_t at) {
@@ -149,13 +153,13 @@ had_status had_plan_train(had_learner *ln, uint32_t op, uint32_t begin, uint32_t
         had_gather(ln, s8(ln, AT_X0), u8(ln, AT_LABELS), begin, end);
         return HAD_OK;
     case OP_FORWARD_0: /* dense 0 */
-        had_forward(ln, LAYER_0, s16(ln, AT_Y0), s8(ln, AT_X0), s8(ln, AT_WQ0), begin, end);
+        had_forward(ln, LAYER_0, s16(ln, AT_Y0), s8(ln, AT_X0), weights(ln, AT_WQ0), begin, end);
         return HAD_OK;
     case OP_ACTIVATE_0: /* dense 0 */
         had_activate(ln, LAYER_0, s8(ln, AT_X1), u8(ln, AT_MASK1), s16(ln, AT_Y0), begin, end);
         return HAD_OK;
     case OP_FORWARD_1: /* dense 1 */
-        had_forward(ln, LAYER_1, s16(ln, AT_Y1), s8(ln, AT_X1), s8(ln, AT_WQ1), begin, end);
+        had_forward(ln, LAYER_1, s16(ln, AT_Y1), s8(ln, AT_X1), weights(ln, AT_WQ1), begin, end);
         return HAD_OK;
     case OP_LOSS:
         had_loss(ln, LAYER_1, s16(ln, AT_Y1), u8(ln, AT_LABELS), begin, end);
@@ -170,7 +174,7 @@ had_status had_plan_train(had_learner *ln, uint32_t op, uint32_t begin, uint32_t
         had_error_quantize(ln, LAYER_1, s8(ln, AT_DH1), s16(ln, AT_Y1), s32(ln, AT_BLOCK1), begin, end);
         return HAD_OK;
     case OP_INPUT_GRADIENT_1: /* dense 1 */
-        had_input_gradient(ln, LAYER_1, s16(ln, AT_D0), s8(ln, AT_DH1), u8(ln, AT_MASK1), s32(ln, AT_BLOCK1), s8(ln, AT_WH1), begin, end);
+        had_input_gradient(ln, LAYER_1, s16(ln, AT_D0), s8(ln, AT_DH1), u8(ln, AT_MASK1), s32(ln, AT_BLOCK1), weights(ln, AT_WH1), begin, end);
         return HAD_OK;
     case OP_ACTIVATION_RANGE_1: /* dense 1 */
         had_activation_range(ln, LAYER_1, s8(ln, AT_X1), s32(ln, AT_ROW1), begin, end);
@@ -179,7 +183,7 @@ had_status had_plan_train(had_learner *ln, uint32_t op, uint32_t begin, uint32_t
         had_activation_quantize(ln, LAYER_1, s8(ln, AT_X1), s32(ln, AT_ROW1), begin, end);
         return HAD_OK;
     case OP_WEIGHT_GRADIENT_1: /* dense 1 */
-        had_weight_gradient(ln, LAYER_1, s16(ln, AT_Y1), s8(ln, AT_X1), s32(ln, AT_ROW1), s8(ln, AT_DT1), begin, end);
+        had_weight_gradient(ln, LAYER_1, s16(ln, AT_Y1), s8(ln, AT_X1), s32(ln, AT_ROW1), weights(ln, AT_DT1), begin, end);
         return HAD_OK;
     case OP_ACTIVATION_RANGE_0: /* dense 0 */
         had_activation_range(ln, LAYER_0, s8(ln, AT_X0), s32(ln, AT_ROW0), begin, end);
@@ -188,7 +192,7 @@ had_status had_plan_train(had_learner *ln, uint32_t op, uint32_t begin, uint32_t
         had_activation_quantize(ln, LAYER_0, s8(ln, AT_X0), s32(ln, AT_ROW0), begin, end);
         return HAD_OK;
     case OP_WEIGHT_GRADIENT_0: /* dense 0 */
-        had_weight_gradient(ln, LAYER_0, s16(ln, AT_D0), s8(ln, AT_X0), s32(ln, AT_ROW0), s8(ln, AT_DT0), begin, end);
+        had_weight_gradient(ln, LAYER_0, s16(ln, AT_D0), s8(ln, AT_X0), s32(ln, AT_ROW0), weights(ln, AT_DT0), begin, end);
         return HAD_OK;
     default:
         return HAD_ERR_ARGUMENT;

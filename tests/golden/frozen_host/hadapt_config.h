@@ -26,6 +26,7 @@
 #define HAD_BATCH_PADDED 3U /* to a multiple of HAD_ORDER */
 #define HAD_BATCH_STRIDE 4U /* row length of training tensors */
 #define HAD_LANES 4U /* batch columns a kernel takes at once */
+#define HAD_ROWS 1U /* of weights a kernel takes at once */
 #define HAD_X0_SIGNED 1
 #define HAD_X0_SCALE_MANTISSA 18350
 #define HAD_X0_SCALE_EXPONENT (-18)
@@ -39,8 +40,8 @@
 #define HAD_OPERATIONS 6U /* of a training step */
 #define HAD_MASTER_COUNT 20U
 #define HAD_BIAS_COUNT 4U
-#define HAD_VIEW_BYTES 12U /* packed 4-bit weights */
-#define HAD_ARENA_BYTES 68U /* training, see hadapt_plan.c */
+#define HAD_VIEW_WORDS 5U /* packed 4-bit weights */
+#define HAD_ARENA_BYTES 80U /* training, see hadapt_plan.c */
 #define HAD_INFER_BYTES 16U /* inference, see there */
 #define HAD_STATE_PAYLOAD_BYTES 40U /* SPEC.md 9 */
 

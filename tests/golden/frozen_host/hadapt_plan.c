@@ -13,24 +13,24 @@
 #include "hadapt_model.h"
 
 /*
- * Training arena: 68 bytes, lower bound 68.
+ * Training arena: 80 bytes, lower bound 80.
  *
  * offset  bytes  buffer    holds
- *      0     32  y0        layer 0: outputs, then their error; forward_0 .. weight_gradient_0
- *     32     20  x0        layer 0: input, then xh; gather .. weight_gradient_0
- *     52      5  wq0       layer 0: a row of 4-bit weights; forward_0 .. forward_0
- *     52     12  row0      layer 0: a row transformed over the batch; activation_range_0 .. weight_gradient_0
- *     60      3  labels    labels of the batch; gather .. loss
- *     64      3  dt0       layer 0: a row of dt; weight_gradient_0 .. weight_gradient_0
+ *      0     32  x0        layer 0: input, then xh; gather .. weight_gradient_0
+ *     32     32  y0        layer 0: outputs, then their error; forward_0 .. weight_gradient_0
+ *     64      5  wq0       layer 0: rows of 4-bit weights; forward_0 .. forward_0
+ *     64     12  row0      layer 0: a row transformed over the batch; activation_range_0 .. weight_gradient_0
+ *     72      3  labels    labels of the batch; gather .. loss
+ *     76      3  dt0       layer 0: rows of dt; weight_gradient_0 .. weight_gradient_0
  */
-#define AT_Y0 0U
-#define AT_X0 32U
-#define AT_WQ0 52U
-#define AT_ROW0 52U
-#define AT_LABELS 60U
-#define AT_DT0 64U
+#define AT_X0 0U
+#define AT_Y0 32U
+#define AT_WQ0 64U
+#define AT_ROW0 64U
+#define AT_LABELS 72U
+#define AT_DT0 76U
+_Static_assert(AT_X0 + 32U <= HAD_ARENA_BYTES, "x0 fits");
 _Static_assert(AT_Y0 + 32U <= HAD_ARENA_BYTES, "y0 fits");
-_Static_assert(AT_X0 + 20U <= HAD_ARENA_BYTES, "x0 fits");
 _Static_assert(AT_WQ0 + 5U <= HAD_ARENA_BYTES, "wq0 fits");
 _Static_assert(AT_ROW0 + 12U <= HAD_ARENA_BYTES, "row0 fits");
 _Static_assert(AT_LABELS + 3U <= HAD_ARENA_BYTES, "labels fits");
@@ -67,6 +67,10 @@ static uint8_t *u8(had_learner *ln, uint32_t at) {
     return (uint8_t *)(void *)(ln->arena.bytes + at);
 }
 
+static had_weight *weights(had_learner *ln, uint32_t at) {
+    return (had_weight *)(void *)(ln->arena.bytes + at);
+}
+
 static int8_t *in_s8(had_learner *ln, uint32_t at) {
     return (int8_t *)(void *)ln->infer + at;
 }
@@ -101,7 +105,7 @@ had_status had_plan_train(had_learner *ln, uint32_t op, uint32_t begin, uint32_t
         had_gather(ln, s8(ln, AT_X0), u8(ln, AT_LABELS), begin, end);
         return HAD_OK;
     case OP_FORWARD_0: /* dense 0 */
-        had_forward(ln, LAYER_0, s16(ln, AT_Y0), s8(ln, AT_X0), s8(ln, AT_WQ0), begin, end);
+        had_forward(ln, LAYER_0, s16(ln, AT_Y0), s8(ln, AT_X0), weights(ln, AT_WQ0), begin, end);
         return HAD_OK;
     case OP_LOSS:
         had_loss(ln, LAYER_0, s16(ln, AT_Y0), u8(ln, AT_LABELS), begin, end);
@@ -113,7 +117,7 @@ had_status had_plan_train(had_learner *ln, uint32_t op, uint32_t begin, uint32_t
         had_activation_quantize(ln, LAYER_0, s8(ln, AT_X0), s32(ln, AT_ROW0), begin, end);
         return HAD_OK;
     case OP_WEIGHT_GRADIENT_0: /* dense 0 */
-        had_weight_gradient(ln, LAYER_0, s16(ln, AT_Y0), s8(ln, AT_X0), s32(ln, AT_ROW0), s8(ln, AT_DT0), begin, end);
+        had_weight_gradient(ln, LAYER_0, s16(ln, AT_Y0), s8(ln, AT_X0), s32(ln, AT_ROW0), weights(ln, AT_DT0), begin, end);
         return HAD_OK;
     default:
         return HAD_ERR_ARGUMENT;

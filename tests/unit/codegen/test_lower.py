@@ -69,7 +69,7 @@ def test_lower_counts_masters_biases_and_view() -> None:
     plan = lower(make_model(SPEC["odd"]))
     assert plan.master_count == 45 * 13 + 13 * 7
     assert plan.bias_count == 20
-    assert plan.view_bytes == 13 * 23 + 7 * 7
+    assert plan.view_bytes == 4 * (2 * 45 + 13)  # a word a term, eight rows in it
     assert plan.layers[1].master_at == 585
 
 
@@ -82,8 +82,20 @@ def test_lower_lanes_divide_the_stride(spec: ModelSpec) -> None:
 
 def test_lower_of_the_microbit_model_needs_no_more_than_the_lower_bound() -> None:
     spec = ModelSpec("m", (64, 32, 10), arithmetic={"order": 16, "batch": 16, "master_bits": 8})
-    arena = lower(make_model(spec)).arena
-    assert arena.bytes == arena.lower_bound == 3520
+    arena = lower(make_model(spec), small=True).arena
+    assert arena.bytes == arena.lower_bound == 3584
+
+
+def test_lower_takes_rows_in_fields_only_where_every_sum_fits() -> None:
+    fits = {"order": 16, "tile_k": 32, "acc_bits": 8}
+    small = ModelSpec("s", (40, 9, 5), arithmetic=fits)
+    assert (lower(make_model(small)).rows, lower(make_model(small), small=True).rows) == (4, 2)
+    assert lower(make_model(small), host=True).rows == 1
+    for change in ({"tile_k": 320}, {"saturation": "every_add"}):
+        spec = ModelSpec("s", (40, 9, 5), arithmetic={**fits, **change})
+        assert lower(make_model(spec)).rows == 1
+    wide = ModelSpec("w", (330, 9, 5), arithmetic={**fits, "acc_bits": 16})
+    assert lower(make_model(wide)).rows == 1  # 330 * 15 * 7 >= 2**15
 
 
 def test_lower_of_layers_that_do_not_fit_together_is_refused() -> None:

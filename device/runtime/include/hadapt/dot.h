@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Saturating products of 4-bit operands, SPEC.md 1.8. One file a kernel; a build may replace one by a
- * variant for its core, which must give the same bits.
+ * Saturating products of 4-bit operands, SPEC.md 1.8. One file a kernel; every variant gives the same bits.
+ *
+ * HAD_ROWS, from the generated configuration, chooses the variant: 1 is plain loops, which compilers for
+ * wide vectors do best with; 2 or 4 rows of weights go in pairs into the 16-bit fields of a word, so that
+ * one multiplication of a 32-bit core serves two products.
  */
 #ifndef HADAPT_DOT_H
 #define HADAPT_DOT_H
@@ -10,17 +13,63 @@
 
 #include "hadapt/counters.h"
 
+#if HAD_ROWS == 1U
+typedef int8_t had_weight;
+#define HAD_WORDS 1U
+#define HAD_TAPS 2U
+#else
+typedef int32_t had_weight; /* two rows: low + high * 2^16 */
+#define HAD_WORDS (HAD_ROWS / 2U)
+#define HAD_TAPS 4U
+#endif
+
+#define HAD_VIEW_ROWS 8U /* rows of weights in a word of the inference view */
+
+/* How much of a product is counted: a bit for each row, and the lanes (or taps) that are no padding. */
+typedef struct had_counted {
+    uint32_t row_bits;
+    uint32_t lanes;
+    had_tally *tally;
+} had_counted;
+
 /*
- * HAD_LANES products at once: total[c] = dot(x[.][c], w), x being terms rows of HAD_BATCH_STRIDE
- * values (feature-major), w contiguous. The first counted lanes are counted in tally.
+ * Set row `row` of a term's weights to value. Even rows come before the odd ones; all rows of a term are
+ * set, those that are not there to 0.
  */
-void had_dot_columns(int32_t total[HAD_LANES], const int8_t *x, const int8_t *w, uint32_t terms,
-                     uint32_t counted, had_tally *tally);
+static inline void had_put_weight(had_weight *term, uint32_t row, int32_t value) {
+#if HAD_ROWS == 1U
+    (void)row;
+    *term = (had_weight)value;
+#else
+    had_weight *word = term + row / 2U;
+    *word = (row & 1U) == 0U ? value : *word + value * 65536;
+#endif
+}
 
-/* dot(a, b), both contiguous. */
-int32_t had_dot_row(const int8_t *a, const int8_t *b, uint32_t terms, had_tally *tally);
+static inline void had_clear_row(had_weight *w, uint32_t terms, uint32_t row) {
+    for (uint32_t k = 0U; k < terms; k++) {
+        had_put_weight(w + k * HAD_WORDS, row, 0);
+    }
+}
 
-/* dot(x, w), w packed two values a byte, the first in the low nibble. */
-int32_t had_dot_packed(const int8_t *x, const uint8_t *w, uint32_t terms);
+/*
+ * HAD_ROWS times HAD_LANES products: total[r][c] = dot(x[.][c], w[.][r]), x being terms rows of
+ * HAD_BATCH_STRIDE values (feature-major), w terms times HAD_WORDS weights.
+ */
+void had_dot_columns(int32_t total[HAD_ROWS * HAD_LANES], const int8_t *x, const had_weight *w,
+                     uint32_t terms, const had_counted *counted);
+
+/*
+ * HAD_ROWS times HAD_TAPS products: total[r][t] = dot(x[t][.], w[.][r]), x rows of HAD_BATCH_STRIDE
+ * values in [-7, 7], all HAD_TAPS of them.
+ */
+void had_dot_row(int32_t total[HAD_ROWS * HAD_TAPS], const int8_t *x, const had_weight *w,
+                 uint32_t terms, const had_counted *counted);
+
+/*
+ * total[r] = dot(x, row r) of HAD_VIEW_ROWS rows; nibble r of w[k] is weight k of row r plus 8.
+ */
+void had_dot_packed(int32_t total[HAD_VIEW_ROWS], const int8_t *x, const uint32_t *w,
+                    uint32_t terms);
 
 #endif

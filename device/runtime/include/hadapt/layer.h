@@ -22,7 +22,7 @@ typedef struct had_layer {
     const uint8_t *row_factor; /* outputs values */
     uint32_t master_at;        /* first element in had_copy.master */
     uint32_t bias_at;          /* first element in had_copy.bias */
-    uint32_t view_at;          /* first byte in had_view.nibbles */
+    uint32_t view_at;          /* first word in had_view.words */
     int32_t in_amax;           /* initial frozen range of the input; 0 for layer 0 */
     uint16_t index;
     uint16_t inputs;

@@ -75,6 +75,21 @@ static inline int8_t had_quant_stochastic(int32_t v, const had_quantizer *q, uin
     return (int8_t)((clipped * q->r + (int32_t)(u << (HAD_QUANT_SHIFT - 8U))) >> HAD_QUANT_SHIFT);
 }
 
+/*
+ * The same two where q's range is no less than the magnitude of any v: above the limit is nothing, and below
+ * it at most what floor takes away where k > 0.
+ */
+static inline int32_t had_quant_within(int32_t v, const had_quantizer *q, uint32_t u) {
+    int32_t shifted = v >> q->k;
+    int32_t clipped = shifted < -q->limit ? -q->limit : shifted;
+    return (clipped * q->r + (int32_t)(u << (HAD_QUANT_SHIFT - 8U))) >> HAD_QUANT_SHIFT;
+}
+
+/* For |v| < 2^15 in range: k is 0, and nothing is clipped. u 128 gives nearest. */
+static inline int32_t had_quant_small(int32_t v, int32_t r, uint32_t u) {
+    return (v * r + (int32_t)(u << (HAD_QUANT_SHIFT - 8U))) >> HAD_QUANT_SHIFT;
+}
+
 /* Any static quantiser, nearest: low is 0 or -limit, shift is S. */
 static inline int8_t had_quant_static(int32_t v, const had_quantizer *q, int32_t low,
                                       uint32_t shift) {

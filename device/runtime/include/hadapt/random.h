@@ -12,11 +12,14 @@
 #define HAD_TENSOR_UPDATE(l) (8U * (uint32_t)(l) + 3U)
 #define HAD_TENSOR_SAMPLER 0xFFFF0000U
 
+/* Loaded, not spelled out: compilers for small cores make twenty additions of a known factor. */
+extern const uint32_t had_mix_factors[2];
+
 static inline uint32_t had_mix(uint32_t x) {
     x ^= x >> 16;
-    x *= 0x7feb352dU;
+    x *= had_mix_factors[0];
     x ^= x >> 15;
-    x *= 0x846ca68bU;
+    x *= had_mix_factors[1];
     x ^= x >> 16;
     return x;
 }

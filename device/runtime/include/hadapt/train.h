@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "hadapt/dot.h"
 #include "hadapt/learner.h"
 
 /* Bytes of a row of ReLU mask bits. */
@@ -19,9 +20,9 @@
 /* Draw the batch: x0 and labels of rows begin .. end - 1. */
 void had_gather(had_learner *ln, int8_t *x0, uint8_t *labels, uint32_t begin, uint32_t end);
 
-/* y = x W^T + b for outputs begin .. end - 1; wq holds layer->inputs values. */
-void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, const int8_t *x, int8_t *wq,
-                 uint32_t begin, uint32_t end);
+/* y = x W^T + b for outputs begin .. end - 1; wq holds layer->inputs terms of HAD_ROWS rows. */
+void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, const int8_t *x,
+                 had_weight *wq, uint32_t begin, uint32_t end);
 
 /* Quantise outputs y to the next layer's input x, for batch rows begin .. end - 1. */
 void had_activate(had_learner *ln, const had_layer *layer, int8_t *x, uint8_t *mask,
@@ -44,11 +45,12 @@ void had_error_quantize(had_learner *ln, const had_layer *layer, int8_t *dh, con
                         int32_t *block, uint32_t begin, uint32_t end);
 
 /*
- * Error at the layer below, inputs begin .. end - 1. wh holds HAD_LANES * layer->outputs_padded values;
+ * Error at the layer below, inputs begin .. end - 1. wh holds layer->outputs_padded terms for
+ * HAD_LANES inputs;
  * scale and maximum of the result go to the flow of the layer below.
  */
 void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_below, const int8_t *dh,
-                        const uint8_t *mask, int32_t *block, int8_t *wh, uint32_t begin,
+                        const uint8_t *mask, int32_t *block, had_weight *wh, uint32_t begin,
                         uint32_t end);
 
 /* Maximum of the transformed input; row holds HAD_BATCH_PADDED values. */
@@ -59,9 +61,10 @@ void had_activation_range(had_learner *ln, const had_layer *layer, const int8_t 
 void had_activation_quantize(had_learner *ln, const had_layer *layer, int8_t *x, int32_t *row,
                              uint32_t begin, uint32_t end);
 
-/* Weight gradient and update of outputs begin .. end - 1; dt holds HAD_BATCH_PADDED values. */
+/* Weight gradient and update of outputs begin .. end - 1; dt: HAD_BATCH_PADDED terms. */
 void had_weight_gradient(had_learner *ln, const had_layer *layer, const int16_t *d,
-                         const int8_t *xh, int32_t *row, int8_t *dt, uint32_t begin, uint32_t end);
+                         const int8_t *xh, int32_t *row, had_weight *dt, uint32_t begin,
+                         uint32_t end);
 
 /* Scale of x0; generated. */
 #define HAD_X0_SCALE ((had_scale){HAD_X0_SCALE_MANTISSA, HAD_X0_SCALE_EXPONENT})
