@@ -101,7 +101,7 @@ MUTATIONS = (
     Mutation(SOURCE + "had_input_grad.c", "- HAD_ORDER_LOG2", "- HAD_ORDER_LOG2 + 1"),
     Mutation(SOURCE + "had_input_grad.c", "passes != 0U ? had_sat", "passes == 0U ? had_sat"),
     Mutation(SOURCE + "had_activation.c", "key, i * HAD_BATCH_PADDED", "key, i"),
-    Mutation(SOURCE + "had_weight_grad.c", "(word << 16) >> 2", "(word << 16) >> 3"),
+    Mutation(SOURCE + "had_update.c", "(word << 16) >> 2", "(word << 16) >> 3"),
     Mutation(SOURCE + "had_weight_grad.c", "+ half)", "+ half / 2)"),
     Mutation(SOURCE + "had_view.c", "had_widen(range, layer->x_range)", "range"),
     Mutation(SOURCE + "had_infer.c", "layer->forward_shift", "0U", "wide"),

@@ -7,19 +7,11 @@
  * m < 2^15 below 2^39, plus half of 2^62 fits 64 bits.
  */
 #include "had_row.h"
+#include "had_update.h"
 #include "hadapt/dot.h"
 #include "hadapt/fwht.h"
 #include "hadapt/random.h"
 #include "hadapt/train.h"
-
-/* What a row's update needs. */
-typedef struct had_update {
-    had_multiplier step; /* learning rate over master step, per accumulator unit */
-    uint32_t round;      /* 30 - sh: brings a draw's 30 bits below 2^sh */
-    uint32_t key;        /* of the row's first random word */
-    uint32_t live;       /* 0: the row is left as it is */
-    had_layer_tally *tally;
-} had_update;
 
 /* Draws index .. of the row: words are shared by four elements, by two rows only without a transform. */
 static void draw_errors(had_weight *dt, uint32_t r, const int32_t *row,
@@ -91,55 +83,6 @@ static had_multiplier step_size(const had_learner *ln, const had_layer *layer,
     return had_multiplier_of(had_scale_pow2(a, -HAD_ORDER_LOG2));
 }
 
-/* draw: u << 14. |w - delta| beyond the clamp is rare. */
-static inline void update_one(had_master *w, int32_t acc, const had_update *update, uint32_t draw) {
-    int32_t delta = (acc * update->step.m + (int32_t)(draw >> update->round)) >> update->step.sh;
-    int32_t next = *w - delta;
-    if ((uint32_t)next + HAD_MASTER_MAX > 2U * HAD_MASTER_MAX) {
-        next = next < 0 ? -HAD_MASTER_MAX : HAD_MASTER_MAX;
-        HAD_COUNT(update->tally->masters_saturated += 1U;)
-    }
-    *w = (had_master)next;
-}
-
-/* Masters i .. i + taps - 1 of a row. One word serves two neighbours: rows start at even indices. */
-static void update_taps(had_master *w, const int32_t *acc, const had_update *row, uint32_t i,
-                        uint32_t taps) {
-    const had_update update = *row;
-    uint32_t key = update.key + (i >> 1);
-    for (; taps > 1U; taps -= 2U) {
-        uint32_t word = had_mix(key);
-        update_one(w, acc[0], &update, (word << 16) >> 2);
-        update_one(w + 1, acc[1], &update, (word >> 16) << 14);
-        w += 2;
-        acc += 2;
-        key++;
-    }
-    if (taps > 0U) {
-        update_one(w, acc[0], &update, (had_mix(key) << 16) >> 2);
-    }
-}
-
-/* Rows of a group, w being the first one's masters. Rows of xh go on to a multiple of HAD_TAPS. */
-static void update_rows(had_master *w, const had_weight *dt, const int8_t *xh,
-                        const had_update *update, uint32_t rows, uint32_t inputs) {
-    had_counted counted = {0U, 0U, 0};
-    HAD_COUNT(counted.tally = &update->tally->product[HAD_P_WEIGHT];
-              for (uint32_t r = 0U; r < rows; r++) { counted.row_bits |= update[r].live << r; })
-    for (uint32_t i = 0U; i < inputs; i += HAD_TAPS) {
-        int32_t acc[HAD_ROWS * HAD_TAPS];
-        uint32_t taps = inputs - i < HAD_TAPS ? inputs - i : HAD_TAPS;
-        counted.lanes = taps;
-        had_dot_row(acc, xh, dt, HAD_BATCH_PADDED, &counted);
-        for (uint32_t r = 0U; r < rows; r++) {
-            if (update[r].live != 0U) {
-                update_taps(w + r * inputs + i, acc + r * HAD_TAPS, update + r, i, taps);
-            }
-        }
-        xh += HAD_TAPS * HAD_BATCH_STRIDE;
-    }
-}
-
 static had_update update_of(had_learner *ln, const had_layer *layer, const had_rates *rates,
                             int32_t amax, uint32_t o) {
     uint32_t words = ((uint32_t)layer->inputs + 1U) / 2U;
@@ -193,8 +136,8 @@ void had_weight_gradient(had_learner *ln, const had_layer *layer, const int16_t 
             had_clear_row(dt, HAD_BATCH_PADDED, r);
         }
         if (live > 0U) {
-            update_rows(ln->working.master + layer->master_at + o * layer->inputs, dt, xh, update,
-                        rows, layer->inputs);
+            had_update_rows(ln->working.master + layer->master_at + o * layer->inputs, dt, xh,
+                            update, rows, layer->inputs);
         }
     }
 }
