@@ -8,6 +8,14 @@ inference, and all buffers with their lifetimes. The emitters only print it.
 from dataclasses import dataclass
 
 from codegen.arena import Arena, Buffer, allocate
+from codegen.buffers import (
+    INT16_BYTES,
+    INT32_BYTES,
+    LayerPlan,
+    Shape,
+    round_up,
+    training_buffers,
+)
 from codegen.errors import GenerateError
 from device.twin.model import Arithmetic, IntModel, TrainableLayer
 
@@ -19,38 +27,8 @@ SMALL_ROWS = 2  # where eight registers are all there is
 FIELD_MAX = 2**15 - 1  # of a sum in a 16-bit field
 TERM_MAX = 15 * 7
 VIEW_ROWS = 8  # rows of weights in a word of the inference view
-TAPS = 4  # inputs the weight gradient takes at once
 STRIDE_STEP = 4
-INT16_BYTES = 2
-INT32_BYTES = 4
 SIZE_LIMIT = 65535  # widths are 16 bits in the C tables
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """Constants of a trainable layer that follow from the model.
-
-    Attributes:
-        index: 0-based.
-        name: of the source layer.
-        inputs, outputs: widths; outputs_padded: to a multiple of the Hadamard order.
-        forward_shift, error_shift: acc_shift of SPEC.md 5.2, ds of 6.3 a.
-        master_at, bias_at: first element in the state's arrays.
-        view_at: first word in the packed weight view.
-        is_head: the last one.
-    """
-
-    index: int
-    name: str
-    inputs: int
-    outputs: int
-    outputs_padded: int
-    forward_shift: int
-    error_shift: int
-    master_at: int
-    bias_at: int
-    view_at: int
-    is_head: bool
 
 
 @dataclass(frozen=True)
@@ -137,12 +115,12 @@ def lower(model: IntModel, *, host: bool = False, small: bool = False) -> Plan:
     Raises: GenerateError if the model is inconsistent or beyond a limit of the C tables.
     """
     check(model)
-    padded = _round_up(model.arithmetic.batch, model.arithmetic.order)
-    stride = _round_up(padded, STRIDE_STEP)
+    padded = round_up(model.arithmetic.batch, model.arithmetic.order)
+    stride = round_up(padded, STRIDE_STEP)
     lanes = _lanes(stride, HOST_LANES if host else DEVICE_LANES)
     layers = _layers(model)
     rows = 1 if host else _rows(model, padded, small)
-    shape = _Shape(model.arithmetic, padded, stride, lanes, rows, model.max_classes)
+    shape = Shape(model.arithmetic, padded, stride, lanes, rows, model.max_classes)
     operations = tuple(_operations(shape, layers))
     places = {op.label: at for at, op in enumerate(operations)}
     calls, infer_buffers = _inference(model, layers)
@@ -153,7 +131,7 @@ def lower(model: IntModel, *, host: bool = False, small: bool = False) -> Plan:
         rows=rows,
         layers=layers,
         operations=operations,
-        arena=allocate(_training_buffers(shape, layers, places)),
+        arena=allocate(training_buffers(shape, layers, places)),
         calls=calls,
         infer_arena=allocate(infer_buffers),
     )
@@ -206,10 +184,6 @@ def _refusal(what: str, where: str, expected: str) -> GenerateError:
     return GenerateError(what, where=where, expected=expected)
 
 
-def _round_up(value: int, step: int) -> int:
-    return -(-value // step) * step
-
-
 def _lanes(stride: int, most: int) -> int:
     lanes = most
     while stride % lanes:
@@ -224,7 +198,7 @@ def _rows(model: IntModel, batch_padded: int, small: bool) -> int:
     for at, layer in enumerate(model.layers):
         outputs, inputs = layer.master.shape
         bounds.append(accumulator_bound(arithmetic, inputs, _x_max(model, at), 7))
-        bounds.append(accumulator_bound(arithmetic, _round_up(outputs, arithmetic.order), 7, 7))
+        bounds.append(accumulator_bound(arithmetic, round_up(outputs, arithmetic.order), 7, 7))
     exact = arithmetic.saturation == "tile" and arithmetic.tile_k * TERM_MAX <= FIELD_MAX
     packed = SMALL_ROWS if small else DEVICE_ROWS
     return packed if exact and max(bounds) <= FIELD_MAX else 1
@@ -255,7 +229,7 @@ def _layer(
 ) -> LayerPlan:
     arithmetic = model.arithmetic
     x_max = _x_max(model, index)
-    padded = _round_up(layer.outputs, arithmetic.order)
+    padded = round_up(layer.outputs, arithmetic.order)
     return LayerPlan(
         index=index,
         name=layer.name,
@@ -271,31 +245,11 @@ def _layer(
     )
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """Sizes that all operations share."""
-
-    arithmetic: Arithmetic
-    batch_padded: int
-    stride: int
-    lanes: int
-    rows: int
-    classes: int
-
-    @property
-    def batch(self) -> int:
-        return self.arithmetic.batch
-
-    def weight_bytes(self, terms: int, rows: int) -> int:
-        """Bytes of operand rows as the kernels take them: int8, or pairs of 16-bit fields."""
-        return terms * rows if self.rows == 1 else terms * rows * INT16_BYTES
-
-
 def _units(products: int) -> int:
     return max(1, -(-products // UNIT_PRODUCTS))
 
 
-def _operations(shape: _Shape, layers: tuple[LayerPlan, ...]) -> list[Operation]:
+def _operations(shape: Shape, layers: tuple[LayerPlan, ...]) -> list[Operation]:
     """SPEC.md 8.6, in order."""
     out = [
         Operation(
@@ -315,7 +269,7 @@ def _operations(shape: _Shape, layers: tuple[LayerPlan, ...]) -> list[Operation]
     return out
 
 
-def _forward(shape: _Shape, layer: LayerPlan) -> list[Operation]:
+def _forward(shape: Shape, layer: LayerPlan) -> list[Operation]:
     n, size = layer.index, layer.inputs
     cost = _units(size * shape.batch + 4 * size)
     arguments = (f"LAYER_{n}", f"y{n}", f"x{n}", f"wq{n}")
@@ -332,7 +286,7 @@ def _error(layer: LayerPlan) -> str:
     return f"y{layer.index}" if layer.is_head else f"d{layer.index}"
 
 
-def _input_gradient(shape: _Shape, layer: LayerPlan) -> list[Operation]:
+def _input_gradient(shape: Shape, layer: LayerPlan) -> list[Operation]:
     n, padded, error = layer.index, layer.outputs_padded, _error(layer)
     name, block = f"LAYER_{n}", f"block{n}"
     columns, rows = shape.batch, layer.inputs
@@ -362,7 +316,7 @@ def _input_gradient(shape: _Shape, layer: LayerPlan) -> list[Operation]:
     ]
 
 
-def _weight_gradient(shape: _Shape, layer: LayerPlan) -> list[Operation]:
+def _weight_gradient(shape: Shape, layer: LayerPlan) -> list[Operation]:
     n, size, padded = layer.index, layer.inputs, shape.batch_padded
     operand = (f"LAYER_{n}", f"x{n}", f"row{n}")
     update = (f"LAYER_{n}", _error(layer), f"x{n}", f"row{n}", f"dt{n}")
@@ -380,70 +334,6 @@ def _weight_gradient(shape: _Shape, layer: LayerPlan) -> list[Operation]:
             _units(8 * padded),
         ),
         Operation(f"WEIGHT_GRADIENT_{n}", "had_weight_gradient", update, n, layer.outputs, cost),
-    ]
-
-
-def _training_buffers(
-    shape: _Shape, layers: tuple[LayerPlan, ...], at: dict[str, int]
-) -> list[Buffer]:
-    buffers = [Buffer("labels", shape.batch, "labels of the batch", at["GATHER"], at["LOSS"])]
-    for layer in layers:
-        buffers += _forward_buffers(shape, layer, at) + _backward_buffers(shape, layer, at)
-        if layer.index > 0:
-            buffers += _error_buffers(shape, layer, at)
-    return buffers
-
-
-def _forward_buffers(shape: _Shape, layer: LayerPlan, at: dict[str, int]) -> list[Buffer]:
-    n, stride = layer.index, shape.stride
-    made = at["GATHER"] if n == 0 else at[f"ACTIVATE_{n - 1}"]
-    forward, update = at[f"FORWARD_{n}"], at[f"WEIGHT_GRADIENT_{n}"]
-    read = update if layer.is_head else at[f"ACTIVATE_{n}"]
-    features = _round_up(layer.inputs, TAPS)
-    weights = shape.weight_bytes(layer.inputs, shape.rows)
-    what = "outputs, then their error" if layer.is_head else "outputs"
-    return [
-        Buffer(f"x{n}", features * stride, f"layer {n}: input, then xh", made, update),
-        Buffer(f"wq{n}", weights, f"layer {n}: rows of 4-bit weights", forward, forward),
-        Buffer(f"y{n}", layer.outputs * stride * INT16_BYTES, f"layer {n}: {what}", forward, read),
-    ]
-
-
-def _backward_buffers(shape: _Shape, layer: LayerPlan, at: dict[str, int]) -> list[Buffer]:
-    n = layer.index
-    first, last = at[f"ACTIVATION_RANGE_{n}"], at[f"WEIGHT_GRADIENT_{n}"]
-    row = shape.batch_padded * INT32_BYTES
-    errors = shape.weight_bytes(shape.batch_padded, shape.rows)
-    buffers = [
-        Buffer(f"row{n}", row, f"layer {n}: a row transformed over the batch", first, last),
-        Buffer(f"dt{n}", errors, f"layer {n}: rows of dt", last, last),
-    ]
-    if not layer.is_head:
-        size = layer.outputs * shape.stride * INT16_BYTES
-        made = at[f"INPUT_GRADIENT_{n + 1}"]
-        buffers.append(Buffer(f"d{n}", size, f"layer {n}: error", made, last))
-    return buffers
-
-
-def _error_buffers(shape: _Shape, layer: LayerPlan, at: dict[str, int]) -> list[Buffer]:
-    n, padded = layer.index, layer.outputs_padded
-    product = at[f"INPUT_GRADIENT_{n}"]
-    mask = layer.inputs * -(-shape.stride // 8)
-    block = shape.arithmetic.order * shape.lanes * INT32_BYTES
-    weights = shape.weight_bytes(padded, shape.lanes)
-    return [
-        Buffer(f"mask{n}", mask, f"layer {n}: ReLU mask bits", at[f"ACTIVATE_{n - 1}"], product),
-        Buffer(
-            f"block{n}",
-            block,
-            f"layer {n}: a block transformed over outputs",
-            at[f"ERROR_RANGE_{n}"],
-            product,
-        ),
-        Buffer(
-            f"dh{n}", padded * shape.stride, f"layer {n}: dh", at[f"ERROR_QUANTIZE_{n}"], product
-        ),
-        Buffer(f"wh{n}", weights, f"layer {n}: rows of wh", product, product),
     ]
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """hadapt_tables.c: the constants of the network."""
 
+from codegen.buffers import LayerPlan
 from codegen.emit.header import banner
 from codegen.emit.literals import byte_rows, columns, comment_text, scale, table, unsigned
-from codegen.lower import LayerPlan, Plan
+from codegen.lower import Plan
 from device.twin.model import Exemplar, FrozenLayer, IntModel, TrainableLayer
 
 

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sizes that follow from a model, and the buffers of a training step."""
+
+from dataclasses import dataclass
+
+from codegen.arena import Buffer
+from device.twin.model import Arithmetic
+
+INT16_BYTES = 2
+INT32_BYTES = 4
+TAPS = 4  # inputs the weight gradient takes at once
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """Constants of a trainable layer that follow from the model.
+
+    Attributes:
+        index: 0-based.
+        name: of the source layer.
+        inputs, outputs: widths; outputs_padded: to a multiple of the Hadamard order.
+        forward_shift, error_shift: acc_shift of SPEC.md 5.2, ds of 6.3 a.
+        master_at, bias_at: first element in the state's arrays.
+        view_at: first word in the packed weight view.
+        is_head: the last one.
+    """
+
+    index: int
+    name: str
+    inputs: int
+    outputs: int
+    outputs_padded: int
+    forward_shift: int
+    error_shift: int
+    master_at: int
+    bias_at: int
+    view_at: int
+    is_head: bool
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes that all operations share."""
+
+    arithmetic: Arithmetic
+    batch_padded: int
+    stride: int
+    lanes: int
+    rows: int
+    classes: int
+
+    @property
+    def batch(self) -> int:
+        return self.arithmetic.batch
+
+    def weight_bytes(self, terms: int, rows: int) -> int:
+        """Bytes of operand rows as the kernels take them: int8, or pairs of 16-bit fields."""
+        return terms * rows if self.rows == 1 else terms * rows * INT16_BYTES
+
+
+def round_up(value: int, step: int) -> int:
+    """Smallest multiple of step that is no less than value."""
+    return -(-value // step) * step
+
+
+def training_buffers(
+    shape: Shape, layers: tuple[LayerPlan, ...], at: dict[str, int]
+) -> list[Buffer]:
+    """Buffers of a training step with their lifetimes; `at`: label of an operation to its place."""
+    buffers = [Buffer("labels", shape.batch, "labels of the batch", at["GATHER"], at["LOSS"])]
+    for layer in layers:
+        buffers += _forward_buffers(shape, layer, at) + _backward_buffers(shape, layer, at)
+        if layer.index > 0:
+            buffers += _error_buffers(shape, layer, at)
+    return buffers
+
+
+def _forward_buffers(shape: Shape, layer: LayerPlan, at: dict[str, int]) -> list[Buffer]:
+    n, stride = layer.index, shape.stride
+    made = at["GATHER"] if n == 0 else at[f"ACTIVATE_{n - 1}"]
+    forward, update = at[f"FORWARD_{n}"], at[f"WEIGHT_GRADIENT_{n}"]
+    read = update if layer.is_head else at[f"ACTIVATE_{n}"]
+    features = round_up(layer.inputs, TAPS)
+    weights = shape.weight_bytes(layer.inputs, shape.rows)
+    what = "outputs, then their error" if layer.is_head else "outputs"
+    return [
+        Buffer(f"x{n}", features * stride, f"layer {n}: input, then xh", made, update),
+        Buffer(f"wq{n}", weights, f"layer {n}: rows of 4-bit weights", forward, forward),
+        Buffer(f"y{n}", layer.outputs * stride * INT16_BYTES, f"layer {n}: {what}", forward, read),
+    ]
+
+
+def _backward_buffers(shape: Shape, layer: LayerPlan, at: dict[str, int]) -> list[Buffer]:
+    n = layer.index
+    first, last = at[f"ACTIVATION_RANGE_{n}"], at[f"WEIGHT_GRADIENT_{n}"]
+    row = shape.batch_padded * INT32_BYTES
+    errors = shape.weight_bytes(shape.batch_padded, shape.rows)
+    buffers = [
+        Buffer(f"row{n}", row, f"layer {n}: a row transformed over the batch", first, last),
+        Buffer(f"dt{n}", errors, f"layer {n}: rows of dt", last, last),
+    ]
+    if not layer.is_head:
+        size = layer.outputs * shape.stride * INT16_BYTES
+        made = at[f"INPUT_GRADIENT_{n + 1}"]
+        buffers.append(Buffer(f"d{n}", size, f"layer {n}: error", made, last))
+    return buffers
+
+
+def _error_buffers(shape: Shape, layer: LayerPlan, at: dict[str, int]) -> list[Buffer]:
+    n, padded = layer.index, layer.outputs_padded
+    product = at[f"INPUT_GRADIENT_{n}"]
+    mask = layer.inputs * -(-shape.stride // 8)
+    block = shape.arithmetic.order * shape.lanes * INT32_BYTES
+    weights = shape.weight_bytes(padded, shape.lanes)
+    return [
+        Buffer(f"mask{n}", mask, f"layer {n}: ReLU mask bits", at[f"ACTIVATE_{n - 1}"], product),
+        Buffer(
+            f"block{n}",
+            block,
+            f"layer {n}: a block transformed over outputs",
+            at[f"ERROR_RANGE_{n}"],
+            product,
+        ),
+        Buffer(
+            f"dh{n}", padded * shape.stride, f"layer {n}: dh", at[f"ERROR_QUANTIZE_{n}"], product
+        ),
+        Buffer(f"wh{n}", weights, f"layer {n}: rows of wh", product, product),
+    ]
