@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from server.commands import devices, doctor, learning, models
-from server.commands.console import command
+from server.commands.console import command, wrong
 from server.settings import Settings
 
 EPILOG = (
@@ -87,6 +87,8 @@ def serve(
       hadapt serve --data-dir /var/lib/hadapt --host 0.0.0.0 --port 8600
     """
     with command(as_json=False):
+        if data_dir is not None and data_dir.exists() and not data_dir.is_dir():
+            raise wrong(f"{data_dir} is a file", "--data-dir", "a folder, or a name not taken")
         given = {"data_dir": data_dir, "host": host, "port": port}
         _serve({name: value for name, value in given.items() if value is not None})
 

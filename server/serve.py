@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from server import logs
 from server.app import create_app
+from server.errors import Issue, UnavailableError
 from server.jobs.supervisor import Supervisor
 from server.learning.ports import Engine
 from server.services.context import clean_up
@@ -71,8 +72,15 @@ def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((settings.host, settings.port))
-    listener.listen(2048)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        where = f"address {settings.host}, port {settings.port}"
+        reason = (error.strerror or str(error)).lower()
+        issue = Issue(reason, where, "a free port of this machine (--port, --host)")
+        raise UnavailableError(f"Cannot listen on {where}: {reason}.", [issue]) from error
     return listener
 
 

@@ -26,6 +26,12 @@ from server.errors import (
 MEDIA_TYPE = "application/problem+json"
 # The schema Problem is in the description because schemas.JobRead refers to it.
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
+# What is right where the validator's own text does not say what "should" be.
+_EXPECTED = {
+    "missing": "a value; the field is required",
+    "extra_forbidden": "only fields that the OpenAPI description lists",
+    "json_invalid": "JSON",
+}
 log = structlog.get_logger("api")
 
 
@@ -63,9 +69,10 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
 def _issue(entry: Any) -> Issue:
     """Pydantic says what and where; the rest of its text is what it expected."""
     where = " ".join(str(part) for part in entry["loc"])[:200]
-    context = entry.get("ctx") or {}
-    expected = ", ".join(f"{k} {v}" for k, v in context.items() if k != "error")
-    return Issue(entry["msg"][:300], where, expected[:300] or entry["type"])
+    what = str(entry["msg"])
+    _, _, rule = what.partition(" should ")
+    expected = rule.removeprefix("be ") or _EXPECTED.get(entry["type"], "a valid value")
+    return Issue(what[:300], where, expected[:300])
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:

@@ -102,8 +102,12 @@ def one_line(error: HadaptError) -> str:
     if not error.errors:
         return text
     first = error.errors[0]
-    known = all(part in error.detail for part in (first.what, first.expected))
-    return text if known else f"{text} ({first.where}: {first.what}; expected {first.expected})"
+    if first.what not in error.detail:
+        return f"{text} ({first.where}: {first.what}; expected {first.expected})"
+    if first.expected in error.detail:
+        return text
+    where = "" if first.where in error.detail else f"{first.where}: "
+    return f"{text} ({where}expected {first.expected})"
 
 
 def print_json(value: Any) -> None:

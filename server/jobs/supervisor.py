@@ -46,7 +46,12 @@ class Supervisor:
         pause_s = FIRST_PAUSE_S
         while not self._stop.is_set():
             began = time.monotonic()
-            code = self._run_once()
+            try:
+                code: int | None = self._run_once()
+            except OSError as error:
+                # No process or memory left: later there may be.
+                log.error("worker cannot be started", error=str(error))
+                code = None
             if self._stop.is_set():
                 return
             pause_s = FIRST_PAUSE_S if time.monotonic() - began > STEADY_S else pause_s

@@ -122,7 +122,9 @@ def service_errors(smallest: Callable[[], str | None] = lambda: None) -> Iterato
             ],
         ) from error
     except ToolchainMissingError as error:
-        raise ToolMissingError(str(error), [Issue("not installed", "tool", str(error))]) from error
+        what, _, remedy = str(error).partition("; ")
+        issue = Issue(what, "tools of this machine", remedy or "it is installed")
+        raise ToolMissingError(str(error), [issue]) from error
     except DeviceError as error:
         last = getattr(error, "last_output", "")
         detail = f"{error}" + (f" Last output: {last}" if last else "")

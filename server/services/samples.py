@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from server.errors import (
     InvalidInputError,
     Issue,
@@ -136,7 +134,10 @@ def parse_npz(
     """
     limit = context.settings.npz_max_bytes
     arrays = read_npz(path, {"x": "number", "y": "label"}, limit, SampleInvalidError)
-    labels = arrays.get("y", np.zeros(0, dtype=np.int64))
+    if "y" not in arrays:
+        issue = Issue("no array y", "npz", "x (N, features) and y (N,), class indices or names")
+        raise SampleInvalidError("The npz has no array y with the labels.", [issue])
+    labels = arrays["y"]
     _check_count(context, len(arrays["x"]) if arrays["x"].ndim else 0)
     x = check_features(arrays["x"], model.feature_count, *_range(model, allow_range))
     if labels.shape != (len(x),):

@@ -210,3 +210,15 @@ def test_error_of_each_class_survives_the_wire(kind: type[HadaptError]) -> None:
     error.__dict__.setdefault("retry_after_s", 7)
     back = from_problem(error.to_problem("/x"), 7)
     assert (back.code, back.status, back.detail) == (kind.code, kind.status, "what happened")
+
+
+def test_field_errors_say_what_would_be_right_in_words(shared: Service) -> None:
+    wrong: dict[str, Any] = {"speed": 1, "steps": 0, "method": "magic"}
+    response = shared.http.post("/api/v1/updates", json=wrong)
+    issues = check_problem(response, 422, "invalid-input")["errors"]
+    assert {i["where"]: i["expected"] for i in issues} == {
+        "body model_id": "a value; the field is required",
+        "body speed": "only fields that the OpenAPI description lists",
+        "body steps": "greater than or equal to 1",
+        "body method": "'ncm' or 'replay'",
+    }

@@ -286,3 +286,9 @@ def test_client_raises_typed_errors(service: Service) -> None:
         )
     with pytest.raises(PayloadTooLargeError):
         service.client._send("POST", "/updates", content=b"x" * (1 << 20 | 1))
+
+
+def test_samples_npz_without_labels_names_the_array(shared: Service) -> None:
+    response = post_npz(shared, ready(shared).id, npz_bytes([GOOD]))
+    problem = check_problem(response, 422, "sample-invalid")
+    assert "no array y" in problem["detail"]

@@ -3,6 +3,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import zipfile
@@ -308,3 +309,31 @@ def test_command_as_process_keeps_stdout_clean(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["classes"] == 3
     assert "quantizing m.onnx" in done.stderr
     assert "\x1b[3" not in done.stderr
+
+
+def test_error_line_says_nothing_twice(run: Run, model: str) -> None:
+    Path("bad.npz").write_bytes(b"no zip")
+    result = run("learn", model, "--data", "bad.npz", "-o", "m2.hadapt")
+    assert result.err.count("not a readable npz") == 1
+    assert "expected" in result.err
+
+
+def test_serve_on_a_port_in_use_names_the_port(tmp_path: Path) -> None:
+    # A process of its own: the service takes over signals and logging.
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "server.cli", "serve", "--data-dir", str(tmp_path)]
+        environment = {**os.environ, "HADAPT_ENGINE": ENGINE, "COLUMNS": "200"}
+        done = subprocess.run(
+            [*command, "--port", port], cwd=ROOT, env=environment, text=True,
+            capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    error = next(line for line in done.stderr.splitlines() if line.startswith("error:"))
+    assert port in error and "in use" in error
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_with_a_file_as_data_folder_is_refused(run: Run) -> None:
+    Path("data").write_text("")
+    check_failure(run("serve", "--data-dir", "data", "--port", "0"), 2, "data is a file", "folder")
