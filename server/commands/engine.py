@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from server.commands.console import say, stderr, wrong
+from server.learning.firmwares import cache_folder
 from server.learning.ports import BoardInfo, Engine, load_engine
 from server.settings import Settings
 
@@ -17,8 +18,11 @@ LINES_A_BAR = 5
 
 @functools.cache
 def engine() -> Engine:
-    """The engine named by HADAPT_ENGINE, by default the real one."""
-    return load_engine(Settings())
+    """The engine named by HADAPT_ENGINE, by default the real one; its builds go to the cache."""
+    settings = Settings()
+    if "data_dir" not in settings.model_fields_set:
+        settings = Settings(data_dir=cache_folder())
+    return load_engine(settings)
 
 
 def choose_boards(names: Sequence[str], available_only: bool = False) -> list[BoardInfo]:

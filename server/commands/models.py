@@ -206,10 +206,11 @@ def export(
     with command(as_json):
         check_output(output, ".onnx")
         loaded = load_model_file(model)
+        parts = loaded.int_model, loaded.learner
         if form == "exact":
-            data = engine().export_onnx(loaded.int_model, loaded.learner, "exact")
+            data = engine().export_onnx(*parts, "exact", loaded.class_names)
         elif form == "qdq":
-            data = engine().export_onnx(loaded.int_model, loaded.learner, "qdq")
+            data = engine().export_onnx(*parts, "qdq", loaded.class_names)
         else:
             raise wrong(f"form {form!r}", "--form", "exact or qdq")
         write_output(output, data)

@@ -17,6 +17,7 @@ from codegen.export import export_exact, export_qdq
 from codegen.generate import generate
 from codegen.importer import import_onnx
 from codegen.quantize import quantize
+from codegen.quantize.options import MAX_CLASSES
 from device.harness.boards import BOARDS, Board
 from device.harness.devices import qemu_command
 from device.harness.errors import ToolchainMissingError
@@ -57,13 +58,22 @@ from server.learning.ports import (
     StopSignal,
 )
 from server.learning.quantizing import as_invalid, parse_options, quantize_report
-from server.learning.ranges import check_ranges, raw_ranges
+from server.learning.ranges import count_clipped, raw_ranges
 from server.learning.sessions import TrainPlan, collect, restore, stage, train_some
 from server.learning.stopping import check_stop
 from server.settings import Settings
 
 DEFAULT_LEARNING_RATE = 0.05
 LAYOUTS = ("plain",)
+STATE_README = """\
+# What this version has learned
+
+The sources beside this folder boot as the model was when it was quantized. This version knows
+{classes} classes and {exemplars} exemplars. Give them to the running device: IMPORT_BEGIN,
+IMPORT_DATA and IMPORT_END with model.bin, PUT_EXEMPLAR for every exemplar of learner.bin, COMMIT
+(device/SPEC.md 9 and 10; in Python: server.learning.sessions.deliver). Its state hash is then
+{digest}.
+"""
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -86,6 +96,11 @@ class HadaptEngine:
             raise OperatorUnsupportedError(str(error), [_issue(error)]) from error
         except CodegenError as error:
             raise ModelRejectedError(str(error), [_issue(error)]) from error
+        if graph.n_classes > MAX_CLASSES:
+            raise ModelRejectedError(
+                f"The network has {graph.n_classes} outputs; at most {MAX_CLASSES} are possible.",
+                [Issue(f"{graph.n_classes} outputs", "the last layer", f"at most {MAX_CLASSES}")],
+            )
         layers = [
             {
                 "name": layer.name,
@@ -142,8 +157,13 @@ class HadaptEngine:
                     )
                 ],
             )
-        check_ranges(model, task.x)
-        return Chunk(checkpoint=b"", steps_done=0, done=_steps(task) == 0)
+        if task.options:
+            name = min(task.options)
+            raise InvalidInputError(
+                f"An update has no option {name!r}.", [Issue("unknown option", name, "no options")]
+            )
+        metrics = {"clipped_values": count_clipped(model, task.x)}
+        return Chunk(checkpoint=b"", steps_done=0, done=_steps(task) == 0, metrics=metrics)
 
     def train(self, task: LearnTask, checkpoint: bytes, steps: int, stop: StopSignal) -> Chunk:
         """Train at most `steps` more steps on the host build of the firmware."""
@@ -199,9 +219,12 @@ class HadaptEngine:
                 classes[i] = device.infer(sample, head)[0]
         return classes
 
-    def export_onnx(self, int_model: bytes, learner: bytes, form: OnnxForm) -> bytes:
+    def export_onnx(
+        self, int_model: bytes, learner: bytes, form: OnnxForm, class_names: Sequence[str]
+    ) -> bytes:
         """The integer model with the learner's weights as ONNX."""
-        model = with_state(IntModel.from_bytes(int_model), LearnerData.from_bytes(learner))
+        data = LearnerData.from_bytes(learner)
+        model = with_state(IntModel.from_bytes(int_model), data, class_names)
         proto = export_exact(model) if form == "exact" else export_qdq(model)
         return bytes(proto.SerializeToString(deterministic=True))
 
@@ -219,6 +242,9 @@ class HadaptEngine:
         data = LearnerData.from_bytes(learner)
         files["state/model.bin"] = data.state
         files["state/learner.bin"] = data.to_bytes()
+        files["state/README.md"] = STATE_README.format(
+            classes=data.n_classes, digest=data.state_hash.hex(), exemplars=len(data.exemplars)
+        ).encode()
         return zip_bytes(files)
 
     def resources(self, int_model: bytes, board: str, stop: StopSignal) -> Json:
@@ -250,7 +276,7 @@ class HadaptEngine:
             device.import_state(working)
 
 
-def with_state(model: IntModel, learner: LearnerData) -> IntModel:
+def with_state(model: IntModel, learner: LearnerData, class_names: Sequence[str]) -> IntModel:
     """A model whose constants are a learner's weights, for export; its model_id is another."""
     state, _ = state_bytes.import_state(model, model.model_id, learner.state)
     layers = []
@@ -263,9 +289,8 @@ def with_state(model: IntModel, learner: LearnerData) -> IntModel:
                 in_amax=state.frozen_ranges[index - 1] if index else layer.in_amax,
             )
         )
-    names = list(model.class_names)
-    names += [f"class_{label}" for label in range(len(names), state.n_classes)]
-    return replace(model, layers=tuple(layers), n_classes=state.n_classes, class_names=tuple(names))
+    names = tuple(class_names)
+    return replace(model, layers=tuple(layers), n_classes=state.n_classes, class_names=names)
 
 
 def zip_bytes(files: Mapping[str, bytes]) -> bytes:

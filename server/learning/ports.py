@@ -223,8 +223,13 @@ class Engine(Protocol):
     ) -> Int64Array:
         """Class slots, int64 (N,), as the device would predict (ncm: nearest mean)."""
 
-    def export_onnx(self, int_model: bytes, learner: bytes, form: OnnxForm) -> bytes:
-        """The integer model with the learner's weights as ONNX, IR 10, opset 21. Quick."""
+    def export_onnx(
+        self, int_model: bytes, learner: bytes, form: OnnxForm, class_names: Sequence[str]
+    ) -> bytes:
+        """The integer model with the learner's weights as ONNX, IR 10, opset 21. Quick.
+
+        class_names: one a class that the learner knows.
+        """
 
     def generate(self, int_model: bytes, learner: bytes, board: str, layout: str) -> bytes:
         """A zip of C sources; same arguments, same bytes.

@@ -204,4 +204,5 @@ def onnx_of(context: Context, model_id: str, number: int, form: OnnxForm) -> byt
     """The integer model with a version's weights, as ONNX."""
     model, version = version_with_model(context, model_id, number)
     int_model = context.blobs.get(str(model.int_model_sha256))
-    return context.engine.export_onnx(int_model, context.blobs.get(version.learner_sha256), form)
+    learner = context.blobs.get(version.learner_sha256)
+    return context.engine.export_onnx(int_model, learner, form, version.classes)

@@ -165,6 +165,7 @@ def store(context: Context, unit: Unit, target: Target, batch: Batch) -> Stored:
 def _new_names(known: list[str], labels: list[str | int], max_classes: int) -> list[str]:
     """Names not known yet: new indices, ascending and without a gap, then in order of mention."""
     names = list(known)
+    _refuse_ambiguous(known, labels)
     for index in sorted({v for v in labels if isinstance(v, int) and v >= len(known)}):
         if index != len(names) or str(index) in names:
             _refuse_index(labels.index(index), index, len(names), max_classes)
@@ -177,6 +178,24 @@ def _new_names(known: list[str], labels: list[str | int], max_classes: int) -> l
         detail = f"The samples need {len(fresh)} new classes; {left} of {max_classes} are left."
         raise TooManyClassesError(detail, [issue])
     return fresh
+
+
+def _refuse_ambiguous(known: list[str], labels: list[str | int]) -> None:
+    """Refuse an integer that is the position of one class and the name of another."""
+    for row, label in enumerate(labels):
+        if (
+            not isinstance(label, int)
+            or str(label) not in known
+            or known.index(str(label)) == label
+        ):
+            continue
+        position = known.index(str(label))
+        other = known[label] if label < len(known) else "none"
+        expected = f'"{label}" (class at index {position}), or index {position}'
+        issue = Issue(f"label {label} (index of {other!r})", f"row {row}, label", expected)
+        raise SampleInvalidError(
+            f"Row {row}: {label} is the name of one class and the index of another.", [issue]
+        )
 
 
 def _refuse_index(row: int, label: int, count: int, max_classes: int) -> None:

@@ -152,8 +152,15 @@ class FakeEngine:
         weights = np.array(json.loads(learner)["weights"], dtype=np.int64)
         return np.asarray(np.argmax(_rows(x) @ weights.T, axis=1), dtype=np.int64)
 
-    def export_onnx(self, int_model: bytes, learner: bytes, form: ports.OnnxForm) -> bytes:
-        return _dump({"form": form, "learner": json.loads(learner)})
+    def export_onnx(
+        self,
+        int_model: bytes,
+        learner: bytes,
+        form: ports.OnnxForm,
+        class_names: Sequence[str],
+    ) -> bytes:
+        names = list(class_names)
+        return _dump({"form": form, "learner": json.loads(learner), "class_names": names})
 
     def generate(self, int_model: bytes, learner: bytes, board: str, layout: str) -> bytes:
         _check_board(board)

@@ -38,6 +38,7 @@ def test_onnx_export_has_both_forms(service: Service, form: str) -> None:
     model = service.ready_model()
     data = service.client.onnx(model.id, 1, form)  # type: ignore[arg-type]
     assert json.loads(data)["form"] == form
+    assert json.loads(data)["class_names"] == model.classes
 
 
 def test_model_names_come_from_options_then_file(service: Service) -> None:

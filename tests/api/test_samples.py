@@ -292,3 +292,12 @@ def test_samples_npz_without_labels_names_the_array(shared: Service) -> None:
     response = post_npz(shared, ready(shared).id, npz_bytes([GOOD]))
     problem = check_problem(response, 422, "sample-invalid")
     assert "no array y" in problem["detail"]
+
+
+def test_index_that_names_another_class_is_refused(service: Service) -> None:
+    """Classes named by mention: index 3 is "4", so the label 4 could mean either."""
+    model = service.ready_model()
+    named = [{"features": GOOD, "label": "4"}, {"features": GOOD[::-1], "label": "3"}]
+    service.client.send_json_samples(named, model_id=model.id)
+    with pytest.raises(SampleInvalidError, match="name of one class and the index of another"):
+        service.client.send_json_samples([{"features": GOOD, "label": 4}], model_id=model.id)
