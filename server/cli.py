@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from server.commands import devices, doctor, learning, models
+from server.commands import devices, doctor, keys, learning, models
 from server.commands.console import command, wrong
 from server.settings import Settings
 
@@ -33,6 +33,7 @@ app.command(epilog=EPILOG)(models.report)
 app.command(epilog=EPILOG)(models.export)
 app.command(epilog=EPILOG)(devices.boards)
 app.command(epilog=EPILOG)(doctor.doctor)
+app.add_typer(keys.app, name="keys")
 
 
 def _version(value: bool) -> None:

@@ -17,6 +17,8 @@ tools=(
     "riscv64-unknown-elf-gcc|gcc-riscv64-unknown-elf|gcc for RV32"
     "qemu-system-arm|qemu-system-arm|Cortex-M55; QEMU for the others (Unicorn emulates instead)"
     "qemu-system-riscv32|qemu-system-misc|RV32"
+    "openssl|openssl|an independent check of signatures"
+    "swupdate|swupdate|the proof that an unmodified client installs our packets"
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }

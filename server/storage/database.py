@@ -28,9 +28,11 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from server.errors import ConflictError, StorageFullError, is_storage_full
+from server.storage import fleet as f
+from server.storage import fleet_tables as ft
 from server.storage import records as r
 from server.storage import tables as t
-from server.storage.ports import Rows, SampleRows, Unit, Where
+from server.storage.ports import FleetRows, Rows, SampleRows, Unit, Where
 
 Record = TypeVar("Record")
 BATCH_ROWS = 500
@@ -160,9 +162,23 @@ class TableSamples(TableRows[r.SampleRecord]):
 def _values(record: Any) -> dict[str, Any]:
     """Columns of a record; an unset sequence number is left to the database."""
     values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-    if values.get("seq", 0) is None:
-        del values["seq"]
-    return values
+    return {k: v for k, v in values.items() if not (k in ("seq", "number") and v is None)}
+
+
+def fleet_rows(connection: Connection) -> FleetRows:
+    """The fleet's tables within a transaction."""
+    return FleetRows(
+        audit=TableRows(connection, ft.audit, f.AuditRecord),
+        packets=TableRows(connection, ft.packets, f.PacketRecord),
+        artifacts=TableRows(connection, ft.artifacts, f.ArtifactRecord),
+        targets=TableRows(connection, ft.targets, f.TargetRecord),
+        gateways=TableRows(connection, ft.gateways, f.GatewayRecord),
+        actions=TableRows(connection, ft.actions, f.ActionRecord),
+        rollouts=TableRows(connection, ft.rollouts, f.RolloutRecord),
+        members=TableRows(connection, ft.members, f.MemberRecord),
+        learning=TableRows(connection, ft.learning, f.LearningRecord),
+        withdrawals=TableRows(connection, ft.withdrawals, f.WithdrawalRecord),
+    )
 
 
 class SqlUnit:
@@ -191,6 +207,7 @@ class SqlUnit:
             connection, t.idempotency, r.IdempotencyRecord
         )
         self.workers: Rows[r.WorkerRecord] = TableRows(connection, t.workers, r.WorkerRecord)
+        self.fleet = fleet_rows(connection)
 
 
 class SqlDatabase:

@@ -3,9 +3,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from server.storage import fleet as f
 from server.storage import records as r
 
 Record = TypeVar("Record")
@@ -86,6 +88,22 @@ class SampleRows(Rows[r.SampleRecord], Protocol):
         """Samples up to last_seq, by class position, then content: an order that repeats."""
 
 
+@dataclass(frozen=True)
+class FleetRows:
+    """The fleet's tables within one transaction."""
+
+    audit: Rows[f.AuditRecord]
+    packets: Rows[f.PacketRecord]
+    artifacts: Rows[f.ArtifactRecord]
+    targets: Rows[f.TargetRecord]
+    gateways: Rows[f.GatewayRecord]
+    actions: Rows[f.ActionRecord]
+    rollouts: Rows[f.RolloutRecord]
+    members: Rows[f.MemberRecord]
+    learning: Rows[f.LearningRecord]
+    withdrawals: Rows[f.WithdrawalRecord]
+
+
 class Unit(Protocol):
     """One transaction: all of it is stored, or nothing."""
 
@@ -103,6 +121,7 @@ class Unit(Protocol):
     report_requests: Rows[r.ReportRequestRecord]
     idempotency: Rows[r.IdempotencyRecord]
     workers: Rows[r.WorkerRecord]
+    fleet: FleetRows
 
 
 class Database(Protocol):
