@@ -7,9 +7,8 @@ inference, and all buffers with their lifetimes. The emitters only print it.
 
 from dataclasses import dataclass
 
-from codegen.arena import Arena, Buffer, allocate
+from codegen.arena import Arena, allocate
 from codegen.buffers import (
-    INT16_BYTES,
     INT32_BYTES,
     LayerPlan,
     Shape,
@@ -17,6 +16,8 @@ from codegen.buffers import (
     training_buffers,
 )
 from codegen.errors import GenerateError
+from codegen.inference import Call, inference_plan
+from device.twin.check_front import front_rules
 from device.twin.model import Arithmetic, IntModel, TrainableLayer
 
 UNIT_PRODUCTS = 64  # elementary products a work unit, SPEC.md 8.6
@@ -53,16 +54,6 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Call:
-    """One call of the inference plan: stage is x0, features or logits."""
-
-    stage: str
-    kernel: str
-    arguments: tuple[str, ...]
-    comment: str
-
-
-@dataclass(frozen=True)
 class Plan:
     """All that the emitters need beside the model's tables.
 
@@ -72,6 +63,7 @@ class Plan:
         rows: rows of weights a kernel takes at once; 1 for plain loops, else packed fields.
         layers, operations, calls: see there.
         arena: of training; infer_arena: of inference.
+        x0, features: buffers of inference where they end up.
     """
 
     batch_padded: int
@@ -83,6 +75,8 @@ class Plan:
     arena: Arena
     calls: tuple[Call, ...]
     infer_arena: Arena
+    x0: str
+    features: str
 
     @property
     def master_count(self) -> int:
@@ -123,7 +117,7 @@ def lower(model: IntModel, *, host: bool = False, small: bool = False) -> Plan:
     shape = Shape(model.arithmetic, padded, stride, lanes, rows, model.max_classes)
     operations = tuple(_operations(shape, layers))
     places = {op.label: at for at, op in enumerate(operations)}
-    calls, infer_buffers = _inference(model, layers)
+    inference = inference_plan(model, layers)
     return Plan(
         batch_padded=padded,
         batch_stride=stride,
@@ -132,8 +126,10 @@ def lower(model: IntModel, *, host: bool = False, small: bool = False) -> Plan:
         layers=layers,
         operations=operations,
         arena=allocate(training_buffers(shape, layers, places)),
-        calls=calls,
-        infer_arena=allocate(infer_buffers),
+        calls=inference.calls,
+        infer_arena=allocate(inference.buffers),
+        x0=inference.x0,
+        features=inference.features,
     )
 
 
@@ -155,7 +151,7 @@ def check(model: IntModel) -> None:
     Raises: GenerateError.
     """
     widths = [*(f.weight.shape for f in model.frozen), *(t.master.shape for t in model.layers)]
-    before = model.inputs
+    before = _check_front(model)
     for at, (outputs, inputs) in enumerate(widths):
         if inputs != before:
             raise _refusal(f"takes {inputs} values", f"layer {at}", f"{before} values")
@@ -165,6 +161,16 @@ def check(model: IntModel) -> None:
     if before != model.max_classes or not 1 <= model.n_classes <= model.max_classes <= 250:
         raise _refusal("classes do not fit", "the head", "1 to 250 classes, a row for each")
     _check_exemplars(model)
+
+
+def _check_front(model: IntModel) -> int:
+    """Values that the first layer reads."""
+    if not model.front:
+        return model.inputs
+    for holds, text in front_rules(model):
+        if not holds:
+            raise _refusal(f"breaks a rule: {text}", "the front", "SPEC.md 4.1")
+    return model.front[-1].outputs
 
 
 def _check_exemplars(model: IntModel) -> None:
@@ -335,29 +341,3 @@ def _weight_gradient(shape: Shape, layer: LayerPlan) -> list[Operation]:
         ),
         Operation(f"WEIGHT_GRADIENT_{n}", "had_weight_gradient", update, n, layer.outputs, cost),
     ]
-
-
-def _inference(
-    model: IntModel, layers: tuple[LayerPlan, ...]
-) -> tuple[tuple[Call, ...], list[Buffer]]:
-    """Calls and vectors of an inference; vector v0 is the input stage's, each layer adds one."""
-    frozen = len(model.frozen)
-    calls = [Call("x0", "had_input_stage_run", ("v0", "raw", "&INPUT_STAGE"), "input stage")]
-    buffers = [Buffer("v0", model.inputs, "input stage: quantised sample", 0, 1)]
-    for at, layer in enumerate(model.frozen):
-        arguments = (f"v{at + 1}", f"v{at}", f"&had_frozen_layers[{at}]")
-        calls.append(Call("x0", "had_frozen", arguments, f"frozen {at}: {layer.name}"))
-        size = int(layer.weight.shape[0])
-        buffers.append(Buffer(f"v{at + 1}", size, f"frozen {at}: output", at + 1, at + 2))
-    for plan in layers[:-1]:
-        at = frozen + plan.index
-        arguments = (f"v{at + 1}", f"v{at}", f"LAYER_{plan.index}")
-        calls.append(Call("features", "had_infer_hidden", arguments, plan.name))
-        buffers.append(
-            Buffer(f"v{at + 1}", plan.outputs, f"layer {plan.index}: output", at + 1, at + 2)
-        )
-    last = frozen + len(layers)
-    arguments = ("logits", f"v{last - 1}", f"LAYER_{layers[-1].index}")
-    calls.append(Call("logits", "had_infer_head", arguments, layers[-1].name))
-    buffers.append(Buffer("logits", INT16_BYTES * model.max_classes, "logits", last, last))
-    return tuple(calls), buffers

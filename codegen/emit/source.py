@@ -4,7 +4,8 @@
 from codegen.arena import Arena
 from codegen.emit.header import banner
 from codegen.emit.literals import comment_text
-from codegen.lower import Call, Operation, Plan
+from codegen.inference import Call
+from codegen.lower import Operation, Plan
 from device.twin.model import IntModel
 
 # Element type of a buffer by the first letters of its name.
@@ -36,6 +37,7 @@ def plan_source(model: IntModel, plan: Plan, board: str) -> list[str]:
         *banner(model, board, "Call plans: one training step, one inference."),
         '#include "hadapt/plan.h"',
         "",
+        *(['#include "hadapt/front.h"'] if model.front else []),
         '#include "hadapt/infer.h"',
         '#include "hadapt/train.h"',
         '#include "hadapt_model.h"',
@@ -145,8 +147,6 @@ def _argument(name: str) -> str:
 
 
 def _infer(model: IntModel, plan: Plan) -> list[str]:
-    frozen = len(model.frozen)
-    features = frozen + len(model.layers) - 1
     return [
         *_stage(plan, "x0", "void had_plan_x0(had_learner *ln, const uint8_t *raw) {", ()),
         *_stage(
@@ -156,8 +156,8 @@ def _infer(model: IntModel, plan: Plan) -> list[str]:
             () if len(model.layers) > 1 else ("    (void)ln; /* x0 is the feature vector */",),
         ),
         *_stage(plan, "logits", "void had_plan_logits(had_learner *ln, uint32_t rows) {", ()),
-        *_getter("int8_t *had_plan_at_x0(had_learner *ln)", f"in_s8(ln, IN_V{frozen})"),
-        *_getter("int8_t *had_plan_at_features(had_learner *ln)", f"in_s8(ln, IN_V{features})"),
+        *_getter("int8_t *had_plan_at_x0(had_learner *ln)", _infer_argument(plan.x0)),
+        *_getter("int8_t *had_plan_at_features(had_learner *ln)", _infer_argument(plan.features)),
         *_getter("int16_t *had_plan_at_logits(had_learner *ln)", "in_s16(ln, IN_LOGITS)"),
     ]
 

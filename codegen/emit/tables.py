@@ -2,6 +2,7 @@
 """hadapt_tables.c: the constants of the network."""
 
 from codegen.buffers import LayerPlan
+from codegen.emit.front import front_header, front_tables
 from codegen.emit.header import banner
 from codegen.emit.literals import byte_rows, columns, comment_text, scale, table, unsigned
 from codegen.lower import Plan
@@ -15,7 +16,7 @@ def model_header(model: IntModel, plan: Plan, board: str) -> list[str]:
         "#ifndef HADAPT_MODEL_H",
         "#define HADAPT_MODEL_H",
         "",
-        '#include "hadapt/layer.h"',
+        '#include "hadapt/front.h"' if model.front else '#include "hadapt/layer.h"',
         "",
         "/* Trainable layers. */",
     ]
@@ -29,6 +30,7 @@ def model_header(model: IntModel, plan: Plan, board: str) -> list[str]:
     if model.frozen:
         count = len(model.frozen)
         lines.append(f"extern const had_frozen_layer had_frozen_layers[{count}];")
+    lines += front_header(model)
     return [*lines, "", "#endif", ""]
 
 
@@ -37,6 +39,7 @@ def tables_source(model: IntModel, plan: Plan, board: str) -> list[str]:
     lines = [*banner(model, board, "Constant tables."), '#include "hadapt_model.h"', ""]
     lines += _model_id(model)
     lines += _input_stage(model)
+    lines += front_tables(model)
     lines += _frozen(model)
     lines += _trainable(model, plan)
     if model.keep_prototypes:
@@ -54,11 +57,10 @@ def _model_id(model: IntModel) -> list[str]:
 def _input_stage(model: IntModel) -> list[str]:
     stage = model.input
     signed_max = 7 if stage.signed else 15
-    lines = table("static const int16_t input_zero[HAD_INPUTS]", stage.zero, "input stage: zero")
-    lines += table("static const int16_t input_mult[HAD_INPUTS]", stage.mult, "input stage: mult")
-    lines += table(
-        "static const uint8_t input_shift[HAD_INPUTS]", stage.shift, "input stage: shift"
-    )
+    size = f"{len(stage.zero)}U" if model.front else "HAD_INPUTS"
+    lines = table(f"static const int16_t input_zero[{size}]", stage.zero, "input stage: zero")
+    lines += table(f"static const int16_t input_mult[{size}]", stage.mult, "input stage: mult")
+    lines += table(f"static const uint8_t input_shift[{size}]", stage.shift, "input stage: shift")
     return [
         *lines,
         "const had_input_stage had_input = {",
@@ -66,9 +68,9 @@ def _input_stage(model: IntModel) -> list[str]:
         "    .mult = input_mult,",
         "    .shift = input_shift,",
         f"    .amax = {stage.amax},",
-        "    .inputs = HAD_INPUTS,",
+        f"    .inputs = {size},",
         f"    .is_signed = {unsigned(int(stage.signed))},",
-        f"    .out_qmax = {unsigned(127 if model.frozen else signed_max)},",
+        f"    .out_qmax = {unsigned(127 if model.has_frozen_part else signed_max)},",
         "};",
         "",
     ]

@@ -8,6 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from codegen.errors import ExportError
 from device.twin.model import IntModel
 
 IR_VERSION = 10
@@ -74,6 +75,16 @@ class GraphBuilder:
     def _fresh(self) -> str:
         self._count += 1
         return f"v{self._count}"
+
+
+def require_no_front(model: IntModel, form: str) -> None:
+    """Raises: ExportError if the model has a front, which the exports cannot write yet."""
+    if model.front:
+        raise ExportError(
+            f"a front of {len(model.front)} nodes (convolutions, SPEC.md 4.1) is not exported",
+            where=f"{form} form",
+            expected="a model of dense layers only",
+        )
 
 
 def int8(values: NDArray[Any]) -> NDArray[np.int8]:

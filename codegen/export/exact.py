@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from codegen.errors import ExportError
-from codegen.export.builder import INPUT, GraphBuilder, int8
+from codegen.export.builder import INPUT, GraphBuilder, int8, require_no_front
 from device.twin.kernels import IntArray, dot_bound, round_half_up, widen
 from device.twin.layers import weight_view
 from device.twin.model import Arithmetic, FrozenLayer, IntModel, TrainableLayer
@@ -28,8 +28,9 @@ def export_exact(model: IntModel) -> onnx.ModelProto:
         model: its masters and frozen ranges are what is exported.
     Returns: a model from float32 features (N, features) to `logits` int32 (N, n_classes), in the
         head's output grid, and `class` int64 (N,).
-    Raises: ExportError if the mode every_add makes the graph absurdly long.
+    Raises: ExportError if the mode every_add makes the graph absurdly long, or there is a front.
     """
+    require_no_front(model, "exact")
     g = GraphBuilder()
     x = _input_stage(g, model)
     for frozen in model.frozen:

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from codegen.export.builder import INPUT, GraphBuilder, int8
+from codegen.export.builder import INPUT, GraphBuilder, int8, require_no_front
 from device.twin.kernels import widen
 from device.twin.layers import weight_view
 from device.twin.model import FrozenLayer, IntModel, TrainableLayer
@@ -21,7 +21,9 @@ def export_qdq(model: IntModel) -> onnx.ModelProto:
     """The integer model in QDQ form.
 
     Returns: a model from float32 features (N, features) to float32 `logits` (N, n_classes).
+    Raises: ExportError if the model has a front.
     """
+    require_no_front(model, "qdq")
     g = GraphBuilder()
     x = _x0(g, model)
     for index, layer in enumerate(model.layers):

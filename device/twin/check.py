@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from device.twin.check_front import front_rules
 from device.twin.model import FrozenLayer, IntModel, ModelFormatError, TrainableLayer
 
 Check = tuple[bool, str]
@@ -21,7 +22,7 @@ MAX_RANGE = 2**31 - 1
 def check_model(model: IntModel) -> None:
     """Raises: ModelFormatError that names the first rule the model breaks."""
     # One group at a time: later rules assume the types that earlier ones have established.
-    for rules in (_constants, _input, _frozen, _trainable, _prototypes, _exemplars):
+    for rules in (_constants, _input, front_rules, _frozen, _trainable, _prototypes, _exemplars):
         for holds, text in rules(model):
             if not holds:
                 raise ModelFormatError(f"not an integer model: {text}")
@@ -72,10 +73,13 @@ def _input(model: IntModel) -> Iterator[Check]:
     yield _whole(stage.amax, 1, MAX_RANGE), "amax of the input"
     yield isinstance(stage.signed, bool), "signed"
     yield stage.scale.is_storable, "scale of x0"
+    most = MAX_DIMENSION // shape[0] if model.front else 1
+    yield _whole(stage.pixels, 1, most), "pixels of the input"
+    yield isinstance(stage.planar, bool), "planar"
 
 
 def _frozen(model: IntModel) -> Iterator[Check]:
-    width = model.inputs
+    width = model.front[-1].outputs if model.front else model.inputs
     for index, layer in enumerate(model.frozen):
         for holds, text in _frozen_layer(layer, width):
             yield holds, f"{text} of frozen layer {index}"
@@ -96,7 +100,8 @@ def _frozen_layer(layer: FrozenLayer, width: int) -> Iterator[Check]:
 
 
 def _trainable(model: IntModel) -> Iterator[Check]:
-    width = int(model.frozen[-1].weight.shape[0]) if model.frozen else model.inputs
+    width = model.front[-1].outputs if model.front else model.inputs
+    width = int(model.frozen[-1].weight.shape[0]) if model.frozen else width
     limit = model.arithmetic.master_max
     for index, layer in enumerate(model.layers):
         for holds, text in _trainable_layer(layer, width, limit):

@@ -96,11 +96,16 @@ class StepContext:
 
 
 def input_stage(stage: InputStage, raw: IntArray, frozen: bool) -> IntArray:
-    """Raw samples (N, I) to x0, or to the 8-bit input of the frozen layers (SPEC.md 3)."""
+    """Raw samples (N, I) to x0, or to the 8-bit input of what is frozen (SPEC.md 3, 4.1)."""
+    channels = len(stage.zero)
+    if stage.planar:
+        raw = raw.reshape(len(raw), channels, stage.pixels).transpose(0, 2, 1)
+    raw = raw.reshape(-1, stage.pixels, channels)
     v = (raw - stage.zero.astype(np.int64)) * stage.mult.astype(np.int64)
     v = saturate(round_half_up(v, stage.shift.astype(np.int64)), 16)
     qmax = 127 if frozen else (7 if stage.signed else 15)
-    return quant_values(v, stage.amax, qmax, not stage.signed)[0]
+    x = quant_values(v, stage.amax, qmax, not stage.signed)[0]
+    return x.reshape(len(raw), stage.pixels * channels)
 
 
 def frozen_forward(layer: FrozenLayer, x: IntArray, last: bool) -> IntArray:

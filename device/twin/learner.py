@@ -18,6 +18,7 @@ from device.twin.exemplars import (
     sample_batch,
     unpack_x0,
 )
+from device.twin.front import x0_of
 from device.twin.kernels import IntArray, loss_error
 from device.twin.layers import (
     LayerCounters,
@@ -25,9 +26,7 @@ from device.twin.layers import (
     StepContext,
     activate,
     forward,
-    frozen_forward,
     input_gradient,
-    input_stage,
     update_weights,
 )
 from device.twin.model import Exemplar, IntModel
@@ -103,10 +102,7 @@ class TwinLearner:
 
     def x0_of(self, raw: NDArray[np.int16]) -> IntArray:
         """x0 (N, I0) of raw samples (N, I) (SPEC.md 3 and 4)."""
-        x = input_stage(self.model.input, np.asarray(raw, np.int64), bool(self.model.frozen))
-        for layer in self.model.frozen:
-            x = frozen_forward(layer, x, layer is self.model.frozen[-1])
-        return x
+        return x0_of(self.model, raw)
 
     def forward_x0(self, x0: IntArray, state: LearnerState) -> tuple[IntArray, IntArray]:
         """Features (N, features) and logits (N, C) as inference computes them (SPEC.md 5)."""
@@ -393,8 +389,10 @@ class TwinLearner:
 
 def raw_samples(model: IntModel, features: NDArray[np.floating]) -> NDArray[np.int16]:
     """Float features (N, I) as raw int16 samples, where the sample is born (SPEC.md 3)."""
-    scaled = np.ldexp(np.asarray(features, np.float64), model.input.raw_frac_bits)
-    return np.clip(np.floor(scaled + 0.5), -32768, 32767).astype(np.int16)
+    bits = model.input.per_value(model.input.raw_frac_bits)
+    scaled = np.ldexp(np.asarray(features, np.float64), bits)
+    inside: NDArray[np.floating] = np.clip(np.floor(scaled + 0.5), -32768, 32767)
+    return inside.astype(np.int16)
 
 
 __all__ = ["LearnerError", "TrainResult", "TwinLearner", "raw_samples"]

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from device.twin.front_node import FrontNode
 from device.twin.scale import Scale
 
 Int8Array = NDArray[np.int8]
@@ -74,14 +75,16 @@ class InputStage:
     """Raw samples to 4-bit or 8-bit network inputs (SPEC.md 3).
 
     Attributes:
-        raw_frac_bits: int16, shape (I,): raw = round(feature * 2**raw_frac_bits); may be negative.
+        raw_frac_bits: int16, shape (C,): raw = round(feature * 2**raw_frac_bits); may be negative.
             One number for all features unless a normaliser brings features of different size.
-        zero: int16, shape (I,).
-        mult: int16, shape (I,), in (-2**14, 2**14).
-        shift: uint8, shape (I,), in [0, 30].
+        zero: int16, shape (C,).
+        mult: int16, shape (C,), in (-2**14, 2**14).
+        shift: uint8, shape (C,), in [0, 30].
         amax: input_amax of the quantiser, at least 1.
         signed: whether the quantised input is signed.
         scale: value of one step of x0 (SPEC.md 2), with or without frozen layers.
+        pixels: P of SPEC.md 4.1; without a front 1, and C is the number of inputs.
+        planar: raw samples come channel by channel.
     """
 
     raw_frac_bits: Int16Array
@@ -91,6 +94,12 @@ class InputStage:
     amax: int
     signed: bool
     scale: Scale
+    pixels: int = 1
+    planar: bool = False
+
+    def per_value(self, channels: NDArray[Any]) -> NDArray[Any]:
+        """Numbers a channel (C,) as numbers a raw value (P C,), in the order of raw samples."""
+        return np.repeat(channels, self.pixels) if self.planar else np.tile(channels, self.pixels)
 
 
 @dataclass(frozen=True)
@@ -183,11 +192,17 @@ class IntModel:
     prototype_count: UInt16Array = field(default_factory=lambda: np.zeros(0, np.uint16))
     prototype_sum: Int16Array = field(default_factory=lambda: np.zeros((0, 0), np.int16))
     exemplars: tuple[Exemplar, ...] = ()
+    front: tuple[FrontNode, ...] = ()
 
     @property
     def inputs(self) -> int:
         """Values in a raw sample."""
-        return int(self.input.zero.shape[0])
+        return int(self.input.zero.shape[0]) * self.input.pixels
+
+    @property
+    def has_frozen_part(self) -> bool:
+        """Whether the input stage makes 8 bits for a front or frozen layers, not x0."""
+        return bool(self.front or self.frozen)
 
     @property
     def x0_size(self) -> int:
@@ -196,7 +211,9 @@ class IntModel:
 
     @property
     def x0_signed(self) -> bool:
-        return not self.frozen[-1].relu if self.frozen else self.input.signed
+        if self.frozen:
+            return not self.frozen[-1].relu
+        return not self.front[-1].nonnegative if self.front else self.input.signed
 
     @property
     def features(self) -> int:
@@ -254,6 +271,8 @@ _HOSTILE = (
     RecursionError,
 )
 _DTYPES = {"int8", "uint8", "int16", "uint16", "int32"}
+# Fields that came later: left out where they say nothing, so that older models keep their bytes.
+_LEFT_OUT = {"front": (), "pixels": 1, "planar": False}
 
 
 def _describe(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
@@ -271,6 +290,7 @@ def _describe(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
         return {
             name: _describe(getattr(value, name), f"{path}/{name}", arrays)
             for name in value.__dataclass_fields__
+            if name not in _LEFT_OUT or getattr(value, name) != _LEFT_OUT[name]
         }
     return value
 
@@ -314,6 +334,15 @@ def _collect(node: Any, specs: dict[str, tuple[str, tuple[int, ...]]]) -> None:
             _collect(item, specs)
 
 
+def _tuples(node: dict[str, Any]) -> dict[str, Any]:
+    """Lists of whole numbers, and lists of such, as tuples."""
+    return {key: _tuple(value) if isinstance(value, list) else value for key, value in node.items()}
+
+
+def _tuple(items: list[Any]) -> tuple[Any, ...]:
+    return tuple(tuple(item) if isinstance(item, list) else item for item in items)
+
+
 def _build(doc: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> IntModel:
     def fields(node: dict[str, Any]) -> dict[str, Any]:
         out: dict[str, Any] = {}
@@ -331,6 +360,8 @@ def _build(doc: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> IntModel:
     top["input"] = InputStage(**fields(doc["input"]))
     top["frozen"] = tuple(FrozenLayer(**fields(layer)) for layer in doc["frozen"])
     top["layers"] = tuple(TrainableLayer(**fields(layer)) for layer in doc["layers"])
+    if "front" in doc:
+        top["front"] = tuple(FrontNode(**_tuples(fields(node))) for node in doc["front"])
     top["exemplars"] = tuple(Exemplar(**fields(item)) for item in doc["exemplars"])
     top["class_names"] = tuple(doc["class_names"])
     return IntModel(**top)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.errors import CodegenError, QuantizeError, UnsupportedOperatorError
+from codegen.errors import CodegenError, ExportError, QuantizeError, UnsupportedOperatorError
 from codegen.export import export_exact, export_qdq
 from codegen.generate import generate
 from codegen.importer import import_onnx
@@ -225,7 +225,10 @@ class HadaptEngine:
         """The integer model with the learner's weights as ONNX."""
         data = LearnerData.from_bytes(learner)
         model = with_state(IntModel.from_bytes(int_model), data, class_names)
-        proto = export_exact(model) if form == "exact" else export_qdq(model)
+        try:
+            proto = export_exact(model) if form == "exact" else export_qdq(model)
+        except ExportError as error:
+            raise as_invalid(error) from error
         return bytes(proto.SerializeToString(deterministic=True))
 
     def generate(self, int_model: bytes, learner: bytes, board: str, layout: str) -> bytes:

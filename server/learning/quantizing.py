@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from codegen.errors import QuantizeError
+from codegen.errors import CodegenError
 from codegen.export import export_qdq
 from codegen.export.builder import INPUT
 from codegen.graph import FloatGraph
@@ -69,7 +69,7 @@ def quantize_report(graph: FloatGraph, model: IntModel, calibration: Calibration
 
     Accuracies and agreements are on the calibration samples (at most 512): they show what
     quantizing cost, not how good the model is. `qdq_agreement`: how often onnxruntime, running the
-    qdq form, decides as the device does.
+    qdq form, decides as the device does; null for models with a front, which have none.
     """
     x, y = calibration.x[:_REPORT_ROWS], calibration.y
     logits = graph.forward(x)
@@ -79,12 +79,15 @@ def quantize_report(graph: FloatGraph, model: IntModel, calibration: Calibration
         "model_id": model.model_id.hex(),
         "arithmetic": {name: getattr(model.arithmetic, name) for name in _ARITHMETIC},
         "trainable_layers": [_layer_row(layer) for layer in model.layers],
+        "front": [{"name": n.name, "shape": list(n.out_shape)} for n in model.front],
         "frozen_layers": [{"name": f.name, "shape": list(f.weight.shape)} for f in model.frozen],
         "max_classes": model.max_classes,
         "exemplars": len(model.exemplars),
         "calibration_agreement": float(np.mean(device_classes == float_classes)),
-        "qdq_agreement": float(np.mean(device_classes == _qdq_classes(model, x))),
+        "qdq_agreement": None,
     }
+    if not model.front:
+        report["qdq_agreement"] = float(np.mean(device_classes == _qdq_classes(model, x)))
     if y is not None:
         labels = y[: len(x)]
         report["calibration_accuracy"] = float(np.mean(device_classes == labels))
@@ -109,6 +112,6 @@ def _layer_row(layer: Any) -> Json:
     }
 
 
-def as_invalid(error: QuantizeError) -> InvalidInputError:
-    """A quantizer's refusal as an error of the service."""
+def as_invalid(error: CodegenError) -> InvalidInputError:
+    """A refusal of the quantizer or an export as an error of the service."""
     return InvalidInputError(str(error), [Issue(error.what, error.where, error.expected)])

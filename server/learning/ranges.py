@@ -9,7 +9,8 @@ from device.twin.model import IntModel
 
 def raw_ranges(model: IntModel) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Smallest and largest value of every feature, both of shape (features,)."""
-    step = np.ldexp(1.0, -model.input.raw_frac_bits.astype(np.int64))
+    bits = model.input.per_value(model.input.raw_frac_bits)
+    step = np.ldexp(1.0, -bits.astype(np.int64))
     return -32768 * step, 32767 * step
 
 

@@ -54,7 +54,7 @@ class Pair:
 
 def _answer(command: Callable[[], Any]) -> Any:
     try:
-        return _plain(command())
+        return plain(command())
     except (LearnerError, DeviceStatusError) as error:
         return ("refused", error.status)
     except Exception as error:
@@ -63,12 +63,12 @@ def _answer(command: Callable[[], Any]) -> Any:
         raise
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Answers in a form that compares: arrays as lists, dataclasses as their values."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, tuple):
-        return tuple(_plain(item) for item in value)
+        return tuple(plain(item) for item in value)
     if hasattr(value, "__dataclass_fields__"):
         return tuple(getattr(value, name) for name in value.__dataclass_fields__)
     return value

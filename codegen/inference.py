@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calls of an inference and its vectors: input stage, front, frozen layers, trainable layers.
+
+Vector v0 is the input stage's; every node of the front and every layer adds one. A node that works
+element by element takes the place of an input that nothing reads later.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from codegen.arena import Buffer
+from codegen.buffers import INT16_BYTES, LayerPlan
+from device.twin.front_node import FrontNode
+from device.twin.model import IntModel
+
+IN_PLACE = ("add", "table")
+KERNELS = {
+    "conv": "had_conv",
+    "average": "had_average",
+    "max": "had_max",
+    "add": "had_add",
+    "concat": "had_part",
+    "table": "had_table",
+}
+TABLES = {
+    "conv": "had_convs",
+    "average": "had_averages",
+    "max": "had_maxima",
+    "add": "had_adds",
+    "concat": "had_parts",
+    "table": "had_lookups",
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the inference plan: stage is x0, features or logits."""
+
+    stage: str
+    kernel: str
+    arguments: tuple[str, ...]
+    comment: str
+
+
+@dataclass(frozen=True)
+class InferencePlan:
+    """Calls in order, buffers with lifetimes, and where x0 and the features end up."""
+
+    calls: tuple[Call, ...]
+    buffers: tuple[Buffer, ...]
+    x0: str
+    features: str
+
+
+@dataclass
+class _Draft:
+    """Calls so far, and of each vector: buffer, bytes, owner, first and last call."""
+
+    calls: list[Call] = field(default_factory=list)
+    place: list[str] = field(default_factory=list)
+    buffers: dict[str, Buffer] = field(default_factory=dict)
+
+    def add_vector(self, size: int, owner: str) -> str:
+        """A new vector in a buffer of its own, made by the next call."""
+        name, now = f"v{len(self.place)}", len(self.calls)
+        self.place.append(name)
+        self.buffers[name] = Buffer(name, size, owner, now, now)
+        return name
+
+    def share(self, vector: int, owner: str) -> str:
+        """A new vector in the place of another."""
+        name = self.place[vector]
+        old = self.buffers[name]
+        self.buffers[name] = Buffer(name, old.bytes, f"{old.owner}; {owner}", old.first, old.last)
+        self.place.append(name)
+        return name
+
+    def call(self, stage: str, kernel: str, arguments: tuple[str, ...], comment: str) -> None:
+        """Append a call; every vector among its arguments lives until it."""
+        now = len(self.calls)
+        self.calls.append(Call(stage, kernel, arguments, comment))
+        for name in arguments:
+            if name in self.buffers:
+                b = self.buffers[name]
+                self.buffers[name] = Buffer(b.name, b.bytes, b.owner, b.first, max(b.last, now))
+
+
+def inference_plan(model: IntModel, layers: tuple[LayerPlan, ...]) -> InferencePlan:
+    """Calls and vectors of an inference."""
+    draft = _Draft()
+    _input(draft, model)
+    _front(draft, model.front)
+    for at, layer in enumerate(model.frozen):
+        before = draft.place[-1]
+        after = draft.add_vector(int(layer.weight.shape[0]), f"frozen {at}: output")
+        arguments = (after, before, f"&had_frozen_layers[{at}]")
+        draft.call("x0", "had_frozen", arguments, f"frozen {at}: {layer.name}")
+    x0 = draft.place[-1]
+    for plan in layers[:-1]:
+        before = draft.place[-1]
+        after = draft.add_vector(plan.outputs, f"layer {plan.index}: output")
+        arguments = (after, before, f"LAYER_{plan.index}")
+        draft.call("features", "had_infer_hidden", arguments, plan.name)
+    features, last = draft.place[-1], len(draft.calls)
+    logits = INT16_BYTES * model.max_classes
+    draft.buffers["logits"] = Buffer("logits", logits, "logits", last, last)
+    arguments = ("logits", features, f"LAYER_{layers[-1].index}")
+    draft.call("logits", "had_infer_head", arguments, layers[-1].name)
+    return InferencePlan(tuple(draft.calls), tuple(draft.buffers.values()), x0, features)
+
+
+def _input(draft: _Draft, model: IntModel) -> None:
+    v0 = draft.add_vector(model.inputs, "input stage: quantised sample")
+    arguments = (v0, "raw", "&INPUT_STAGE")
+    if not model.front:
+        draft.call("x0", "had_input_stage_run", arguments, "input stage")
+        return
+    order = (f"{model.input.pixels}U", f"{int(model.input.planar)}U")
+    draft.call("x0", "had_input_image", (*arguments, *order), "input stage")
+
+
+def _front(draft: _Draft, nodes: Sequence[FrontNode]) -> None:
+    count = dict.fromkeys(KERNELS, 0)
+    for at, node in enumerate(nodes):
+        sources = [draft.place[i] for i in node.sources]
+        owner = f"front {at}: {node.name}"
+        free = _free_source(nodes, at) if node.kind in IN_PLACE else None
+        after = draft.add_vector(node.outputs, owner) if free is None else draft.share(free, owner)
+        groups = [[name] for name in sources] if node.kind == "concat" else [sources]
+        for group in groups:
+            table = f"&{TABLES[node.kind]}[{count[node.kind]}]"
+            draft.call("x0", KERNELS[node.kind], (after, *group, table), owner)
+            count[node.kind] += 1
+
+
+def _free_source(nodes: Sequence[FrontNode], at: int) -> int | None:
+    """A source of node `at` that nothing reads later, so that the result may take its place."""
+    later = {i for node in nodes[at + 1 :] for i in node.sources}
+    return next((i for i in nodes[at].sources if i not in later), None)
