@@ -11,6 +11,7 @@ install_limit_s=1800
 tools=(
     "gcc|gcc libc6-dev|gcc on the host (zig compiles instead)"
     "clang|clang|clang on the host (zig compiles instead)"
+    "cmake|cmake|checks of the CMake, Zephyr and ESP-IDF layouts"
     "/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.a|libclang-rt-14-dev|clang's sanitizers"
     "arm-none-eabi-gcc|gcc-arm-none-eabi|gcc for Cortex-M (zig compiles instead)"
     "/usr/lib/arm-none-eabi/newlib/libc.a|libnewlib-arm-none-eabi|gcc's library for Cortex-M"

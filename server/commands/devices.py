@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from codegen.layouts import LAYOUTS, PLAIN
 from server.commands.arrays import Samples, read_samples, to_slots
 from server.commands.console import (
     FAILED,
@@ -29,6 +30,7 @@ from server.commands.models import ModelPath
 from server.errors import HadaptError, Issue, SampleInvalidError
 from server.learning.ports import DeviceTask, Json
 
+LAYOUT_HELP = f"Form of the package: {', '.join(LAYOUTS)}."
 Boards = Annotated[list[str], typer.Option("--board", "-b", help="Board; again for more; all.")]
 
 
@@ -58,10 +60,10 @@ def generate(
     model: ModelPath,
     board: Annotated[str, typer.Option("--board", "-b", help="Board, see `hadapt boards`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A new folder, or a .zip.")],
-    layout: Annotated[str, typer.Option(help="Form of the package.")] = "plain",
+    layout: Annotated[str, typer.Option(help=LAYOUT_HELP)] = PLAIN,
     as_json: AsJson = False,
 ) -> None:
-    """Write the C firmware of a model for a board: tables, plan, runtime, start-up, Makefile.
+    """Write the C firmware of a model for a board, or a library for your build system.
 
     C11, integers only, no heap; the same model gives the same bytes.
 
@@ -69,6 +71,7 @@ def generate(
     Examples:
       hadapt generate digits.hadapt --board mps2-an386 -o firmware.zip
       hadapt generate digits.hadapt --board microbit -o firmware/
+      hadapt generate digits.hadapt --board mps2-an386 --layout zephyr -o module/
     """
     with command(as_json):
         loaded = load_model_file(model)

@@ -16,6 +16,7 @@ from codegen.errors import CodegenError, ExportError, QuantizeError, Unsupported
 from codegen.export import export_exact, export_qdq
 from codegen.generate import generate
 from codegen.importer import import_onnx
+from codegen.layouts import LAYOUTS, arrange
 from codegen.quantize import quantize
 from codegen.quantize.options import MAX_CLASSES
 from device.harness.boards import BOARDS, Board
@@ -64,7 +65,6 @@ from server.learning.stopping import check_stop
 from server.settings import Settings
 
 DEFAULT_LEARNING_RATE = 0.05
-LAYOUTS = ("plain",)
 STATE_README = """\
 # What this version has learned
 
@@ -241,7 +241,7 @@ class HadaptEngine:
         model = IntModel.from_bytes(int_model)
         target = get_board(board)
         build_firmware(model, target, self.cache)  # refuses what does not fit
-        files = dict(generate(model, target))
+        files = arrange(generate(model, target), layout, model, target.name)
         data = LearnerData.from_bytes(learner)
         files["state/model.bin"] = data.state
         files["state/learner.bin"] = data.to_bytes()
