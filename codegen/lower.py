@@ -95,6 +95,11 @@ class Plan:
         return sum(_view_words(layer.outputs, layer.inputs) for layer in self.layers)
 
     @property
+    def target_units(self) -> int:
+        """Work units of the distillation targets of a sample (SPEC.md 8.6)."""
+        return _units(self.master_count)
+
+    @property
     def units_per_step(self) -> int:
         return sum(op.rows * op.units for op in self.operations)
 

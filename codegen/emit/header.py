@@ -43,7 +43,7 @@ def config_header(model: IntModel, plan: Plan, board: str, host: bool) -> list[s
         "",
         *_arithmetic(model, plan),
         *_sizes(model, plan),
-        *_slots(model),
+        *_slots(model, plan),
         *_wire(model, host),
         "#endif",
         "",
@@ -99,14 +99,18 @@ def payload_bytes(model: IntModel, plan: Plan) -> int:
     return 4 + masters + 4 * plan.bias_count + 4 * (len(model.layers) - 1) + prototypes
 
 
-def _slots(model: IntModel) -> list[str]:
+def _slots(model: IntModel, plan: Plan) -> list[str]:
     return [
-        "/* Classes and samples. The slots may be set from outside, for training on a host. */",
+        "/* Classes and samples. What is guarded may be set from outside, to train on a host. */",
         define("HAD_MAX_CLASSES", unsigned(model.max_classes)),
         define("HAD_INITIAL_CLASSES", unsigned(model.n_classes)),
         define("HAD_CLASS_LIMIT", unsigned(model.per_class_limit), "exemplars a class; 0: none"),
         define("HAD_KEEP_PROTOTYPES", str(int(model.keep_prototypes))),
         define("HAD_INITIAL_EXEMPLARS", str(len(model.exemplars))),
+        define("HAD_TARGET_UNITS", unsigned(plan.target_units), "of a sample, SPEC.md 8.6"),
+        "#ifndef HAD_DISTILLATION",
+        define("HAD_DISTILLATION", str(int(model.distillation)), "SPEC.md 6.6"),
+        "#endif",
         "#ifndef HAD_EXEMPLAR_SLOTS",
         define("HAD_EXEMPLAR_SLOTS", unsigned(model.exemplar_slots)),
         "#endif",

@@ -24,6 +24,8 @@ class QuantizeOptions:
         staging_slots: further samples a session can take in.
         per_class_limit: most exemplars a class may keep; 0: no limit but the shared memory.
         keep_prototypes: keep class means of the features for nearest-mean decisions.
+        distillation: the firmware itself can train by lwf, icarl and finetune (SPEC.md 6.6); costs
+            a byte a class for every slot. The host can in any case.
     """
 
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
@@ -33,6 +35,7 @@ class QuantizeOptions:
     staging_slots: int = 40
     per_class_limit: int = 0
     keep_prototypes: bool = True
+    distillation: bool = False
 
     def classes_for(self, n_classes: int) -> int:
         """Class rows to reserve for a model of `n_classes`.

@@ -93,6 +93,7 @@ def quantize(
         staging_slots=options.staging_slots,
         per_class_limit=options.per_class_limit,
         keep_prototypes=False,
+        distillation=options.distillation,
     )
     return _with_memory(model, front.x0.q, targets, options.keep_prototypes)
 

@@ -16,13 +16,13 @@ from device.harness.errors import DeviceStatusError
 from device.harness.transport import Transport
 from device.twin.scale import Scale
 
-Sampling = Literal["uniform", "balanced"]
+Sampling = Literal["uniform", "balanced", "new_uniform", "new_balanced"]
 
 COMMAND_SECONDS = 600.0
 CHUNK_BYTES = 1024  # first try; halved while the device calls it too long
 SMALLEST_CHUNK_BYTES = 64
 STATUS_TOO_LONG = -8
-SAMPLING_CODES: dict[str, int] = {"uniform": 0, "balanced": 1}
+SAMPLING_CODES: dict[str, int] = {"uniform": 0, "balanced": 1, "new_uniform": 2, "new_balanced": 3}
 
 _INFO = struct.Struct("<16s10H4I")
 _TRAIN = struct.Struct("<5I")
@@ -135,9 +135,17 @@ class DeviceClient:
         steps: int,
         schedule: Sequence[tuple[int, Scale]],
         sampling: Sampling = "balanced",
+        distill: int = 0,
+        soften: int = 0,
     ) -> None:
-        """Open a training session (SPEC.md 7, 8.3)."""
-        request = struct.pack("<IIBBH", seed, steps, SAMPLING_CODES[sampling], len(schedule), 0)
+        """Open a training session (SPEC.md 7, 8.3).
+
+        Args:
+            distill: weight of distillation in 1/256, 0 to 255; soften: log2 of its temperature, 0
+                to 3 (SPEC.md 6.6).
+        """
+        options = (SAMPLING_CODES[sampling], len(schedule))
+        request = struct.pack("<IIBBBB", seed, steps, *options, distill, soften)
         for start, scale in schedule:
             request += struct.pack("<IHh", start, scale.mantissa, scale.exponent)
         self._ask(0x05, request)

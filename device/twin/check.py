@@ -58,6 +58,7 @@ def _constants(model: IntModel) -> Iterator[Check]:
     yield total <= MAX_DIMENSION, "exemplar_slots and staging_slots together exceed 65535"
     yield _whole(model.per_class_limit, 0, MAX_DIMENSION), "per_class_limit"
     yield isinstance(model.keep_prototypes, bool), "keep_prototypes"
+    yield isinstance(model.distillation, bool), "distillation"
     yield len(model.layers) > 0, "there is no trainable layer"
 
 

@@ -15,7 +15,8 @@ MAX_QUOTA = 1023
 MAX_PROTOTYPE_COUNT = 255
 
 FeaturesOf = Callable[[IntArray], IntArray]
-Sampling = Literal["uniform", "balanced"]
+Sampling = Literal["uniform", "balanced", "new_uniform", "new_balanced"]
+NEW = ("new_uniform", "new_balanced")
 
 
 def pack_x0(x0: Int8Array) -> bytes:
@@ -100,24 +101,36 @@ class ExemplarMemory:
         self.arrivals = {}
 
 
-def sample_batch(
+def drawn_from(memory: ExemplarMemory, sampling: Sampling) -> IntArray:
+    """Canonical indices of the samples that a session draws from (SPEC.md 8.2)."""
+    ranks = np.array([s.exemplar.rank for s in memory.samples], np.int64)
+    return np.flatnonzero(ranks >= STAGED) if sampling in NEW else np.arange(len(ranks))
+
+
+def draw_batch(
     memory: ExemplarMemory, batch: int, seed: int, step: int, sampling: Sampling
-) -> tuple[IntArray, IntArray]:
-    """Draw a batch: x0 (B, I0) and labels (B,), int64 (SPEC.md 8.2)."""
+) -> IntArray:
+    """Canonical indices of a batch's samples, shape (B,) (SPEC.md 8.2)."""
     key = stream_key(seed, step, SAMPLER_TENSOR)
     words = draw_words(key, np.arange(batch)).astype(np.int64)
-    stored = [s.exemplar for s in memory.samples]
-    labels = np.array([e.label for e in stored])
+    pool = drawn_from(memory, sampling)
+    labels = np.array([memory.samples[i].exemplar.label for i in pool])
     present = np.unique(labels)
     chosen = []
     for w in words.tolist():
-        if sampling == "uniform":
-            chosen.append(((w >> 16) * len(stored)) >> 16)
+        if sampling in ("uniform", "new_uniform"):
+            chosen.append(((w >> 16) * len(pool)) >> 16)
         else:
             members = np.flatnonzero(labels == present[((w & 0xFFFF) * len(present)) >> 16])
             chosen.append(int(members[((w >> 16) * len(members)) >> 16]))
-    x0 = np.stack([stored[i].x0 for i in chosen]).astype(np.int64)
-    return x0, labels[chosen].astype(np.int64)
+    return np.asarray(pool[chosen], np.int64)
+
+
+def rows_of(memory: ExemplarMemory, indices: IntArray) -> tuple[IntArray, IntArray]:
+    """x0 (B, I0) and labels (B,), int64, of samples by canonical index."""
+    stored = [memory.samples[i].exemplar for i in indices]
+    x0 = np.stack([e.x0 for e in stored]).astype(np.int64)
+    return x0, np.array([e.label for e in stored], np.int64)
 
 
 def herd(features: IntArray, quota: int) -> list[int]:

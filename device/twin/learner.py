@@ -4,18 +4,20 @@
 `TwinLearner` has the operations of `device.harness.client.DeviceClient`, so a test can drive both.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from device.twin.distillation import Distillation, distilled_error, soft_targets
 from device.twin.exemplars import (
+    NEW,
     STAGED,
     ExemplarMemory,
     Sampling,
+    draw_batch,
+    drawn_from,
     pack_x0,
     reduce_memory,
-    sample_batch,
+    rows_of,
     unpack_x0,
 )
 from device.twin.front import x0_of
@@ -31,11 +33,12 @@ from device.twin.layers import (
 )
 from device.twin.model import Exemplar, IntModel
 from device.twin.scale import Scale
+from device.twin.session import Session, TrainResult
 from device.twin.state import LearnerState, check_length, initial_state
 from device.twin.state import export_state as export_bytes
 from device.twin.state import import_state as import_bytes
 from device.twin.state import state_hash as hash_of
-from device.twin.work import step_rows
+from device.twin.work import step_rows, target_units
 
 
 class LearnerError(Exception):
@@ -47,38 +50,6 @@ class LearnerError(Exception):
 
 
 ARGUMENT, STATE, FULL, FORMAT, DIGEST = -1, -2, -3, -4, -5
-
-
-@dataclass
-class Session:
-    """A training session under way: options, position, and statistics since its start."""
-
-    seed: int
-    steps: int
-    schedule: tuple[tuple[int, Scale], ...]
-    sampling: Sampling
-    done: int = 0
-    operation: int = 0
-    row: int = 0
-    seen: int = 0
-    correct: int = 0
-    probability: int = 0
-
-    @property
-    def rate(self) -> Scale:
-        """Learning rate of the current step (SPEC.md 7)."""
-        return [scale for start, scale in self.schedule if start <= self.done][-1]
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """Answer of `train`: work done, steps left, and statistics since train_begin."""
-
-    units: int
-    steps_left: int
-    seen: int
-    correct: int
-    probability: int
 
 
 class TwinLearner:
@@ -199,19 +170,25 @@ class TwinLearner:
         steps: int,
         schedule: list[tuple[int, Scale]],
         sampling: Sampling = "balanced",
+        distill: int = 0,
+        soften: int = 0,
     ) -> None:
-        """Start a session (SPEC.md 8.3, 7)."""
+        """Start a session (SPEC.md 8.3, 7); distillation by weight and log2 of temperature."""
+        distillation = Distillation(distill, soften)
         starts = [start for start, _ in schedule]
         if not 1 <= len(schedule) <= 4 or starts[0] != 0 or sorted(set(starts)) != starts:
             raise LearnerError(ARGUMENT, "schedule")
         if not all(scale.is_storable for _, scale in schedule):
             raise LearnerError(ARGUMENT, "a rate's exponent does not fit 16 bits")
-        if steps < 1 or sampling not in ("uniform", "balanced"):
+        if steps < 1 or sampling not in ("uniform", "balanced", *NEW):
             raise LearnerError(ARGUMENT, "steps or sampling")
+        self._check_methods(sampling, distillation)
         self._refuse_in_session()
-        if not self.memory.samples:
+        if not len(drawn_from(self.memory, sampling)):
             raise LearnerError(STATE, "no samples")
-        self.session = Session(seed, steps, tuple(schedule), sampling)
+        self.session = Session(seed, steps, tuple(schedule), sampling, distillation)
+        if distillation.weight:
+            self.session.targets = []
 
     def train(self, budget: int) -> TrainResult:
         """Work for at least `budget` units or to the end (SPEC.md 8.6).
@@ -224,6 +201,10 @@ class TwinLearner:
         operations = step_rows(self.model)
         used = 0
         while used < budget and session.done < session.steps:
+            if session.targets is not None and len(session.targets) < len(self.memory.samples):
+                session.targets.append(self._targets_of(len(session.targets), session))
+                used += target_units(self.model)
+                continue
             rows, units = operations[session.operation]
             count = min(rows - session.row, -(-(budget - used) // units))
             used += count * units
@@ -238,12 +219,17 @@ class TwinLearner:
 
     def _step(self, session: Session) -> None:
         arithmetic = self.model.arithmetic
-        x0, labels = sample_batch(
+        chosen = draw_batch(
             self.memory, arithmetic.batch, session.seed, self.working.step, session.sampling
         )
+        x0, labels = rows_of(self.memory, chosen)
         inputs, masks, logits = self._forward_batch(x0)
         active = logits[:, : self.working.n_classes]
-        error, p = loss_error(active, labels, self.model.layers[-1].out_frac_bits)
+        frac_bits = self.model.layers[-1].out_frac_bits
+        error, p = loss_error(active, labels, frac_bits)
+        if session.targets is not None:
+            targets = np.stack([session.targets[i] for i in chosen])
+            error = distilled_error(error, active, targets, frac_bits, session.distillation)
         session.seen += len(labels)
         session.correct += int(np.count_nonzero(np.argmax(active, axis=1) == labels))
         known = np.flatnonzero(labels < self.working.n_classes)
@@ -255,6 +241,15 @@ class TwinLearner:
         self.working.step += 1
         self.trained = True
         session.done += 1
+
+    def _targets_of(self, index: int, session: Session) -> IntArray:
+        """Targets of a stored sample (SPEC.md 6.6): 8-bit, one an old class."""
+        x0, _ = rows_of(self.memory, np.array([index]))
+        _, logits = self.forward_x0(x0, self.committed)
+        old = min(self.committed.n_classes, self.working.n_classes)
+        frac_bits = self.model.layers[-1].out_frac_bits
+        targets = soft_targets(logits[:, :old], frac_bits, session.distillation.soften)
+        return np.asarray(targets[0])
 
     def _forward_batch(self, x0: IntArray) -> tuple[list[LayerInput], list[IntArray], IntArray]:
         """Inputs of every layer, ReLU masks of the hidden ones, and logits (SPEC.md 6.1)."""
@@ -374,6 +369,12 @@ class TwinLearner:
     def _refuse_in_session(self) -> None:
         if self.session is not None and self.session.done < self.session.steps:
             raise LearnerError(STATE, "a training session is under way")
+
+    def _check_methods(self, sampling: Sampling, distillation: Distillation) -> None:
+        if not distillation.is_valid:
+            raise LearnerError(ARGUMENT, "distillation")
+        if not self.model.distillation and (distillation.weight or sampling in NEW):
+            raise LearnerError(ARGUMENT, "this model holds no distillation")
 
     def _check_label(self, label: int) -> None:
         if not 0 <= label < self.working.n_classes:

@@ -27,6 +27,12 @@ def step_rows(model: IntModel) -> list[tuple[int, int]]:
     return [(rows, max(1, -(-products // PRODUCTS_PER_UNIT))) for rows, products in work]
 
 
+def target_units(model: IntModel) -> int:
+    """Units of the distillation targets of a sample."""
+    products = sum(layer.master.size for layer in model.layers)
+    return max(1, -(-products // PRODUCTS_PER_UNIT))
+
+
 def units_per_step(model: IntModel) -> int:
     """Units of one whole training step."""
     return sum(rows * units for rows, units in step_rows(model))

@@ -152,9 +152,13 @@ def staging_for(samples: int) -> int:
 
 @contextmanager
 def host_learner(model: IntModel, samples: int, cache: Path) -> Iterator[DeviceClient]:
-    """The host build of the model's firmware, freshly booted, with room for `samples`."""
+    """The host build of the model's firmware, freshly booted, with room for `samples`.
+
+    It can distil whether the firmware can or not: that is no part of the state.
+    """
     slots = max(model.staging_slots, staging_for(samples))
-    firmware = build_firmware(model, _HOST, cache, (f"HAD_STAGING_SLOTS={slots}U",))
+    defines = (f"HAD_STAGING_SLOTS={slots}U", "HAD_DISTILLATION=1")
+    firmware = build_firmware(model, _HOST, cache, defines)
     with service_errors(), open_device(firmware, _HOST, "host") as transport:
         yield DeviceClient(transport)
 

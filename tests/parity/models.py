@@ -42,6 +42,7 @@ class ModelSpec:
     staging_slots: int = 10
     per_class_limit: int = 0
     keep_prototypes: bool = True
+    distillation: bool = False
     factors: bool = False
     exemplars: int = 2
     arithmetic: dict[str, Any] = field(default_factory=dict)
@@ -114,6 +115,26 @@ SPECS: tuple[ModelSpec, ...] = (
     ),
 )
 
+# Models whose firmware distils, for run_method_session.
+METHOD_SPECS: tuple[ModelSpec, ...] = (
+    ModelSpec(
+        "distil",
+        (21, 14, 7),
+        distillation=True,
+        exemplar_slots=14,
+        staging_slots=14,
+        arithmetic={"order": 8, "batch": 11, "master_bits": 8, "tile_k": 16},
+    ),
+    ModelSpec(
+        "distil_head",
+        (16, 6),
+        signed=True,
+        distillation=True,
+        keep_prototypes=False,
+        arithmetic={"order": 4, "batch": 8},
+    ),
+)
+
 
 def make_model(spec: ModelSpec, seed: int = 1) -> IntModel:
     """A random model; the same for the same arguments."""
@@ -132,6 +153,7 @@ def make_model(spec: ModelSpec, seed: int = 1) -> IntModel:
         exemplar_slots=spec.exemplar_slots,
         staging_slots=spec.staging_slots,
         per_class_limit=spec.per_class_limit,
+        distillation=spec.distillation,
     )
     return _with_memory(rng, spec, base)
 

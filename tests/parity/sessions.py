@@ -8,6 +8,7 @@ import numpy as np
 
 from device.harness.client import DeviceClient
 from device.harness.errors import DeviceStatusError
+from device.twin.distillation import NONE, Distillation
 from device.twin.learner import LearnerError, TwinLearner
 from device.twin.model import IntModel
 from device.twin.scale import Scale
@@ -116,9 +117,40 @@ def run_session(pair: Pair, seed: int, steps: int = 3) -> None:
     _read_samples(pair)
 
 
-def _train(pair: Pair, seed: int, steps: int, sampling: str, raw: np.ndarray[Any, Any]) -> None:
+def run_method_session(pair: Pair, seed: int, steps: int = 3) -> None:
+    """Tasks with distillation and from new samples alone; bad options are refused alike."""
+    raw = random_raw(pair.model, 40, seed)
+    pair.both("train_begin", 1, 2, SCHEDULE, "new_uniform")
+    new = pair.both("add_class")
+    for at, sample in enumerate(raw[:8]):
+        pair.both("learn", sample, new if at % 3 else at % pair.model.n_classes)
+    for how in (Distillation(0, 1), Distillation(9, 4)):
+        pair.both("train_begin", 1, 2, SCHEDULE, "uniform", how.weight, how.soften)
+    _train(pair, seed, steps, "new_balanced", raw, Distillation(128, 1))
+    pair.both("commit")
+    _probe(pair, raw[:4])
+    new = pair.both("add_class")
+    for sample in raw[8:14]:
+        pair.both("learn", sample, new)
+    _train(pair, seed + 1, steps, "new_uniform", raw)
+    _train(pair, seed + 2, steps, "uniform", raw, Distillation(170, 2))
+    pair.both("commit")
+    _train(pair, seed + 3, steps, "balanced", raw, Distillation(255, 3))
+    pair.both("commit")
+    _probe(pair, raw[14:20])
+    _read_samples(pair)
+
+
+def _train(
+    pair: Pair,
+    seed: int,
+    steps: int,
+    sampling: str,
+    raw: np.ndarray[Any, Any],
+    how: Distillation = NONE,
+) -> None:
     """Slices of odd sizes; refusals while the session is under way are compared too."""
-    pair.both("train_begin", seed, steps, SCHEDULE, sampling)
+    pair.both("train_begin", seed, steps, SCHEDULE, sampling, how.weight, how.soften)
     largest = max(60, pair.device.info().units_per_step // 12)
     budgets = np.random.default_rng(seed).integers(1, largest, 4000)
     for at, budget in enumerate(budgets):

@@ -17,8 +17,8 @@ from device.harness.errors import DeviceError
 from device.harness.toolchain import find_toolchain
 from device.twin.learner import TwinLearner
 from device.twin.model import IntModel
-from tests.parity.models import SPECS, ModelSpec, make_model
-from tests.parity.sessions import Pair, run_session
+from tests.parity.models import METHOD_SPECS, SPECS, ModelSpec, make_model
+from tests.parity.sessions import Pair, run_method_session, run_session
 
 SOURCE = "runtime/src/"
 HEADER = "runtime/include/hadapt/"
@@ -34,6 +34,7 @@ TILES = ModelSpec("tiles", (40, 9, 5), arithmetic={"order": 4, "batch": 6, "tile
 MODELS = {
     "small": SMALL,
     "tiles": TILES,
+    "distil": METHOD_SPECS[0],
     **{spec.name: spec for spec in SPECS if spec.name in ("frozen", "wide", "head")},
 }
 
@@ -119,6 +120,20 @@ MUTATIONS = (
     ),
     Mutation(SOURCE + "had_state.c", "copy->tracked + 1", "copy->tracked"),
     Mutation(SOURCE + "had_sha256.c", "rotate(e, 25U)", "rotate(e, 24U)"),
+    Mutation(SOURCE + "had_loss.c", "(257 * t->target[c]) >> 1", "128 * t->target[c]", "distil"),
+    Mutation(SOURCE + "had_loss.c", "difference + 128) >> 8", "difference + 127) >> 8", "distil"),
+    Mutation(SOURCE + "had_loss.c", "frac_bits + t.soften)", "frac_bits)", "distil"),
+    Mutation(SOURCE + "had_loss.c", "255U * probability", "256U * probability", "distil"),
+    Mutation(
+        SOURCE + "had_train.c",
+        "out_frac_bits + session->",
+        "out_frac_bits + 0U * session->",
+        "distil",
+    ),
+    Mutation(SOURCE + "had_train.c", "known < ln->working", "known > ln->working", "distil"),
+    Mutation(SOURCE + "had_train.c", "used += HAD_TARGET_UNITS", "used += 1U", "distil"),
+    Mutation(SOURCE + "had_exemplar.c", "new_only != 0U ? HAD_RANK_STAGED : 0U", "0U", "distil"),
+    Mutation(SOURCE + "had_gather.c", "number -= ex->part_count[label]", "number -= 1U", "distil"),
     Mutation(SOURCE + "had_learner.c", "logits[c] > logits[best]", "logits[c] >= logits[best] - 9"),
 )
 
@@ -203,12 +218,16 @@ def _pair(workshop: Workshop, elf: Path, stack: ExitStack) -> Pair:
     return Pair(workshop.model, TwinLearner(workshop.model), device)
 
 
+def _session(pair: Pair) -> None:
+    (run_method_session if pair.model.distillation else run_session)(pair, seed=5)
+
+
 @pytest.mark.parametrize(("name", "layout"), dict.fromkeys((m.model, m.layout) for m in MUTATIONS))
 def test_session_without_an_error_passes(
     name: str, layout: str, workshops: OpenWorkshop, stack: ExitStack
 ) -> None:
     workshop = workshops(name, layout)
-    run_session(_pair(workshop, workshop.sound(), stack), seed=5)
+    _session(_pair(workshop, workshop.sound(), stack))
 
 
 @pytest.mark.parametrize(
@@ -220,4 +239,4 @@ def test_session_with_a_planted_error_fails(
     workshop = workshops(mutation.model, mutation.layout)
     elf = workshop.planted(mutation, MUTATIONS.index(mutation))
     with pytest.raises((AssertionError, DeviceError)):
-        run_session(_pair(workshop, elf, stack), seed=5)
+        _session(_pair(workshop, elf, stack))

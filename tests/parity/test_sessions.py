@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from codegen.lower import lower
+from device.twin.distillation import NONE, Distillation
 from device.twin.scale import Scale
 from tests.parity.conftest import COUNTERS, OpenDevice, OpenPair
-from tests.parity.models import SPECS, ModelSpec, make_model, random_raw
-from tests.parity.sessions import SCHEDULE, Pair, run_session
+from tests.parity.models import METHOD_SPECS, SPECS, ModelSpec, make_model, random_raw
+from tests.parity.sessions import SCHEDULE, Pair, run_method_session, run_session
 
 SPEC = {spec.name: spec for spec in SPECS}
 # Models whose sums fit 16-bit fields: device layouts of the others use the plain kernels.
@@ -23,6 +24,25 @@ def test_session_with_counters_and_sanitizers_equals_twin(
     run_session(pair, seed=5)
     pair.both("counters", True)
     pair.both("counters")
+
+
+@pytest.mark.parametrize("layout", ["host", "microbit", "mps2-an386"])
+@pytest.mark.parametrize("spec", METHOD_SPECS, ids=lambda spec: spec.name)
+def test_session_of_distillation_equals_twin(
+    spec: ModelSpec, layout: str, open_pair: OpenPair
+) -> None:
+    pair = open_pair(make_model(spec), layout=layout, defines=(COUNTERS,), sanitize=True)
+    run_method_session(pair, seed=5)
+    pair.both("counters")
+
+
+def test_methods_without_distillation_compiled_in_are_refused_alike(open_pair: OpenPair) -> None:
+    pair = open_pair(make_model(SPEC["plain"]))
+    for sampling, how in (("new_uniform", NONE), ("uniform", Distillation(1, 0))):
+        assert pair.both("train_begin", 1, 1, SCHEDULE, sampling, how.weight, how.soften) == (
+            "refused",
+            -1,
+        )
 
 
 @pytest.mark.parametrize("layout", ["microbit", "mps2-an386"])

@@ -88,6 +88,9 @@ class Session:
     steps: int
     schedule: list[tuple[int, ScalePair]]
     sampling: str
+    weight: int = 0
+    soften: int = 0
+    targets: list[tuple[Sample, Vector]] | None = None
     done: int = 0
     row: int = 0
     correct: int = 0
@@ -110,13 +113,15 @@ def draw_batch(
 ) -> list[Sample]:
     """The rows of a batch (8.2)."""
     ordered = order_of(samples)
-    classes = sorted({s.label for s in samples})
+    if sampling.startswith("new_"):
+        ordered = [s for s in ordered if s.rank >= UNRANKED]
+    classes = sorted({s.label for s in ordered})
     stream = ar.key(seed, step, ar.SAMPLER)
     chosen = []
     for b in range(batch):
         w = ar.word(stream, b)
         pool = ordered
-        if sampling == "balanced":
+        if sampling.endswith("balanced"):
             label = classes[(w & 0xFFFF) * len(classes) >> 16]
             pool = [s for s in ordered if s.label == label]
         chosen.append(pool[(w >> 16) * len(pool) >> 16])
@@ -214,10 +219,40 @@ class ReferenceLearner:
         self.working.n_classes += 1
 
     def train_begin(
-        self, seed: int, steps: int, schedule: list[tuple[int, ScalePair]], sampling: str
+        self,
+        seed: int,
+        steps: int,
+        schedule: list[tuple[int, ScalePair]],
+        sampling: str,
+        weight: int = 0,
+        soften: int = 0,
     ) -> None:
-        """Start a session."""
-        self.session = Session(seed, steps, schedule, sampling)
+        """Start a session; weight and soften are q and t of 6.6."""
+        self.session = Session(seed, steps, schedule, sampling, weight, soften)
+        self.session.targets = [] if weight else None
+
+    def _take_target(self, targets: list[tuple[Sample, Vector]], soften: int) -> int:
+        """8-bit targets of the next sample (6.6). Returns: units."""
+        state, sample = self.committed, order_of(self.samples)[len(targets)]
+        old = min(state.n_classes, self.working.n_classes)
+        y = nw.features_and_logits(self.net, state.weights, state.frozen_ranges, sample.x0)[1]
+        r = ar.softmax(y[:old], self.net.layers[-1].fy + soften)
+        targets.append((sample, [(255 * v + 2**14) >> 15 for v in r]))
+        return max(1, (sum(len(w.master) * len(w.master[0]) for w in state.weights) + 63) // 64)
+
+    def _distilled(self, session: Session, d: Vector, y: Vector, sample: Sample) -> Vector:
+        """Errors of a row of both losses (6.6)."""
+        if session.targets is None:
+            return d
+        target = next(t for s, t in session.targets if s is sample)
+        s = ar.softmax(y[: len(target)], self.net.layers[-1].fy + session.soften)
+        out = []
+        for c, e in enumerate(d):
+            v = (256 - session.weight) * e
+            if c < len(target):
+                v += session.weight * 2**session.soften * (s[c] - (257 * target[c]) // 2)
+            out.append(max(-32767, min(32767, ar.rhu(v, 8))))
+        return out
 
     def train(self, budget: int) -> tuple[int, int, int, int, int]:
         """Units used, steps left, samples seen, correct, sum of p[label] >> 8."""
@@ -227,6 +262,9 @@ class ReferenceLearner:
         costs = work_rows(self.net, self.working.weights)
         used = 0
         while used < budget and session.done < session.steps:
+            if session.targets is not None and len(session.targets) < len(self.samples):
+                used += self._take_target(session.targets, session.soften)
+                continue
             used += costs[session.row]
             session.row += 1
             if session.row == len(costs):
@@ -258,7 +296,8 @@ class ReferenceLearner:
             session.correct += active.index(max(active)) == sample.label
             # An import can leave samples of classes that are not active: their row's error is p.
             session.probability += p[sample.label] >> 8 if sample.label < len(p) else 0
-            d.append(ar.loss_error(p, sample.label) + [0] * (len(row) - len(active)))
+            e = self._distilled(session, ar.loss_error(p, sample.label), active, sample)
+            d.append(e + [0] * (len(row) - len(active)))
         rate = [scale for start, scale in session.schedule if start <= session.done][-1]
         self._backward(inputs, masks, d, nw.Step(session.seed, state.step, rate))
         state.step += 1

@@ -86,6 +86,20 @@ void had_exemplar_index(had_exemplars *ex) {
     }
 }
 
+#if HAD_DISTILLATION
+void had_exemplar_part(had_exemplars *ex, uint32_t new_only) {
+    ex->part_total = 0U;
+    for (uint32_t label = 0U; label < HAD_MAX_CLASSES; label++) {
+        uint32_t rank = new_only != 0U ? HAD_RANK_STAGED : 0U;
+        uint32_t start = had_exemplar_find(ex, label, rank);
+        uint32_t end = had_exemplar_find(ex, label + 1U, 0U);
+        ex->part_start[label] = (uint16_t)start;
+        ex->part_count[label] = (uint16_t)(end - start);
+        ex->part_total += end - start;
+    }
+}
+#endif
+
 /* Positions p and p + 1 hold a committed sample and its staged replacement. */
 static uint32_t is_replaced(const had_exemplars *ex, uint32_t p) {
     uint32_t slot = ex->order[p];

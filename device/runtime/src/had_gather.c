@@ -19,11 +19,28 @@ static void start_step(had_learner *ln) {
     ln->step.flow[0].x_scale = HAD_X0_SCALE;
 }
 
+/* Samples of a class that are drawn from. */
+static uint32_t class_first(const had_exemplars *ex, uint32_t label) {
+#if HAD_DISTILLATION
+    return ex->part_start[label];
+#else
+    return ex->class_start[label];
+#endif
+}
+
+static uint32_t class_count(const had_exemplars *ex, uint32_t label) {
+#if HAD_DISTILLATION
+    return ex->part_count[label];
+#else
+    return (uint32_t)ex->class_start[label + 1U] - ex->class_start[label];
+#endif
+}
+
 /* Position of a class: the number-th of those that have samples. */
 static uint32_t filled_class(const had_exemplars *ex, uint32_t number) {
     uint32_t label = 0U;
     for (;;) {
-        if (ex->class_start[label + 1U] > ex->class_start[label]) {
+        if (class_count(ex, label) > 0U) {
             if (number == 0U) {
                 return label;
             }
@@ -36,21 +53,48 @@ static uint32_t filled_class(const had_exemplars *ex, uint32_t number) {
 static uint32_t filled_classes(const had_exemplars *ex) {
     uint32_t count = 0U;
     for (uint32_t label = 0U; label < HAD_MAX_CLASSES; label++) {
-        count += ex->class_start[label + 1U] > ex->class_start[label] ? 1U : 0U;
+        count += class_count(ex, label) > 0U ? 1U : 0U;
     }
     return count;
+}
+
+/* Position in canonical order that a random half word stands for, all classes alike. */
+static uint32_t draw_of_all(const had_exemplars *ex, uint32_t half) {
+#if HAD_DISTILLATION
+    uint32_t number = (half * ex->part_total) >> 16;
+    uint32_t label = 0U;
+    while (number >= ex->part_count[label]) {
+        number -= ex->part_count[label];
+        label++;
+    }
+    return ex->part_start[label] + number;
+#else
+    return (half * ex->count) >> 16;
+#endif
 }
 
 /* Position in canonical order that a random word stands for. */
 static uint32_t draw_sample(const had_exemplars *ex, uint32_t word, uint32_t classes) {
     if (classes == 0U) {
-        return ((word >> 16) * ex->count) >> 16;
+        return draw_of_all(ex, word >> 16);
     }
     uint32_t label = filled_class(ex, ((word & 0xFFFFU) * classes) >> 16);
-    uint32_t first = ex->class_start[label];
-    uint32_t samples = (uint32_t)ex->class_start[label + 1U] - first;
-    return first + (((word >> 16) * samples) >> 16);
+    return class_first(ex, label) + (((word >> 16) * class_count(ex, label)) >> 16);
 }
+
+/* Classes to draw evenly from; 0: draw evenly from samples. */
+static uint32_t classes_to_draw(const had_learner *ln) {
+    uint32_t balanced = ln->session.config.sampling & 1U;
+    return balanced != 0U ? filled_classes(&ln->exemplars) : 0U;
+}
+
+#if HAD_DISTILLATION
+uint32_t had_batch_slot(const had_learner *ln, uint32_t b) {
+    const had_exemplars *ex = &ln->exemplars;
+    uint32_t key = had_tensor_key(ln->step.key, HAD_TENSOR_SAMPLER);
+    return ex->order[draw_sample(ex, had_mix(key + b), classes_to_draw(ln))];
+}
+#endif
 
 void had_gather(had_learner *ln, int8_t *x0, uint8_t *labels, uint32_t begin, uint32_t end) {
     const had_exemplars *ex = &ln->exemplars;
@@ -58,7 +102,7 @@ void had_gather(had_learner *ln, int8_t *x0, uint8_t *labels, uint32_t begin, ui
         start_step(ln);
     }
     uint32_t key = had_tensor_key(ln->step.key, HAD_TENSOR_SAMPLER);
-    uint32_t classes = ln->session.config.sampling == HAD_SAMPLE_BALANCED ? filled_classes(ex) : 0U;
+    uint32_t classes = classes_to_draw(ln);
     for (uint32_t b = begin; b < end; b++) {
         uint32_t slot = ex->order[draw_sample(ex, had_mix(key + b), classes)];
         labels[b] = ex->label[slot];

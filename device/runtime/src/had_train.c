@@ -3,6 +3,7 @@
 #include "hadapt/exemplar.h"
 #include "hadapt/learner.h"
 #include "hadapt/plan.h"
+#include "hadapt/train.h"
 
 static uint32_t rates_are_valid(const had_train_config *config) {
     if (config->rates < 1U || config->rates > HAD_SCHEDULE_MAX || config->rate[0].start != 0U) {
@@ -18,16 +19,65 @@ static uint32_t rates_are_valid(const had_train_config *config) {
     return 1U;
 }
 
+#if HAD_DISTILLATION
+#define SAMPLING_MAX HAD_SAMPLE_NEW_BALANCED
+#define DISTILL_MAX 255U
+#define SOFTEN_MAX 3U
+
+/* What is drawn from, and of whom to learn; HAD_ERR_STATE: nothing to draw from. */
+static had_status prepare(had_learner *ln, had_session *session) {
+    had_exemplar_part(&ln->exemplars, session->config.sampling & 2U);
+    if (ln->exemplars.part_total == 0U) {
+        return HAD_ERR_STATE;
+    }
+    if (session->config.distill > 0U) {
+        uint32_t known = ln->committed.n_classes;
+        session->old_classes = known < ln->working.n_classes ? known : ln->working.n_classes;
+        session->targets_left = ln->exemplars.count;
+    }
+    return HAD_OK;
+}
+
+/* Targets of one sample more. */
+static void take_target(had_learner *ln) {
+    had_session *session = &ln->session;
+    uint32_t slot = ln->exemplars.order[ln->exemplars.count - session->targets_left];
+    uint32_t frac_bits = had_layers[HAD_LAYERS - 1U].out_frac_bits + session->config.soften;
+    had_x0_unpack(had_plan_at_x0(ln), ln->exemplars.packed[slot]);
+    had_plan_features(ln);
+    had_plan_logits(ln, session->old_classes);
+    had_soft_targets(ln->target[slot], had_plan_at_logits(ln), session->old_classes, frac_bits);
+    session->targets_left -= 1U;
+}
+#else
+#define SAMPLING_MAX HAD_SAMPLE_BALANCED
+#define DISTILL_MAX 0U
+#define SOFTEN_MAX 0U
+#endif
+
+/* Weight and temperature of distillation; no temperature without a weight. */
+static uint32_t distillation_is_valid(const had_train_config *config) {
+    return config->distill <= DISTILL_MAX && config->soften <= SOFTEN_MAX &&
+           (config->distill > 0U || config->soften == 0U);
+}
+
 had_status had_train_begin(had_learner *ln, const had_train_config *config) {
-    if (config->steps == 0U || config->sampling > HAD_SAMPLE_BALANCED ||
-        rates_are_valid(config) == 0U) {
+    if (config->steps == 0U || config->sampling > SAMPLING_MAX || rates_are_valid(config) == 0U ||
+        distillation_is_valid(config) == 0U) {
         return HAD_ERR_ARGUMENT;
     }
     if (had_idle(ln) != HAD_OK || ln->exemplars.count == 0U) {
         return HAD_ERR_STATE;
     }
     had_exemplar_index(&ln->exemplars);
-    ln->session = (had_session){.config = *config, .active = 1U};
+    had_session session = {.config = *config, .active = 1U};
+#if HAD_DISTILLATION
+    had_status status = prepare(ln, &session);
+    if (status != HAD_OK) {
+        return status;
+    }
+#endif
+    ln->session = session;
     return HAD_OK;
 }
 
@@ -72,6 +122,13 @@ had_status had_train(had_learner *ln, had_train_report *report, uint32_t budget)
     had_status status = ln->session.active != 0U ? HAD_OK : HAD_ERR_STATE;
     uint64_t used = 0U;
     while (status == HAD_OK && used < budget && had_steps_left(ln) > 0U) {
+#if HAD_DISTILLATION
+        if (ln->session.targets_left > 0U) {
+            take_target(ln);
+            used += HAD_TARGET_UNITS;
+            continue;
+        }
+#endif
         uint32_t units = had_operations[ln->session.operation].units;
         uint32_t rows = rows_to_run(&ln->session, budget - used);
         used += (uint64_t)rows * units;

@@ -160,10 +160,12 @@ static had_status handle_train_begin(had_reply *reply, const uint8_t *req, uint3
     (void)reply;
     config.sampling = req[8];
     config.rates = req[9];
+    config.distill = req[10];
+    config.soften = req[11];
     if (length != TRAIN_HEAD + RATE_BYTES * config.rates) {
         return HAD_ERR_FORMAT;
     }
-    if (config.rates > HAD_SCHEDULE_MAX || had_load_u16(req + 10) != 0U) {
+    if (config.rates > HAD_SCHEDULE_MAX) {
         return HAD_ERR_ARGUMENT;
     }
     for (uint32_t i = 0U; i < config.rates; i++) {

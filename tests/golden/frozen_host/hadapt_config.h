@@ -45,12 +45,16 @@
 #define HAD_INFER_BYTES 16U /* inference, see there */
 #define HAD_STATE_PAYLOAD_BYTES 40U /* SPEC.md 9 */
 
-/* Classes and samples. The slots may be set from outside, for training on a host. */
+/* Classes and samples. What is guarded may be set from outside, to train on a host. */
 #define HAD_MAX_CLASSES 4U
 #define HAD_INITIAL_CLASSES 3U
 #define HAD_CLASS_LIMIT 0U /* exemplars a class; 0: none */
 #define HAD_KEEP_PROTOTYPES 0
 #define HAD_INITIAL_EXEMPLARS 3
+#define HAD_TARGET_UNITS 1U /* of a sample, SPEC.md 8.6 */
+#ifndef HAD_DISTILLATION
+#define HAD_DISTILLATION 0 /* SPEC.md 6.6 */
+#endif
 #ifndef HAD_EXEMPLAR_SLOTS
 #define HAD_EXEMPLAR_SLOTS 12U
 #endif

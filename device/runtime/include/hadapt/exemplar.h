@@ -34,6 +34,11 @@ uint32_t had_exemplar_find(const had_exemplars *ex, uint32_t label, uint32_t ran
 /* Fill class_start from the order. */
 void had_exemplar_index(had_exemplars *ex);
 
+#if HAD_DISTILLATION
+/* Set what a session draws from: all samples, or those that arrived since the last commit. */
+void had_exemplar_part(had_exemplars *ex, uint32_t new_only);
+#endif
+
 /* Drop committed samples for which a staged one of the same label and rank is there. */
 void had_exemplar_drop_replaced(had_exemplars *ex);
 

@@ -57,6 +57,11 @@ typedef struct had_exemplars {
     uint16_t order[HAD_SLOTS_ALLOCATED]; /* slots in canonical order, `count` of them */
     uint16_t rank[HAD_SLOTS_ALLOCATED];
     uint16_t class_start[HAD_MAX_CLASSES + 1U]; /* into order */
+#if HAD_DISTILLATION
+    uint16_t part_start[HAD_MAX_CLASSES]; /* what a session draws from, into order */
+    uint16_t part_count[HAD_MAX_CLASSES];
+    uint32_t part_total;
+#endif
     uint8_t label[HAD_SLOTS_ALLOCATED];
     uint8_t state[HAD_SLOTS_ALLOCATED];
     uint8_t packed[HAD_SLOTS_ALLOCATED][HAD_X0_BYTES];
@@ -67,13 +72,21 @@ typedef struct had_rate {
     had_scale scale;
 } had_rate;
 
-enum had_sampling { HAD_SAMPLE_UNIFORM, HAD_SAMPLE_BALANCED };
+/* The last two, of new samples alone, only with HAD_DISTILLATION; SPEC.md 8.2. */
+enum had_sampling {
+    HAD_SAMPLE_UNIFORM,
+    HAD_SAMPLE_BALANCED,
+    HAD_SAMPLE_NEW_UNIFORM,
+    HAD_SAMPLE_NEW_BALANCED
+};
 
 typedef struct had_train_config {
     uint32_t seed;
     uint32_t steps;    /* at least 1 */
     uint32_t sampling; /* enum had_sampling */
     uint32_t rates;    /* 1 .. HAD_SCHEDULE_MAX */
+    uint32_t distill;  /* weight in 1/256, SPEC.md 6.6; 0: none */
+    uint32_t soften;   /* log2 of the temperature */
     had_rate rate[HAD_SCHEDULE_MAX];
 } had_train_config;
 
@@ -95,6 +108,10 @@ typedef struct had_session {
     uint32_t samples;
     uint32_t correct;
     uint32_t confidence;
+#if HAD_DISTILLATION
+    uint32_t old_classes;  /* of the teacher; 0: no distillation */
+    uint32_t targets_left; /* samples whose targets are still to be taken */
+#endif
 } had_session;
 
 /* What a step knows of a layer while it runs. */
@@ -150,6 +167,9 @@ typedef struct had_learner {
     had_copy committed;
     had_view view;
     had_exemplars exemplars;
+#if HAD_DISTILLATION
+    uint8_t target[HAD_SLOTS_ALLOCATED][HAD_MAX_CLASSES]; /* by slot, SPEC.md 6.6 */
+#endif
     had_session session;
     had_step step;
     had_arena arena;
@@ -194,8 +214,8 @@ HAD_CHECKED had_status had_learn_x0(had_learner *ln, const uint8_t *packed, uint
 HAD_CHECKED had_status had_add_class(had_learner *ln, uint32_t *label);
 
 /*
- * Open a training session. HAD_ERR_ARGUMENT: config. HAD_ERR_STATE: one is under way, or there are no
- * samples.
+ * Open a training session. HAD_ERR_ARGUMENT: config, or what it asks for is not compiled in.
+ * HAD_ERR_STATE: one is under way, or there are no samples to draw from.
  */
 HAD_CHECKED had_status had_train_begin(had_learner *ln, const had_train_config *config);
 

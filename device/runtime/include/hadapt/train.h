@@ -28,6 +28,14 @@ void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, const int8
 void had_activate(had_learner *ln, const had_layer *layer, int8_t *x, uint8_t *mask,
                   const int16_t *y, uint32_t begin, uint32_t end);
 
+#if HAD_DISTILLATION
+/* Slot of the sample in row b of the current step's batch. */
+uint32_t had_batch_slot(const had_learner *ln, uint32_t b);
+
+/* 8-bit targets of `classes` logits, SPEC.md 6.6. */
+void had_soft_targets(uint8_t *target, const int16_t *logits, uint32_t classes, uint32_t frac_bits);
+#endif
+
 /* Logits to errors, in place, for batch rows begin .. end - 1. */
 void had_loss(had_learner *ln, const had_layer *head, int16_t *yd, const uint8_t *labels,
               uint32_t begin, uint32_t end);

@@ -10,10 +10,12 @@ from device.twin.exemplars import (
     STAGED,
     ExemplarMemory,
     Prototypes,
+    Sampling,
+    draw_batch,
     herd,
     pack_x0,
     reduce_memory,
-    sample_batch,
+    rows_of,
     unpack_x0,
 )
 from device.twin.kernels import IntArray
@@ -36,6 +38,12 @@ def memory_of(*exemplars: Exemplar, slots: int = 20) -> ExemplarMemory:
     memory = ExemplarMemory(slots, 10)
     memory.keep(list(exemplars))
     return memory
+
+
+def sample_batch(
+    memory: ExemplarMemory, batch: int, seed: int, step: int, sampling: Sampling
+) -> tuple[IntArray, IntArray]:
+    return rows_of(memory, draw_batch(memory, batch, seed, step, sampling))
 
 
 def places(memory: ExemplarMemory) -> list[tuple[int, int]]:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twin_models import RATE, Shape, random_model, random_raw, reference_of
 
-from device.twin import kernels, layers
+from device.twin import kernels, layers, learner
+from device.twin.distillation import NONE, Distillation, distilled_error, soft_targets
 from device.twin.exemplars import Sampling, pack_x0
 from device.twin.kernels import IntArray
 from device.twin.learner import LearnerError, TwinLearner
@@ -85,10 +86,20 @@ class Both:
             return
         self.reference.add_class()
 
-    def train(self, seed: int, steps: int, sampling: Sampling, budgets: Sequence[int]) -> None:
+    def train(
+        self,
+        seed: int,
+        steps: int,
+        sampling: Sampling,
+        budgets: Sequence[int],
+        how: Distillation = NONE,
+    ) -> None:
         """A session in slices of the given budgets, then to its end."""
-        self.twin.train_begin(seed, steps, SCHEDULE, sampling)
-        self.reference.train_begin(seed, steps, PAIRS, sampling)
+        try:
+            self.twin.train_begin(seed, steps, SCHEDULE, sampling, how.weight, how.soften)
+        except LearnerError:
+            return
+        self.reference.train_begin(seed, steps, PAIRS, sampling, how.weight, how.soften)
         for budget in (*budgets, 10**9):
             r = self.twin.train(budget)
             answer = (r.units, r.steps_left, r.seen, r.correct, r.probability)
@@ -144,6 +155,57 @@ def run_fixed_session(model: IntModel) -> Both:
     both.check()
     both.infer(2)
     return both
+
+
+def run_method_session(model: IntModel) -> Both:
+    """Two tasks of distillation, from new samples alone and from all, both samplings."""
+    both = Both(model)
+    both.add_class()
+    for number in range(6):
+        both.learn((number % 2) + 2, number)
+    both.train(21, 3, "new_balanced", (1, 4, 50), Distillation(200, 1))
+    both.check()
+    both.commit()
+    both.infer(1)
+    both.add_class()
+    for number in range(6, 11):
+        both.learn(4 - number % 3, number)
+    both.train(22, 2, "new_uniform", (9,))
+    both.train(23, 2, "uniform", (3, 3), Distillation(96, 3))
+    both.check()
+    both.train(24, 2, "balanced", (), Distillation(255, 0))
+    both.rollback()
+    both.infer(2)
+    both.restore()
+    return both
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", ["two layers", "head only, signed x0", "no transform"])
+def test_session_of_distillation_matches_the_reference(name: str, seed: int) -> None:
+    run_method_session(random_model(replace(SHAPES[name], distillation=True), seed))
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        (
+            "soft_targets",
+            lambda logits, fy, t: np.minimum(255, soft_targets(logits, fy, t) + 1),
+        ),
+        (
+            "distilled_error",
+            lambda d, y, t, fy, how: distilled_error(d, y, t, fy, Distillation(how.weight, 0)),
+        ),
+        ("draw_batch", lambda memory, *a: learner.drawn_from(memory, a[-1])[[0] * a[0]]),
+    ],
+)
+def test_session_of_distillation_with_a_planted_error_is_caught(
+    monkeypatch: pytest.MonkeyPatch, name: str, broken: object
+) -> None:
+    monkeypatch.setattr(learner, name, broken)
+    with pytest.raises(AssertionError):
+        run_method_session(random_model(Shape(distillation=True), 0))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -43,6 +43,7 @@ class Shape:
     staging_slots: int = 8
     per_class_limit: int = 0
     keep_prototypes: bool = True
+    distillation: bool = False
     zero_row: bool = False
     arithmetic: Arithmetic = SMALL
 
@@ -75,6 +76,7 @@ def random_model(shape: Shape, seed: int) -> IntModel:
         staging_slots=shape.staging_slots,
         per_class_limit=shape.per_class_limit,
         keep_prototypes=shape.keep_prototypes,
+        distillation=shape.distillation,
     )
     return _with_memory(model, rng)
 
