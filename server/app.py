@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from server import __version__
 from server.api import (
+    accounts,
+    describe,
     devices,
     firmware,
     health,
@@ -18,7 +20,7 @@ from server.api import (
     samples,
     updates,
 )
-from server.api.common import AccessPolicy, OpenAccess
+from server.api.access import AccessPolicy, StoredAccess
 from server.api.middleware import BodyLimit, RequestContext
 from server.learning.ports import Engine, load_engine
 from server.services.context import open_context
@@ -31,6 +33,7 @@ DESCRIPTION = """Integer models that learn new classes on a microcontroller.
 Upload a float ONNX model with calibration samples, post samples of new classes, run an update, and
 fetch firmware or state bytes. What takes long is a job: the answer is 202 with the resource, and
 its `job_id` leads to state, log and events. Every error is `application/problem+json`.
+Send a key as `Authorization: Bearer had_...`; each operation names the scope that the key needs.
 """
 
 
@@ -41,7 +44,7 @@ def create_app(
 
     Args:
         engine: the learning domain; the one that settings.engine names if None.
-        access: who may do what; everybody everything if None.
+        access: finds out who asks; keys and sessions of the database if None.
     """
     context = open_context(settings, engine or load_engine(settings))
 
@@ -50,14 +53,24 @@ def create_app(
         yield
         context.database.close()
 
-    app = FastAPI(title="Hadapt", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Hadapt",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        # The usual pages load scripts of other hosts; server.api.describe has a plain one.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
     app.state.context = context
-    app.state.access = access or OpenAccess()
+    app.state.access = access or StoredAccess(context)
     app.state.registry = CollectorRegistry()
     app.state.registry.register(health.StoreCollector(context))
-    for module in (models, samples, devices, updates, firmware, jobs):
+    for module in (models, samples, devices, updates, firmware, jobs, accounts):
         app.include_router(module.router, prefix=API)
     app.include_router(health.router)
+    app.include_router(describe.router)
     problems.install(app)
     app.add_middleware(BodyLimit, limit_of=body_limit(settings))
     app.add_middleware(RequestContext, registry=app.state.registry)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from server.commands import devices, doctor, keys, learning, models
+from server.commands import access, devices, doctor, keys, learning, models
 from server.commands.console import command, wrong
 from server.settings import Settings
 
@@ -34,6 +34,8 @@ app.command(epilog=EPILOG)(models.export)
 app.command(epilog=EPILOG)(devices.boards)
 app.command(epilog=EPILOG)(doctor.doctor)
 app.add_typer(keys.app, name="keys")
+app.add_typer(access.keys_app, name="api-keys")
+app.add_typer(access.users_app, name="users")
 
 
 def _version(value: bool) -> None:
@@ -79,8 +81,10 @@ def serve(
 ) -> None:
     """Start the REST service and its worker; Ctrl-C ends both.
 
-    Needs nothing else: SQLite and a folder. Interactive documentation is at /docs. Each setting has
-    an environment variable HADAPT_<NAME>; options win over variables, variables over defaults.
+    Needs nothing else: SQLite and a folder. The first start shows a key that may do everything,
+    once; clients read it from HADAPT_API_KEY. The API's description is at /docs. Each
+    setting has an environment variable HADAPT_<NAME>; options win over variables, variables over
+    defaults.
 
     \b
     Examples:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The typed client of the REST API.
 
-    with HadaptClient("http://127.0.0.1:8600") as hadapt:
+    with HadaptClient("http://127.0.0.1:8600", key="had_..") as hadapt:
         model = hadapt.upload_model("digits", onnx_bytes, calibration_npz)
         hadapt.wait_job(model.job_id)
 
@@ -10,6 +10,7 @@ Errors of the service are raised as the classes of server.errors.
 
 import io
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -59,6 +60,7 @@ class HadaptClient:
 
     Args:
         base_url: such as http://127.0.0.1:8600.
+        key: an API key; HADAPT_API_KEY of the environment if None.
         http: a client to use instead of a new one, such as a test client.
         timeout_s: of one request.
     """
@@ -67,10 +69,14 @@ class HadaptClient:
         self,
         base_url: str = "",
         *,
+        key: str | None = None,
         http: httpx2.Client | None = None,
         timeout_s: float = 60.0,
     ) -> None:
         self._http = http or httpx2.Client(base_url=base_url, timeout=timeout_s)
+        key = key or (None if http else os.environ.get("HADAPT_API_KEY"))
+        if key:
+            self._http.headers["Authorization"] = f"Bearer {key}"
 
     def __enter__(self) -> Self:
         return self

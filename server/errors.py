@@ -3,6 +3,8 @@
 
     HadaptError
     ├── MalformedRequestError        400  the request cannot be parsed
+    ├── UnauthorizedError            401  no valid key or session
+    ├── ForbiddenError               403  the key or person may not do this
     ├── NotFoundError                404
     ├── MethodNotAllowedError        405
     ├── ConflictError                409  the resource is in the wrong state
@@ -80,6 +82,18 @@ class MalformedRequestError(HadaptError):
     """The request cannot be parsed."""
 
     status, code, title = 400, "malformed-request", "The request cannot be parsed"
+
+
+class UnauthorizedError(HadaptError):
+    """The request carries no valid key, session or device token."""
+
+    status, code, title = 401, "unauthorized", "A valid key or session is needed"
+
+
+class ForbiddenError(HadaptError):
+    """Who asks is known, but may not do this."""
+
+    status, code, title = 403, "forbidden", "Not allowed"
 
 
 class NotFoundError(HadaptError):

@@ -19,7 +19,8 @@ from server.app import create_app
 from server.errors import Issue, UnavailableError
 from server.jobs.supervisor import Supervisor
 from server.learning.ports import Engine
-from server.services.context import clean_up
+from server.services.context import Context, clean_up
+from server.services.keys import first_key
 from server.settings import Settings
 
 
@@ -40,7 +41,8 @@ class _Server(uvicorn.Server):
 def serve(settings: Settings, engine: Engine | None = None) -> None:
     """Run API and worker until SIGTERM or SIGINT; then stop both.
 
-    Prints `hadapt ready on http://HOST:PORT` on standard output.
+    Prints `hadapt ready on http://HOST:PORT` on standard output; before it, if there has never
+    been a key, `hadapt first key had_..`: once, and nowhere else.
     """
     logs.configure(settings)
     # Before and after uvicorn handles these signals itself, they end us by way of `finally`.
@@ -52,9 +54,21 @@ def serve(settings: Settings, engine: Engine | None = None) -> None:
         supervisor.start()
         app = create_app(settings, engine)
         clean_up(app.state.context)
+        _show_first_key(app.state.context)
         _run(app, _listen(settings))
     finally:
         supervisor.stop()
+
+
+def _show_first_key(context: Context) -> None:
+    key = first_key(context)
+    if key is not None:
+        sys.stdout.write(f"hadapt first key {key}\n")
+        sys.stdout.flush()
+        sys.stderr.write(
+            "This key may do everything and is shown this once: keep it. Clients read it from the\n"
+            "environment variable HADAPT_API_KEY; `hadapt api-keys create` makes another.\n"
+        )
 
 
 def _leave(*_: object) -> None:
@@ -63,7 +77,17 @@ def _leave(*_: object) -> None:
 
 def _run(app: FastAPI, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    trusted = app.state.context.settings.trusted_proxies
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        # uvicorn would believe X-Forwarded-For of anybody on this machine.
+        proxy_headers=bool(trusted),
+        forwarded_allow_ips=trusted,
+        server_header=False,
+    )
     _Server(config, f"http://{host}:{port}").run(sockets=[listener])
 
 

@@ -73,6 +73,24 @@ class Settings(BaseSettings):
     )
     idempotency_keep_days: int = Field(default=7, ge=1, description="How long a key is remembered.")
 
+    session_hours: int = Field(default=12, ge=1, le=24 * 30, description="Life of a login.")
+    rate_limit_per_minute: int = Field(
+        default=6000, ge=1, description="Requests of one key, person or device; then 429."
+    )
+    rate_limit_unknown_per_minute: int = Field(
+        default=120, ge=1, description="Requests of one address without valid credentials."
+    )
+    rate_limit_login_per_minute: int = Field(
+        default=10, ge=1, description="Logins of one address, and of one name."
+    )
+    rate_limit_storage: str = Field(
+        default="memory://",
+        description="Where counts are kept (limits' URL); memory: each API process its own.",
+    )
+    trusted_proxies: str = Field(
+        default="", description="Addresses whose X-Forwarded-For and -Proto count; none if empty."
+    )
+
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_json: bool = Field(default=False, description="Log lines as JSON.")
 

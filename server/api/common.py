@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from server.api.access import principal_of
 from server.errors import (
     MalformedRequestError,
     PayloadTooLargeError,
@@ -36,30 +37,6 @@ def _context(request: Request) -> Context:
 
 
 ContextDep = Annotated[Context, Depends(_context)]
-
-
-class AccessPolicy(Protocol):
-    """Decides who may do what."""
-
-    def check(self, request: Request, scope: str) -> None:
-        """Raise an error of server.errors if the request may not act under the scope."""
-
-
-class OpenAccess:
-    """Lets everybody do everything: for a service that only listens on its own machine."""
-
-    def check(self, request: Request, scope: str) -> None:
-        """Never refuses."""
-
-
-def scope(name: str) -> Any:
-    """Route dependency: the request needs this scope, such as "samples:write"."""
-
-    def check(request: Request) -> None:
-        request.app.state.access.check(request, name)
-
-    check.__dict__["hadapt_scope"] = name
-    return Depends(check)
 
 
 IdempotencyKey = Annotated[
@@ -117,7 +94,9 @@ def create(
         body, location = action(unit)
         return Answer(status, {"body": body.model_dump(mode="json"), "location": location})
 
-    once = OnceRequest(f"{request.method} {request.url.path}", key, fingerprint(content))
+    # One client never sees what was answered to another, whatever key it sends.
+    where = f"{principal_of(request).id} {request.method} {request.url.path}"
+    once = OnceRequest(where, key, fingerprint(content))
     answer = run_once(context, once, act)
     headers = {"Location": answer.body["location"]}
     if answer.replayed:

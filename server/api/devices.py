@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 
 from server.api import render
 from server.api import schemas as s
+from server.api.access import GuardedRoute, scope
 from server.api.common import (
     ContextDep,
     Cursor,
@@ -16,13 +17,12 @@ from server.api.common import (
     PageRead,
     create,
     page_read,
-    scope,
 )
 from server.api.problems import documented
 from server.services import devices
 from server.storage.ports import Unit
 
-router = APIRouter(tags=["devices"])
+router = APIRouter(route_class=GuardedRoute, tags=["devices"])
 
 
 @router.get("/boards", responses=documented(), dependencies=[scope("models:read")])

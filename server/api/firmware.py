@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from server.api import render
 from server.api import schemas as s
+from server.api.access import GuardedRoute, scope
 from server.api.common import (
     ContextDep,
     Cursor,
@@ -16,13 +17,12 @@ from server.api.common import (
     PageRead,
     blob_response,
     create,
-    scope,
 )
 from server.api.problems import documented
 from server.services import products
 from server.storage.ports import Unit
 
-router = APIRouter(tags=["firmware"])
+router = APIRouter(route_class=GuardedRoute, tags=["firmware"])
 ZIP: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/zip": {}}, "description": "The zip."}
 }

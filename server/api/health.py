@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
 from server import __version__
+from server.api.access import GuardedRoute, open_route, scope
 from server.api.common import ContextDep
 from server.api.problems import documented
 from server.api.schemas import Health
@@ -19,18 +20,22 @@ from server.errors import Issue, UnavailableError
 from server.services.context import Context
 from server.storage.records import JOB_ENDED, JOB_OPEN
 
-router = APIRouter(tags=["health"])
+router = APIRouter(route_class=GuardedRoute, tags=["health"])
 WORKER_SILENCE_S = 15.0
 log = structlog.get_logger("health")
 
 
-@router.get("/healthz")
+@router.get("/healthz", dependencies=[open_route("load balancers ask; says ok and the version")])
 def healthz() -> Health:
     """The process is alive."""
     return Health(status="ok", version=__version__, checks={})
 
 
-@router.get("/readyz", responses=documented(503))
+@router.get(
+    "/readyz",
+    responses=documented(503),
+    dependencies=[open_route("load balancers ask; names checks and error types only")],
+)
 def readyz(context: ContextDep) -> Health:
     """Database, blobs and a worker for the queue are there; 503 names what is not."""
     checks = {
@@ -86,7 +91,12 @@ class StoreCollector(Collector):
         return []
 
 
-@router.get("/metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses=documented(),
+    dependencies=[scope("metrics:read")],
+)
 def metrics(request: Request) -> Response:
     """Figures for Prometheus."""
     registry: CollectorRegistry = request.app.state.registry

@@ -12,12 +12,13 @@ from starlette.concurrency import run_in_threadpool
 
 from server.api import render
 from server.api import schemas as s
-from server.api.common import ContextDep, Cursor, Limit, PageRead, page_read, scope
+from server.api.access import GuardedRoute, scope
+from server.api.common import ContextDep, Cursor, Limit, PageRead, page_read
 from server.api.problems import documented
 from server.services import jobs
 from server.services.context import Context
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(route_class=GuardedRoute, prefix="/jobs", tags=["jobs"])
 
 
 @router.get("", responses=documented(), dependencies=[scope("jobs:read")])

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.problems import problem_response, unexpected
+from server.api.security_headers import with_security_headers
 from server.errors import PayloadTooLargeError
 from server.ids import new_id
 
@@ -47,9 +48,8 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
                 message["headers"] = [
-                    *message.get("headers", []),
+                    *with_security_headers(scope, message.get("headers", [])),
                     (b"x-request-id", request_id.encode()),
-                    (b"x-content-type-options", b"nosniff"),
                 ]
             await send(message)
 

@@ -11,6 +11,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from server.api import render
 from server.api import schemas as s
+from server.api.access import GuardedRoute, scope
 from server.api.common import (
     ContextDep,
     Cursor,
@@ -22,7 +23,6 @@ from server.api.common import (
     media_type,
     page_read,
     received_part,
-    scope,
 )
 from server.api.problems import documented
 from server.errors import InvalidInputError, Issue, MalformedRequestError
@@ -31,7 +31,7 @@ from server.services.context import Context
 from server.services.models import NewModel
 from server.storage.ports import Unit
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(route_class=GuardedRoute, prefix="/models", tags=["models"])
 Number = Annotated[int, Path(ge=1, lt=2**31)]
 FORM = {
     "type": "object",

@@ -19,6 +19,7 @@ from server.errors import (
     NotFoundError,
     StorageFullError,
     TooManyRequestsError,
+    UnauthorizedError,
     is_storage_full,
     tree,
 )
@@ -40,6 +41,8 @@ def problem_response(request: Request, error: HadaptError) -> JSONResponse:
     headers = {}
     if isinstance(error, TooManyRequestsError):
         headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, UnauthorizedError):
+        headers["WWW-Authenticate"] = 'Bearer realm="hadapt"'
     problem = error.to_problem(request.url.path)
     return JSONResponse(problem, error.status, headers, media_type=MEDIA_TYPE)
 
@@ -108,7 +111,7 @@ def unexpected(request: Request, error: Exception) -> JSONResponse:
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for error statuses, each with an example.
 
-    400, 422 and 500 can come from any route and are always listed.
+    400, 401, 403, 422, 429 and 500 can come from any route and are always listed.
     """
     first: dict[int, type[HadaptError]] = {}
     for kind in tree():
@@ -118,7 +121,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": first[status].title,
             "content": {MEDIA_TYPE: {"schema": PROBLEM, "example": _example(first[status])}},
         }
-        for status in sorted({400, 422, 500, *statuses})
+        for status in sorted({400, 401, 403, 422, 429, 500, *statuses})
     }
 
 

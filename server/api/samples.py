@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from server.api import schemas as s
+from server.api.access import GuardedRoute, scope
 from server.api.common import (
     ContextDep,
     Cursor,
@@ -20,7 +21,6 @@ from server.api.common import (
     page_read,
     received_body,
     require_body,
-    scope,
 )
 from server.api.problems import documented
 from server.services import samples
@@ -29,7 +29,7 @@ from server.services.samples import Batch, Target
 from server.storage.ports import Unit
 from server.storage.records import SampleRecord
 
-router = APIRouter(tags=["samples"])
+router = APIRouter(route_class=GuardedRoute, tags=["samples"])
 JSON_TYPE, NPZ_TYPE = "application/json", "application/octet-stream"
 Split = Annotated[
     Literal["train", "test"],

@@ -6,6 +6,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from server.api import render
 from server.api import schemas as s
+from server.api.access import GuardedRoute, scope
 from server.api.common import (
     ContextDep,
     Cursor,
@@ -14,7 +15,6 @@ from server.api.common import (
     PageRead,
     blob_response,
     create,
-    scope,
 )
 from server.api.models import BYTES
 from server.api.problems import documented
@@ -22,7 +22,7 @@ from server.errors import NotReadyError
 from server.services import updates
 from server.storage.ports import Unit
 
-router = APIRouter(prefix="/updates", tags=["updates"])
+router = APIRouter(route_class=GuardedRoute, prefix="/updates", tags=["updates"])
 
 
 @router.post(

@@ -13,6 +13,7 @@ from typing import IO
 from server.client import HadaptClient
 
 READY = re.compile(r"hadapt ready on (http://\S+)")
+FIRST_KEY = re.compile(r"hadapt first key (\S+)")
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
 LOG_TAIL_LINES = 15
@@ -47,13 +48,14 @@ class Service:
         except BaseException:
             self.close()
             raise
-        self.client = HadaptClient(self.url)
+        self.client = HadaptClient(self.url, key=self._key)
 
     def _wait_ready(self) -> str:
         """Read standard output up to the line that names the address."""
         assert self._process.stdout is not None  # for the type checker: it is a pipe
         seen = _read_until(self._process.stdout, READY, START_LIMIT_S)
-        found = READY.search(seen)
+        key, found = FIRST_KEY.search(seen), READY.search(seen)
+        self._key = key.group(1) if key else None
         if found is None:
             raise ServiceError(f"the service did not start:\n{self.log_tail()}")
         return found.group(1)

@@ -101,6 +101,12 @@ class TableRows(Generic[Record]):
         terms = [self._table.c[name] < value for name, value in before.items()]
         return self._connection.execute(delete(self._table).where(*terms)).rowcount
 
+    def delete(self, **where: Where) -> int:
+        """Delete the records that match."""
+        return self._connection.execute(
+            delete(self._table).where(_conditions(self._table, where))
+        ).rowcount
+
 
 class TableSamples(TableRows[r.SampleRecord]):
     """Samples; see ports.SampleRows."""
@@ -208,6 +214,9 @@ class SqlUnit:
         )
         self.workers: Rows[r.WorkerRecord] = TableRows(connection, t.workers, r.WorkerRecord)
         self.fleet = fleet_rows(connection)
+        self.api_keys: Rows[r.ApiKeyRecord] = TableRows(connection, t.api_keys, r.ApiKeyRecord)
+        self.users: Rows[r.UserRecord] = TableRows(connection, t.users, r.UserRecord)
+        self.sessions: Rows[r.SessionRecord] = TableRows(connection, t.sessions, r.SessionRecord)
 
 
 class SqlDatabase:

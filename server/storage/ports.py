@@ -69,6 +69,9 @@ class Rows(Protocol, Generic[Record]):
     def remove(self, *, before: Mapping[str, str]) -> int:
         """Delete records whose columns lie below the values; returns how many."""
 
+    def delete(self, **where: Where) -> int:
+        """Delete the records that match; returns how many."""
+
 
 class SampleRows(Rows[r.SampleRecord], Protocol):
     """Samples, with what only they need."""
@@ -122,6 +125,9 @@ class Unit(Protocol):
     idempotency: Rows[r.IdempotencyRecord]
     workers: Rows[r.WorkerRecord]
     fleet: FleetRows
+    api_keys: Rows[r.ApiKeyRecord]
+    users: Rows[r.UserRecord]
+    sessions: Rows[r.SessionRecord]
 
 
 class Database(Protocol):

@@ -200,6 +200,42 @@ class IdempotencyRecord:
 
 
 @dataclass(frozen=True)
+class ApiKeyRecord:
+    """A key of a machine. Only its digest is kept; the prefix is what people know it by."""
+
+    id: str
+    name: str
+    prefix: str
+    sha256: str
+    scopes: list[str]
+    created_at: str
+    expires_at: str | None = None
+    revoked_at: str | None = None
+
+
+@dataclass(frozen=True)
+class UserRecord:
+    """A person. `password_hash` is Argon2id's own text, salt and costs within."""
+
+    id: str
+    name: str
+    password_hash: str
+    scopes: list[str]
+    created_at: str
+    disabled_at: str | None = None
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """A person's login; the digest of the cookie, not the cookie."""
+
+    sha256: str
+    user_id: str
+    created_at: str
+    expires_at: str
+
+
+@dataclass(frozen=True)
 class WorkerRecord:
     """A worker process and when it was last seen (seconds since 1970)."""
 

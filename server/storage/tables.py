@@ -226,3 +226,35 @@ workers = Table(
     Column("pid", Integer, nullable=False),
     Column("seen_at", Float, nullable=False),
 )
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _text("name"),
+    Column("prefix", String(16), nullable=False, unique=True),
+    Column("sha256", Sha, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    _created(),
+    Column("expires_at", Time),
+    Column("revoked_at", Time),
+)
+users = Table(
+    "users",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("password_hash", String(200), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    _created(),
+    Column("disabled_at", Time),
+)
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("sha256", Sha, primary_key=True),
+    Column("user_id", Id, ForeignKey("users.id"), nullable=False),
+    _created(),
+    Column("expires_at", Time, nullable=False),
+    Index("ix_sessions_user_id", "user_id"),
+    Index("ix_sessions_expires_at", "expires_at"),
+)

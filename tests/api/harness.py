@@ -13,6 +13,7 @@ from server.client import HadaptClient, npz_bytes
 from server.jobs.kinds import MACHINES
 from server.jobs.runner import run_to_end
 from server.services.context import Context
+from server.services.keys import first_key
 from server.settings import Settings
 from tests.api.fake_engine import fake_onnx
 
@@ -40,8 +41,10 @@ class Service:
     def __init__(self, app: FastAPI, http: TestClient) -> None:
         self.app = app
         self.http = http
-        self.client = HadaptClient(http=http)
         self.context: Context = app.state.context
+        key = first_key(self.context)
+        assert key is not None
+        self.client = HadaptClient(key=key, http=http)
         self.model: ModelRead | None = None
 
     def run(self, job_id: str) -> None:
@@ -72,6 +75,8 @@ def make_settings(folder: Path, **more: Any) -> Settings:
         "data_dir": folder,
         "engine": "tests.api.fake_engine:FakeEngine",
         "log_level": "ERROR",
+        "rate_limit_per_minute": 1_000_000,
+        "rate_limit_unknown_per_minute": 1_000_000,
         **more,
     }
     return Settings(**values)

@@ -32,6 +32,8 @@ class ServiceProcess:
         }
         self._process: subprocess.Popen[str] | None = None
         self.client = HadaptClient()
+        self.url = ""
+        self.key: str | None = None
 
     def start(self) -> None:
         """Start; returns once requests are answered."""
@@ -46,8 +48,12 @@ class ServiceProcess:
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
+        if line.startswith("hadapt first key "):
+            self.key = line.split()[-1]
+            line = self._process.stdout.readline()
         assert line.startswith("hadapt ready on "), self.log()
-        self.client = HadaptClient(line.split()[-1])
+        self.url = line.split()[-1]
+        self.client = HadaptClient(self.url, key=self.key)
 
     def log(self) -> str:
         """What the processes logged."""

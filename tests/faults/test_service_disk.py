@@ -80,7 +80,10 @@ def test_full_disk_refuses_without_half_storing_and_recovers(small_disk: Path) -
         response = httpx2.post(
             f"{client.base_url}/api/v1/models/{model.id}/samples",
             content=npz_bytes(random.normal(0, 1, (3000, 4)), [3] * 3000),
-            headers={"Content-Type": "application/octet-stream"},
+            headers={
+                "Content-Type": "application/octet-stream",
+                "Authorization": f"Bearer {service.key}",
+            },
         )
         assert response.status_code == 507
         assert response.headers["content-type"] == "application/problem+json"
@@ -130,7 +133,9 @@ def test_oversized_stream_is_refused_by_the_real_server(tmp_path: Path) -> None:
                 yield b" " * 10_000
 
         for body in (endless(), b" " * (limit + 1)):
-            response = httpx2.post(url, content=body, headers={"Content-Type": "application/json"})
+            headers = {"Content-Type": "application/json"}
+            headers["Authorization"] = f"Bearer {service.key}"
+            response = httpx2.post(url, content=body, headers=headers)
             assert response.status_code == 413
             assert response.json()["type"] == "urn:hadapt:problem:payload-too-large"
         assert service.stop() == 0

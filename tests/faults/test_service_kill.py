@@ -170,6 +170,7 @@ def test_second_service_on_the_same_folder_shares_its_jobs(
     service: ServiceProcess, model_id: str
 ) -> None:
     second = ServiceProcess(service.data, HADAPT_EXECUTOR_ID="worker-2")
+    second.key = service.key
     second.start()
     updates = [
         begin_update(client, model_id, step_ms=0, seed=seed)
