@@ -49,9 +49,7 @@ class Cluster:
 
     def connect(self, name: str = "postgres") -> Any:
         """A connection for the tests' own statements."""
-        return psycopg.connect(
-            host=str(self.folder), user="postgres", dbname=name, autocommit=True
-        )
+        return psycopg.connect(host=str(self.folder), user="postgres", dbname=name, autocommit=True)
 
     def new_database(self, template: str = "template1") -> str:
         """URL of a fresh database."""
