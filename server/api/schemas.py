@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.learning.ports import Method
+from server.learning.methods import Method
 
 Json = dict[str, Any]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -195,7 +195,10 @@ class UpdateCreate(Body):
     learning_rate: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
     batch: Annotated[int, Field(ge=1, le=512)] | None = None
     seed: int = Field(default=1, ge=0, lt=2**32)
-    options: Json = Field(default_factory=dict)
+    options: Json = Field(
+        default_factory=dict,
+        description="Of methods that distil: distillation_weight in [0, 1), temperature 1 to 8.",
+    )
     gate: Gate = Field(default_factory=lambda: Gate())
 
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from server.commands.arrays import Samples, to_slots
 from server.commands.engine import engine, stop_signal
+from server.learning.methods import Method
 from server.learning.metrics import class_accuracy, confusion, group_accuracy
-from server.learning.ports import Json, Method
+from server.learning.ports import Json
 
 
 @dataclass(frozen=True)

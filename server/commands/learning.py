@@ -30,9 +30,14 @@ from server.commands.evaluation import Evaluation, evaluate
 from server.commands.model_file import ModelFile, check_output, load_model_file
 from server.commands.models import Classes, ModelPath, Output
 from server.errors import Issue, TooManyClassesError
-from server.learning.ports import Json, Learner, LearnTask, Method
+from server.learning.methods import METHODS, RECIPES, Method
+from server.learning.ports import Json, Learner, LearnTask
 
 CHUNK_STEPS = 32
+METHOD_HELP = (
+    "replay: train on new samples and exemplars; icarl: also with distillation, decide by nearest "
+    "mean; lwf: new samples and distillation; finetune: new samples alone; ncm: class means only."
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ def learn(
     test: Annotated[
         Path | None, typer.Option("--test", help="npz to measure on; x_test of the data if there.")
     ] = None,
-    method: Annotated[str, typer.Option(help="replay: train; ncm: class means only.")] = "replay",
+    method: Annotated[str, typer.Option(help=METHOD_HELP)] = "replay",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all random draws.")] = 1,
     learning_rate: Annotated[
         float | None, typer.Option(min=0.0, help="The engine's default if left out.")
@@ -79,7 +84,9 @@ def learn(
         samples = read_samples(data, start.feature_count).of_classes(parse_classes(classes))
         task, names = _task(start, samples, session)
         testing, origin = _test_rows(start, data, test, samples)
-        before = evaluate(start.int_model, start.learner, start.class_names, testing, "replay")
+        before = evaluate(
+            start.int_model, start.learner, start.class_names, testing, _shown_before(session)
+        )
         learner = _train(task)
         record = _record(task, data, learner)
         after_file = start.with_learner(learner, names, record)
@@ -91,13 +98,17 @@ def learn(
 
 
 def _method(name: str, steps: int) -> Method:
-    if name == "replay":
-        if steps < 1:
-            raise wrong(f"{steps} steps", "--steps", "at least 1 for replay")
-        return "replay"
-    if name == "ncm":
-        return "ncm"
-    raise wrong(f"method {name!r}", "--method", "replay or ncm")
+    method = next((known for known in METHODS if known == name), None)
+    if method is None:
+        raise wrong(f"method {name!r}", "--method", "one of " + ", ".join(METHODS))
+    if RECIPES[method].trains and steps < 1:
+        raise wrong(f"{steps} steps", "--steps", f"at least 1 for {name}")
+    return method
+
+
+def _shown_before(session: Session) -> Method:
+    """By which method's head the start is measured: ncm learns beside a linear head."""
+    return "replay" if session.method == "ncm" else session.method
 
 
 def _test_rows(
@@ -134,7 +145,7 @@ def _task(
         x=samples.x,
         y=slots,
         class_count=len(names),
-        steps=session.steps if session.method == "replay" else 0,
+        steps=session.steps if RECIPES[session.method].trains else 0,
         learning_rate=session.learning_rate,
         seed=session.seed,
     )

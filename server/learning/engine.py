@@ -41,6 +41,13 @@ from server.learning.firmwares import (
     host_learner,
 )
 from server.learning.learner_data import LearnerData, initial_exemplars
+from server.learning.methods import (
+    NEAREST_MEAN,
+    RECIPES,
+    Method,
+    distillation_of,
+    wrong_option,
+)
 from server.learning.ports import (
     BoardInfo,
     Calibration,
@@ -54,7 +61,6 @@ from server.learning.ports import (
     Json,
     Learner,
     LearnTask,
-    Method,
     OnnxForm,
     StopSignal,
 )
@@ -157,11 +163,14 @@ class HadaptEngine:
                     )
                 ],
             )
-        if task.options:
-            name = min(task.options)
+        wrong = wrong_option(task.method, dict(task.options))
+        if wrong is not None:
+            name, what, expected = wrong
             raise InvalidInputError(
-                f"An update has no option {name!r}.", [Issue("unknown option", name, "no options")]
+                f"Option {name} of an update by {task.method}: {what}; expected {expected}.",
+                [Issue(what, f"options.{name}", expected)],
             )
+        require_head(model, task.method)
         metrics = {"clipped_values": count_clipped(model, task.x)}
         return Chunk(checkpoint=b"", steps_done=0, done=_steps(task) == 0, metrics=metrics)
 
@@ -172,7 +181,7 @@ class HadaptEngine:
         count = min(steps, _steps(task) - done)
         if count <= 0:
             return Chunk(checkpoint, done, done=True)
-        plan = TrainPlan(_steps(task), task.seed, task.learning_rate or DEFAULT_LEARNING_RATE)
+        plan = _plan(task)
         with host_learner(model, len(task.x), self.cache) as device:
             self._resume(device, model, task, working)
             progress = train_some(device, plan, done, count, lambda: check_stop(stop))
@@ -205,12 +214,7 @@ class HadaptEngine:
     ) -> Int64Array:
         """Class slots as the device predicts them."""
         model = IntModel.from_bytes(int_model)
-        head = 1 if method == "ncm" else 0
-        if head == 1 and not model.keep_prototypes:
-            raise InvalidInputError(
-                "This model keeps no prototypes.",
-                [Issue("method ncm", "method", "a model quantized with keep_prototypes")],
-            )
+        head = require_head(model, method)
         classes = np.zeros(len(x), np.int64)
         with host_learner(model, 0, self.cache) as device:
             restore(device, initial_exemplars(model), LearnerData.from_bytes(learner))
@@ -316,7 +320,36 @@ def _learner(data: LearnerData) -> Learner:
 
 
 def _steps(task: LearnTask) -> int:
-    return 0 if task.method == "ncm" else task.steps
+    return task.steps if RECIPES[task.method].trains else 0
+
+
+def _plan(task: LearnTask) -> TrainPlan:
+    """The whole session of a task, the same in every chunk."""
+    known = LearnerData.from_bytes(task.learner).n_classes
+    options = task.options
+    how = distillation_of(
+        task.method,
+        known,
+        task.class_count,
+        options.get("distillation_weight"),
+        options.get("temperature"),
+    )
+    rate = task.learning_rate or DEFAULT_LEARNING_RATE
+    return TrainPlan(_steps(task), task.seed, rate, RECIPES[task.method].sampling, how)
+
+
+def require_head(model: IntModel, method: Method) -> int:
+    """The head by which a method decides.
+
+    Raises: InvalidInputError if the model keeps no prototypes and the method needs them.
+    """
+    head = RECIPES[method].head
+    if head == NEAREST_MEAN and not model.keep_prototypes:
+        raise InvalidInputError(
+            "This model keeps no prototypes.",
+            [Issue(f"method {method}", "method", "a model quantized with keep_prototypes")],
+        )
+    return head
 
 
 def _open_checkpoint(checkpoint: bytes) -> tuple[int, bytes]:

@@ -21,12 +21,12 @@ from typing import Any, Literal, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from server.learning.methods import Method
 from server.settings import Settings
 
 Float32Array = NDArray[np.float32]
 Int64Array = NDArray[np.int64]
 Json = dict[str, Any]
-Method = Literal["ncm", "replay"]
 OnnxForm = Literal["exact", "qdq"]
 
 
@@ -117,8 +117,9 @@ class LearnTask:
     int_model, learner: where it starts (IntModelArtifact.data, Learner.data).
     x: float32 (N, features), in the units of the ONNX model's input. y: int64 (N,) class slots.
     class_count: classes after the session; the engine adds the missing ones before it learns.
+    method: see server.learning.methods.
     steps: training steps; 0 for ncm. learning_rate, batch: the engine's default if None.
-    options: anything else the user gave, JSON.
+    options: distillation_weight in [0, 1) and temperature (1, 2, 4, 8), of methods that distil.
     """
 
     int_model: bytes
@@ -221,7 +222,7 @@ class Engine(Protocol):
         x: Float32Array,
         stop: StopSignal,
     ) -> Int64Array:
-        """Class slots, int64 (N,), as the device would predict (ncm: nearest mean)."""
+        """Class slots, int64 (N,), as the device would predict: by the head of the method."""
 
     def export_onnx(
         self, int_model: bytes, learner: bytes, form: OnnxForm, class_names: Sequence[str]

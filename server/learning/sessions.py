@@ -7,7 +7,7 @@ and a checkpoint of the working state (SPEC.md 9).
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from device.twin.scale import Scale
 from server.errors import DeviceFailedError, Issue
 from server.learning.learner_data import LearnerData, StoredExemplar, missing_exemplars
+from server.learning.methods import NO_DISTILLATION, Distillation, Sampling
 
 UNITS_A_SLICE = 200_000
 # The learning rate falls to this part of itself for the last part of a session.
@@ -44,7 +45,9 @@ class LearnerOps(Protocol):
         seed: int,
         steps: int,
         schedule: list[tuple[int, Scale]],
-        sampling: Literal["uniform", "balanced"] = "balanced",
+        sampling: Sampling = "balanced",
+        distill: int = 0,
+        soften: int = 0,
     ) -> None: ...
     def train(self, budget: int) -> Progress: ...
     def commit(self) -> bytes: ...
@@ -56,11 +59,13 @@ class LearnerOps(Protocol):
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """Length, seed and learning rate of a whole session (SPEC.md 7)."""
+    """Length, seed, learning rate and method of a whole session (SPEC.md 7, 8.2, 6.6)."""
 
     steps: int
     seed: int
     learning_rate: float
+    sampling: Sampling = "balanced"
+    distillation: Distillation = NO_DISTILLATION
 
     def schedule_from(self, done: int) -> list[tuple[int, Scale]]:
         """The schedule as seen by a chunk that starts after `done` steps."""
@@ -124,7 +129,9 @@ def train_some(
     Args:
         keep_going: called between slices; raises to stop.
     """
-    device.train_begin(plan.seed, steps, plan.schedule_from(done), "balanced")
+    how = plan.distillation
+    schedule = plan.schedule_from(done)
+    device.train_begin(plan.seed, steps, schedule, plan.sampling, how.weight, how.soften)
     progress = device.train(UNITS_A_SLICE)
     while progress.steps_left:
         keep_going()

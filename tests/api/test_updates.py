@@ -85,6 +85,18 @@ def test_ncm_update_needs_no_steps(service: Service) -> None:
     assert done.result.after.per_class["3"] == 1.0
 
 
+@pytest.mark.parametrize("method", ["finetune", "lwf", "icarl"])
+def test_update_by_a_training_method_is_taken(service: Service, method: str) -> None:
+    done = learn(service, prepared(service, 3), method=method, options={"temperature": 2})
+    assert done.method == method
+    assert done.result.after.per_class["3"] == 1.0
+
+
+def test_update_by_an_unknown_method_lists_the_methods(service: Service) -> None:
+    with pytest.raises(InvalidInputError, match="icarl"):
+        learn(service, prepared(service, 3), method="der")
+
+
 def test_update_from_a_device_uses_its_samples_only(service: Service) -> None:
     model_id = prepared(service, 3)
     device = service.client.create_device("d", model_id, "good")

@@ -10,12 +10,13 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, cast
 
 import numpy as np
 
 from server.ids import utc_text
 from server.jobs.runner import Cursor, Step
+from server.learning.methods import RECIPES, Method
 from server.learning.metrics import class_accuracy, confusion, group_accuracy
 from server.learning.ports import Chunk, Float32Array, Int64Array, LearnTask
 from server.services.jobs import succeed_job
@@ -137,7 +138,7 @@ def _evaluate(step: Step, work: Work, data: Data, learner: str, class_count: int
     known = data.test_y < class_count
     x, y = data.test_x[known], data.test_y[known]
     int_model = context.blobs.get(str(work.model.int_model_sha256))
-    method: Literal["ncm", "replay"] = "ncm" if work.update.method == "ncm" else "replay"
+    method = cast(Method, work.update.method)
     predicted = (
         context.engine.predict(int_model, context.blobs.get(learner), method, x, step.stop)
         if len(y)
@@ -171,7 +172,7 @@ def _task(step: Step, work: Work, data: Data) -> LearnTask:
         x=data.x,
         y=data.y,
         class_count=len(data.classes),
-        steps=0 if spec["method"] == "ncm" else spec["steps"],
+        steps=spec["steps"] if RECIPES[spec["method"]].trains else 0,
         learning_rate=spec["learning_rate"],
         seed=spec["seed"],
         batch=spec["batch"],

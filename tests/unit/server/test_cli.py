@@ -119,6 +119,17 @@ def test_learn_new_class_adds_it_and_keeps_history(run: Run, model: str) -> None
     assert loaded.state_hash == found["state_hash"]
 
 
+def test_learn_by_icarl_and_unknown_method(run: Run, model: str) -> None:
+    np.savez("new.npz", **samples(3))
+    done = run(
+        "learn", model, "--data", "new.npz", "--method", "icarl", "-o", "m2.hadapt", "--json"
+    )
+    assert done.json()["new_classes"] == ["3"]
+    assert load_model_file(Path("m2.hadapt")).history[0]["method"] == "icarl"
+    wrong = run("learn", model, "--data", "new.npz", "--method", "der", "-o", "m3.hadapt")
+    assert wrong.code != 0 and "ncm, finetune, replay, lwf, icarl" in wrong.err
+
+
 def test_learn_test_part_of_same_file_is_used(run: Run, model: str) -> None:
     new, test = samples(3), samples(0, 3, seed=5)
     arrays = {"x_train": new["x"], "y_train": new["y"], "x_test": test["x"], "y_test": test["y"]}
