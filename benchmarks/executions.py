@@ -35,6 +35,7 @@ class Execution:
         kind: compiler.
         opt: optimisation flag.
         sanitize: with address and undefined-behaviour sanitizers (zig: only the latter).
+        march: instruction set of a host build, see device.harness.build.
     """
 
     backend: Backend
@@ -42,12 +43,14 @@ class Execution:
     kind: Kind
     opt: str = DEFAULT_OPT
     sanitize: bool = False
+    march: str = ""
 
     @property
     def label(self) -> str:
         """Short name for tables."""
+        march = f" {self.march}" if self.march else ""
         suffix = " sanitized" if self.sanitize else ""
-        return f"{self.backend} {self.board.name} {self.kind} {self.opt}{suffix}"
+        return f"{self.backend} {self.board.name} {self.kind} {self.opt}{march}{suffix}"
 
     def build(self, subject: Subject, cache: Path, sources: Path | None = None) -> Firmware:
         """The firmware of a subject.
@@ -66,6 +69,7 @@ class Execution:
             opt=self.opt,
             defines=subject.defines,
             sanitize=self.sanitize,
+            march=self.march,
         )
 
     @contextmanager
@@ -97,7 +101,7 @@ def short_executions() -> list[Execution]:
     """Three host builds, one of them sanitized, and every board once."""
     host = BOARDS["host"]
     hosts = [
-        Execution("host", host, "gcc", "-O3"),
+        Execution("host", host, "gcc", "-O3", march="native"),
         Execution("host", host, "clang", "-O1", sanitize=True),
         Execution("host", host, "zig", "-O2"),
     ]
@@ -117,6 +121,7 @@ def long_executions() -> list[Execution]:
     host = BOARDS["host"]
     hosts = [Execution("host", host, kind, opt) for kind in HOST_KINDS for opt in LEVELS]
     hosts += [Execution("host", host, kind, "-O1", sanitize=True) for kind in HOST_KINDS]
+    hosts += [Execution("host", host, kind, "-O3", march="native") for kind in HOST_KINDS]
     kinds: tuple[Kind, ...] = ("gcc", "zig")
     boards = [Execution("qemu", board, kind) for board in TARGETS for kind in kinds]
     boards += [Execution("qemu", board, "gcc", opt) for board in TARGETS for opt in ("-Os", "-O3")]

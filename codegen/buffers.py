@@ -8,6 +8,8 @@ from device.twin.model import Arithmetic
 
 INT16_BYTES = 2
 INT32_BYTES = 4
+PACKED_ROWS = (2, 4)  # rows of weights in pairs of 16-bit fields
+PANEL_BLOCK = 32  # columns of a block of the operand that vector kernels take
 TAPS = 4  # inputs the weight gradient takes at once
 
 
@@ -40,13 +42,14 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes that all operations share."""
+    """Sizes that all operations share; row_terms: length of a row of weights, 0 for the layer's."""
 
     arithmetic: Arithmetic
     batch_padded: int
     stride: int
     lanes: int
     rows: int
+    row_terms: int
     classes: int
 
     @property
@@ -55,12 +58,22 @@ class Shape:
 
     def weight_bytes(self, terms: int, rows: int) -> int:
         """Bytes of operand rows as the kernels take them: int8, or pairs of 16-bit fields."""
-        return terms * rows if self.rows == 1 else terms * rows * INT16_BYTES
+        if self.rows in PACKED_ROWS:
+            return terms * rows * INT16_BYTES
+        return (self.row_terms or terms) * rows
 
 
 def round_up(value: int, step: int) -> int:
     """Smallest multiple of step that is no less than value."""
     return -(-value // step) * step
+
+
+def panel_bytes(shape: Shape, layers: tuple[LayerPlan, ...]) -> int:
+    """Bytes of the largest operand that vector kernels take: pairs of terms, blocks of columns."""
+    sizes = [round_up(layer.inputs, 2) * shape.stride for layer in layers]
+    sizes += [round_up(layer.outputs_padded, 2) * shape.stride for layer in layers[1:]]
+    columns = max(round_up(layer.inputs, PANEL_BLOCK) for layer in layers)
+    return max([*sizes, round_up(shape.batch_padded, 2) * columns])
 
 
 def training_buffers(

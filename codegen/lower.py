@@ -12,6 +12,7 @@ from codegen.buffers import (
     INT32_BYTES,
     LayerPlan,
     Shape,
+    panel_bytes,
     round_up,
     training_buffers,
 )
@@ -23,6 +24,9 @@ from device.twin.model import Arithmetic, IntModel, TrainableLayer
 UNIT_PRODUCTS = 64  # elementary products a work unit, SPEC.md 8.6
 DEVICE_LANES = 4  # batch columns a kernel holds in registers
 HOST_LANES = 16
+HOST_ROWS = 8  # rows of weights that wide vectors take at once, with a packed operand
+HOST_STRIDE_STEP = 32
+PANEL_TERM_MAX = (15 + 2 * 8) * 7  # of a tile: operands raised by 8, and their correction
 DEVICE_ROWS = 4  # rows of weights a kernel takes at once: two words of two 16-bit fields
 SMALL_ROWS = 2  # where eight registers are all there is
 FIELD_MAX = 2**15 - 1  # of a sum in a 16-bit field
@@ -60,8 +64,11 @@ class Plan:
     Attributes:
         batch_padded: batch padded to the Hadamard order; batch_stride: row length of tensors.
         lanes: columns a kernel takes at once; divides batch_stride.
-        rows: rows of weights a kernel takes at once; 1 for plain loops, else packed fields.
+        rows: rows of weights a kernel takes at once; 1 for plain loops, 8 for wide vectors,
+            else packed fields.
         layers, operations, calls: see there.
+        panel_bytes: operand of a product as vector kernels take it; 0 where they are not used.
+        panel_terms: length of a row of weights for it.
         arena: of training; infer_arena: of inference.
         x0, features: buffers of inference where they end up.
     """
@@ -73,6 +80,8 @@ class Plan:
     layers: tuple[LayerPlan, ...]
     operations: tuple[Operation, ...]
     arena: Arena
+    panel_bytes: int
+    panel_terms: int
     calls: tuple[Call, ...]
     infer_arena: Arena
     x0: str
@@ -115,11 +124,14 @@ def lower(model: IntModel, *, host: bool = False, small: bool = False) -> Plan:
     """
     check(model)
     padded = round_up(model.arithmetic.batch, model.arithmetic.order)
-    stride = round_up(padded, STRIDE_STEP)
-    lanes = _lanes(stride, HOST_LANES if host else DEVICE_LANES)
     layers = _layers(model)
-    rows = 1 if host else _rows(model, padded, small)
-    shape = Shape(model.arithmetic, padded, stride, lanes, rows, model.max_classes)
+    rows = _host_rows(model) if host else _rows(model, padded, small)
+    wide = rows == HOST_ROWS
+    stride = round_up(padded, HOST_STRIDE_STEP if wide else STRIDE_STEP)
+    lanes = stride if wide else _lanes(stride, HOST_LANES if host else DEVICE_LANES)
+    terms = max([padded, *(n for layer in layers for n in (layer.inputs, layer.outputs_padded))])
+    row_terms = round_up(terms, 2) if wide else 0
+    shape = Shape(model.arithmetic, padded, stride, lanes, rows, row_terms, model.max_classes)
     operations = tuple(_operations(shape, layers))
     places = {op.label: at for at, op in enumerate(operations)}
     inference = inference_plan(model, layers)
@@ -135,6 +147,8 @@ def lower(model: IntModel, *, host: bool = False, small: bool = False) -> Plan:
         infer_arena=allocate(inference.buffers),
         x0=inference.x0,
         features=inference.features,
+        panel_bytes=panel_bytes(shape, layers) if wide else 0,
+        panel_terms=shape.row_terms,
     )
 
 
@@ -213,6 +227,14 @@ def _rows(model: IntModel, batch_padded: int, small: bool) -> int:
     exact = arithmetic.saturation == "tile" and arithmetic.tile_k * TERM_MAX <= FIELD_MAX
     packed = SMALL_ROWS if small else DEVICE_ROWS
     return packed if exact and max(bounds) <= FIELD_MAX else 1
+
+
+def _host_rows(model: IntModel) -> int:
+    """Rows of weights at once on a host; a panel's bytes and a tile's 16-bit sum must hold."""
+    arithmetic = model.arithmetic
+    exact = arithmetic.saturation == "tile" and arithmetic.tile_k * PANEL_TERM_MAX <= FIELD_MAX
+    pairs = arithmetic.tile_k % 2 == 0 and arithmetic.order > 1
+    return HOST_ROWS if exact and pairs else 1
 
 
 def _x_max(model: IntModel, layer: int) -> int:

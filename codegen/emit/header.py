@@ -86,9 +86,20 @@ def _sizes(model: IntModel, plan: Plan) -> list[str]:
         define("HAD_BIAS_COUNT", unsigned(plan.bias_count)),
         define("HAD_VIEW_WORDS", unsigned(plan.view_words), "packed 4-bit weights"),
         define("HAD_ARENA_BYTES", unsigned(plan.arena.bytes), "training, see hadapt_plan.c"),
+        *_panel(plan),
         define("HAD_INFER_BYTES", unsigned(plan.infer_arena.bytes), "inference, see there"),
         define("HAD_STATE_PAYLOAD_BYTES", unsigned(payload_bytes(model, plan)), "SPEC.md 9"),
         "",
+    ]
+
+
+def _panel(plan: Plan) -> list[str]:
+    """Only builds for wide vectors have one."""
+    if not plan.panel_bytes:
+        return []
+    return [
+        define("HAD_PANEL_BYTES", unsigned(plan.panel_bytes), "operand of vector kernels"),
+        define("HAD_PANEL_TERMS", unsigned(plan.panel_terms), "row length of their weights"),
     ]
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiling a generated folder into a firmware, once per content."""
 
+import functools
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ from device.harness.toolchain import Toolchain
 
 COMPILE_LIMIT_S = 300.0
 ZIG_GLIBC = "2.31"  # oldest C library the host build runs on; zig has none of its own to build then
-RECIPE = 2  # raise it when flags change in a way the key below does not see
+RECIPE = 3  # raise it when flags change in a way the key below does not see
 INCLUDE_FOLDERS = ("include", "runtime/include")
 FREESTANDING = "port/freestanding"
 
@@ -56,6 +57,7 @@ class _Job:
     opt: str
     defines: tuple[str, ...]
     sanitize: bool
+    march: str
 
 
 def build(
@@ -67,6 +69,7 @@ def build(
     opt: str = "-O2",
     defines: Sequence[str] = (),
     sanitize: bool = False,
+    march: str = "",
 ) -> Firmware:
     """Compile and link every `.c` below a generated folder; answer from `out` if built before.
 
@@ -82,6 +85,9 @@ def build(
         opt: -O0, -O1, -O2, -O3 or -Os.
         defines: preprocessor definitions, NAME or NAME=VALUE.
         sanitize: address and undefined-behaviour sanitizers, host only (with zig only the latter).
+        march: instruction set of the host build, as GCC names it: `native` for all that this
+            machine's processor has (processors that have others get builds of their own in the
+            cache), `x86-64-v3`; empty: what every processor of the family runs.
     Returns: the firmware.
     Raises: BuildError with the compiler's log; FirmwareTooLargeError if a memory is too small.
     """
@@ -89,14 +95,29 @@ def build(
         raise BuildError(f"{toolchain.version} does not build for {board.name}")
     if sanitize and not board.is_host:
         raise BuildError("sanitizers run on the host only")
-    key = _key(sources, board, toolchain, (opt, *sorted(defines), f"sanitize={sanitize}"))
+    if march and not board.is_host:
+        raise BuildError("the instruction set of a board is its own")
+    processor = _processor() if march == "native" else ""
+    options = (opt, *sorted(defines), f"sanitize={sanitize}", f"march={march} {processor}")
+    key = _key(sources, board, toolchain, options)
     final = out.resolve() / key
     if not (final / fw.META_NAME).is_file():
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as name:
-            job = _Job(sources, Path(name), board, toolchain, opt, tuple(defines), sanitize)
+            job = _Job(sources, Path(name), board, toolchain, opt, tuple(defines), sanitize, march)
             _publish(_compile_and_link(job), final)
     return fw.load(final)
+
+
+@functools.cache
+def _processor() -> str:
+    """What instructions this machine's processor has: the lists that Linux gives, sorted."""
+    names = ("flags", "Features", "model name", "CPU part")
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = [platform.processor()]
+    return "\n".join(sorted({line for line in lines if line.startswith(names)}))
 
 
 def _key(sources: Path, board: Board, toolchain: Toolchain, options: tuple[str, ...]) -> str:
@@ -171,9 +192,10 @@ def _target_flags(job: _Job) -> tuple[str, ...]:
 
 def _host_flags(job: _Job) -> tuple[str, ...]:
     if job.toolchain.kind != "zig":
-        return _SANITIZE if job.sanitize else ()
-    # Not this processor's own instructions: the result must run and be the same elsewhere.
-    target = ("-target", f"{platform.machine()}-linux-gnu.{ZIG_GLIBC}", "-mcpu=baseline")
+        march = (f"-march={job.march}",) if job.march else ()
+        return (*march, *(_SANITIZE if job.sanitize else ()))
+    cpu = job.march.replace("-", "_") or "baseline"
+    target = ("-target", f"{platform.machine()}-linux-gnu.{ZIG_GLIBC}", f"-mcpu={cpu}")
     return (*target, *(_SANITIZE_ZIG if job.sanitize else ("-fno-sanitize=all",)))
 
 

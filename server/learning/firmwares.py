@@ -84,7 +84,15 @@ def build_firmware(
         toolchain = find_toolchain(board)
         sources = write_sources(model, board, cache)
         opt = "-O3" if board.is_host else "-O2"
-        return build(sources, board, toolchain, cache / "builds", opt=opt, defines=defines)
+        return build(
+            sources,
+            board,
+            toolchain,
+            cache / "builds",
+            opt=opt,
+            defines=defines,
+            march="native" if board.is_host else "",
+        )
 
 
 def smallest_board(model: IntModel, refused: Board, cache: Path) -> str | None:

@@ -41,6 +41,7 @@ def open_host(work: Path) -> Iterator[OpenDevice]:
             kind: Kind | None = None,
             defines: tuple[str, ...] = (),
             sanitize: bool = False,
+            march: str = "",
             change: Callable[[dict[str, bytes]], dict[str, bytes]] = dict,
         ) -> DeviceClient:
             """A fresh device running the model.
@@ -66,6 +67,7 @@ def open_host(work: Path) -> Iterator[OpenDevice]:
                 opt=opt,
                 defines=defines,
                 sanitize=sanitize,
+                march=march,
             )
             return DeviceClient(stack.enter_context(open_device(firmware, host, "host")))
 

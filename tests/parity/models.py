@@ -113,6 +113,8 @@ SPECS: tuple[ModelSpec, ...] = (
         factors=True,
         arithmetic={"order": 16, "batch": 9, "master_bits": 16, "tile_k": 64},
     ),
+    # More than one block of columns, chunk of draws, and part of sums of the vector kernels.
+    ModelSpec("blocks", (530, 9, 5), arithmetic={"order": 8, "batch": 70, "tile_k": 2}),
 )
 
 # Models whose firmware distils, for run_method_session.

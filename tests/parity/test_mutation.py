@@ -35,7 +35,7 @@ MODELS = {
     "small": SMALL,
     "tiles": TILES,
     "distil": METHOD_SPECS[0],
-    **{spec.name: spec for spec in SPECS if spec.name in ("frozen", "wide", "head")},
+    **{spec.name: spec for spec in SPECS if spec.name in ("frozen", "wide", "head", "blocks")},
 }
 
 
@@ -74,7 +74,7 @@ MUTATIONS = (
         "terms < HAD_TILE_K + 1U ? terms : HAD_TILE_K + 1U",
         "tiles",
     ),
-    Mutation(SOURCE + "had_dot_row.c", "return had_saturate_acc(acc)", "return acc"),
+    Mutation(SOURCE + "had_dot_row.c", "return had_saturate_acc(acc)", "return acc", "tiles"),
     Mutation(SOURCE + "had_dot_packed.c", "low = had_saturate_acc(low)", "low = low + 0", "tiles"),
     *(
         Mutation(file, old, new, "tiles", layout)
@@ -100,9 +100,17 @@ MUTATIONS = (
     Mutation(SOURCE + "had_block.c", "w[c] * factor", "w[c]"),
     Mutation(SOURCE + "had_error.c", "word >>= 8;", "word >>= 7;"),
     Mutation(SOURCE + "had_input_grad.c", "- HAD_ORDER_LOG2", "- HAD_ORDER_LOG2 + 1"),
-    Mutation(SOURCE + "had_input_grad.c", "passes != 0U ? had_sat", "passes == 0U ? had_sat"),
+    Mutation(
+        SOURCE + "had_input_grad.c", "passes != 0U ? had_sat", "passes == 0U ? had_sat", "tiles"
+    ),
     Mutation(SOURCE + "had_activation.c", "key, i * HAD_BATCH_PADDED", "key, i"),
-    Mutation(SOURCE + "had_update.c", "(word << 16) >> 2", "(word << 16) >> 3"),
+    Mutation(SOURCE + "had_update.c", "(word << 16) >> 2", "(word << 16) >> 3", "tiles"),
+    Mutation(SOURCE + "had_update_panel.c", "u[i] << 14", "u[i] << 13"),
+    Mutation(SOURCE + "had_panel.c", "start[r];", "0;"),
+    Mutation(SOURCE + "had_panel.c", "had_saturate_acc(sums[r][c])", "sums[r][c]"),
+    Mutation(SOURCE + "had_wide.h", "bits >> c & 1U", "bits >> (c ^ 1U) & 1U"),
+    Mutation(SOURCE + "had_wide.h", "key + first / 4U", "key", "blocks"),
+    Mutation(SOURCE + "had_panel.c", "? to[c] : 0)", "? 0 : 0)", "blocks"),
     Mutation(SOURCE + "had_weight_grad.c", "+ half)", "+ half / 2)"),
     Mutation(SOURCE + "had_view.c", "had_widen(range, layer->x_range)", "range"),
     Mutation(SOURCE + "had_infer.c", "layer->forward_shift", "0U", "wide"),

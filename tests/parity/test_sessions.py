@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The C runtime equals the twin, bit for bit, over whole sessions."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,8 @@ from tests.parity.models import METHOD_SPECS, SPECS, ModelSpec, make_model, rand
 from tests.parity.sessions import SCHEDULE, Pair, run_method_session, run_session
 
 SPEC = {spec.name: spec for spec in SPECS}
+# Models whose tiles fit the vector kernels of hosts.
+VECTOR = [spec.name for spec in SPECS if lower(make_model(spec), host=True).rows == 8]
 # Models whose sums fit 16-bit fields: device layouts of the others use the plain kernels.
 PACKED = [spec.name for spec in SPECS if lower(make_model(spec)).rows > 1]
 
@@ -66,6 +70,33 @@ def test_session_in_packed_fields_with_counters_and_sanitizers_equals_twin(
 @pytest.mark.parametrize("opt", ["-O0", "-O2", "-O3", "-Os"])
 def test_session_at_any_optimisation_equals_twin(kind: str, opt: str, open_pair: OpenPair) -> None:
     run_session(open_pair(make_model(SPEC["odd"], seed=3), opt=opt, kind=kind), seed=4, steps=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "march"),
+    [("blocks", march) for march in ("x86-64-v2", "x86-64-v3", "x86-64-v4")]
+    + [(name, "native") for name in VECTOR],
+)
+def test_session_with_vector_kernels_equals_twin(
+    name: str, march: str, open_pair: OpenPair
+) -> None:
+    _skip_unless_it_runs(march)
+    run_session(open_pair(make_model(SPEC[name], seed=4), opt="-O2", march=march), seed=7)
+
+
+def _skip_unless_it_runs(march: str) -> None:
+    needed = {"x86-64-v2": "ssse3", "x86-64-v3": "avx2", "x86-64-v4": "avx512bw"}
+    if march != "native" and needed[march] not in Path("/proc/cpuinfo").read_text().split():
+        pytest.skip(f"this processor has no {needed[march]}")
+
+
+@pytest.mark.parametrize("march", ["", "native"])
+def test_session_with_vector_kernels_and_counters_equals_twin(
+    march: str, open_pair: OpenPair
+) -> None:
+    pair = open_pair(make_model(SPEC["wide"]), defines=(COUNTERS,), march=march)
+    run_session(pair, seed=5)
+    pair.both("counters")
 
 
 def test_training_in_slices_equals_training_at_once(open_host: OpenDevice) -> None:

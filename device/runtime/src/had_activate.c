@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Outputs to the next layer's 4-bit input, with the range of the batch, SPEC.md 5.3. */
+#include "had_wide.h"
 #include "hadapt/train.h"
 
 #if HAD_LAYERS > 1
@@ -19,11 +20,17 @@ static void start(had_learner *ln, const had_layer *layer) {
     ln->working.tracked[next] += (top * 256 - ln->working.tracked[next]) >> 4;
 }
 
-static void activate_row(int8_t *x, uint8_t *mask, const int16_t *y, const had_quantizer *q,
-                         uint32_t begin, uint32_t end) {
+static void activate_row(int8_t *restrict x, uint8_t *restrict mask, const int16_t *restrict y,
+                         const had_quantizer *prepared, uint32_t begin, uint32_t end) {
+    const had_quantizer q = *prepared;
     for (uint32_t b = begin; b < end; b++) {
-        x[b] = had_quant_positive(y[b], q);
+        x[b] = had_quant_positive(y[b], &q);
     }
+#if HAD_WIDE
+    for (; (begin & 7U) == 0U && begin + 8U <= end; begin += 8U) {
+        mask[begin >> 3] = had_wide_mask(y + begin);
+    }
+#endif
     for (uint32_t b = begin; b < end; b++) {
         uint32_t bit = 1U << (b & 7U);
         uint32_t rest = mask[b >> 3] & ~bit;

@@ -3,6 +3,7 @@
  * Operand xh of the weight gradient: the 4-bit input transformed over the batch, SPEC.md 6.3 b.
  * |v| <= HAD_ORDER * 15 = 960 at most, so the quantiser drops no bits and clips nothing.
  */
+#include "had_wide.h"
 #include "hadapt/fwht.h"
 #include "hadapt/random.h"
 #include "hadapt/train.h"
@@ -34,6 +35,12 @@ static void quantize_row(int8_t *xh, const int32_t *row, int32_t r, uint32_t key
     for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
         xh[b] = (int8_t)had_quant_small(row[b], r, had_draw8(key, index + b));
     }
+}
+#elif HAD_WIDE
+/* Rows start at multiples of four draws. */
+static void quantize_row(int8_t *xh, const int32_t *row, int32_t r, uint32_t key, uint32_t index) {
+    const had_quantizer q = {.r = r, .limit = INT16_MAX, .k = 0U};
+    had_wide_quantize(xh, row, &q, key + (index >> 2), HAD_BATCH_PADDED);
 }
 #else
 /* Rows start at multiples of four draws. */

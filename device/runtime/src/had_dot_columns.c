@@ -5,8 +5,15 @@
  * |total| <= min(ceil(terms / tile_k) 2^(acc_bits-1), terms * 105) < 2^31; see had_tile.h for a tile.
  */
 #include "had_packed.h"
+#include "had_panel.h"
 
-#if HAD_ROWS > 1U
+#if HAD_ROWS == 8U
+void had_dot_columns(int32_t out[HAD_ROWS * HAD_LANES], const int8_t *x, const had_weight *w,
+                     uint32_t terms, const had_counted *counted) {
+    had_panel_product(out, HAD_LANES, (const uint8_t *)x, w, terms, HAD_LANES / HAD_PANEL_BLOCK,
+                      counted);
+}
+#elif HAD_ROWS > 1U
 void had_dot_columns(int32_t out[HAD_ROWS * HAD_LANES], const int8_t *x, const had_weight *w,
                      uint32_t terms, const had_counted *counted) {
     int32_t total[HAD_SUMS];

@@ -6,7 +6,7 @@
  */
 #include "had_packed.h"
 
-#if HAD_ROWS > 1U
+#if HAD_ROWS == 2U || HAD_ROWS == 4U
 void had_dot_row(int32_t out[HAD_ROWS * HAD_TAPS], const int8_t *x, const had_weight *w,
                  uint32_t terms, const had_counted *counted) {
     int32_t total[HAD_SUMS];
@@ -23,7 +23,7 @@ void had_dot_row(int32_t out[HAD_ROWS * HAD_TAPS], const int8_t *x, const had_we
     had_packed_tile(sums, x, 1U, HAD_BATCH_STRIDE, w, terms);
     had_packed_end(out, before, sums, counted);
 }
-#else
+#elif HAD_ROWS == 1U
 static int32_t tile(const int8_t *restrict a, const int8_t *restrict b, uint32_t terms,
                     had_tally *tally) {
     int32_t acc = 0;
@@ -58,4 +58,6 @@ void had_dot_row(int32_t total[HAD_ROWS * HAD_TAPS], const int8_t *x, const had_
         total[t] = row(w, x + t * HAD_BATCH_STRIDE, terms, counted->tally);
     }
 }
+#else
+typedef int had_dot_row_is_left_out; /* see had_panel.h */
 #endif

@@ -4,6 +4,7 @@
  *
  * |acc| <= D and acc_shift = bitlen(D) - 15, so |rhu(acc)| < 2^15; times m < 2^15 below 2^30.
  */
+#include "had_panel.h"
 #include "had_row.h"
 #include "hadapt/dot.h"
 #include "hadapt/train.h"
@@ -69,6 +70,7 @@ void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, const int8
                  had_weight *wq, uint32_t begin, uint32_t end) {
     had_flow *flow = &ln->step.flow[layer->index];
     int32_t y_max = begin == 0U ? 0 : flow->y_max;
+    x = had_operand_columns(ln, x, layer->inputs, begin);
     for (uint32_t o = begin; o < end; o += HAD_ROWS) {
         uint32_t rows = end - o < HAD_ROWS ? end - o : HAD_ROWS;
         had_output out[HAD_ROWS];

@@ -6,6 +6,8 @@
  * the rounding of D itself.
  */
 #include "had_block.h"
+#include "had_panel.h"
+#include "had_wide.h"
 #include "hadapt/dot.h"
 #include "hadapt/train.h"
 
@@ -29,6 +31,24 @@ void had_weight_range(had_learner *ln, const had_layer *layer, int32_t *block, u
     ln->step.weight_max = amax;
 }
 
+#if HAD_WIDE
+/* A block of wh: quantised as it lies, then each input's terms into its row. */
+static void quantize_block(had_weight *wh, const int32_t *block, const had_quantizer *prepared,
+                           uint32_t columns) {
+    const had_quantizer q = *prepared;
+    int8_t values[HAD_ORDER * HAD_LANES];
+    for (uint32_t j = 0U; j < HAD_ORDER * HAD_LANES; j++) {
+        values[j] = had_quant_nearest(block[j], &q);
+    }
+    for (uint32_t c = 0U; c < columns; c++) {
+        for (uint32_t r = 0U; r < HAD_ORDER; r++) {
+            wh[r] = values[r * HAD_LANES + c];
+        }
+        wh += HAD_PANEL_TERMS;
+    }
+}
+#endif
+
 /* Operand wh of `columns` inputs from `column` on, in groups of HAD_ROWS inputs: Opad terms each. */
 static void quantize_weights(had_learner *ln, const had_layer *layer, had_weight *wh,
                              int32_t *block, uint32_t column, uint32_t columns) {
@@ -37,8 +57,11 @@ static void quantize_weights(had_learner *ln, const had_layer *layer, had_weight
     uint32_t terms = layer->outputs_padded;
     for (uint32_t o = 0U; o < layer->outputs; o += HAD_ORDER) {
         had_block_weights(block, w, layer, o, column, columns);
+#if HAD_WIDE
+        quantize_block(wh + o, block, &q, columns);
+#else
         for (uint32_t c = 0U; c < columns; c++) {
-            had_weight *group = wh + (c / HAD_ROWS * terms + o) * HAD_WORDS;
+            had_weight *group = wh + c / HAD_ROWS * HAD_GROUP_WORDS(terms) + o * HAD_WORDS;
             for (uint32_t r = 0U; r < HAD_ORDER; r++) {
                 int32_t v = block[r * HAD_LANES + c];
                 int32_t value = had_quant_nearest(v, &q);
@@ -47,9 +70,10 @@ static void quantize_weights(had_learner *ln, const had_layer *layer, had_weight
                                             v >> q.k, -q.limit, q.limit, value);)
             }
         }
+#endif
     }
     for (uint32_t c = columns; c % HAD_ROWS != 0U; c++) {
-        had_clear_row(wh + c / HAD_ROWS * terms * HAD_WORDS, terms, c % HAD_ROWS);
+        had_clear_row(wh + c / HAD_ROWS * HAD_GROUP_WORDS(terms), terms, c % HAD_ROWS);
     }
 }
 
@@ -57,12 +81,13 @@ static void quantize_weights(had_learner *ln, const had_layer *layer, had_weight
 static void zero_weights(had_learner *ln, const had_layer *layer, had_weight *wh,
                          uint32_t columns) {
     uint32_t groups = (columns + HAD_ROWS - 1U) / HAD_ROWS;
-    for (uint32_t j = 0U; j < groups * layer->outputs_padded * HAD_WORDS; j++) {
+    for (uint32_t j = 0U; j < groups * HAD_GROUP_WORDS(layer->outputs_padded); j++) {
         wh[j] = 0;
     }
     HAD_COUNT(had_tally_zeros(&ln->counters.layer[layer->index].tensor[HAD_T_WH],
                               columns * layer->outputs_padded);)
     (void)ln;
+    (void)layer;
 }
 
 /* Scale of the result and quantiser of the weights. */
@@ -78,6 +103,26 @@ static void start(had_learner *ln, const had_layer *layer) {
     step->flow[layer->index - 1U].d_scale = had_scale_pow2(product, shift);
 }
 
+#if HAD_WIDE
+/* All errors of one input: masked, 16 bits, zero behind the batch. */
+static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *restrict d_below,
+                        const int32_t *restrict acc, const uint8_t *mask, uint32_t column,
+                        uint32_t lanes) {
+    had_flow *below = &ln->step.flow[layer->index - 1U];
+    uint32_t shift = layer->error_shift;
+    int32_t half = shift == 0U ? 0 : (int32_t)(1U << (shift - 1U));
+    int32_t d_max = below->d_max;
+    int16_t keep[HAD_BATCH_STRIDE];
+    had_wide_keep(keep, mask, lanes);
+    for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b++) {
+        int32_t d = had_saturate_s16((acc[b] + half) >> shift) & keep[b];
+        d_below[b] = (int16_t)d;
+        d_max = had_abs(d) > d_max ? had_abs(d) : d_max;
+    }
+    below->d_max = d_max;
+    (void)column;
+}
+#else
 /* Some errors of one input: masked, 16 bits, zero behind the batch. */
 static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_below,
                         const int32_t *acc, const uint8_t *mask, uint32_t column, uint32_t lanes) {
@@ -94,6 +139,7 @@ static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_belo
         })
     }
 }
+#endif
 
 /* Errors of `rows` inputs, at most HAD_ROWS. */
 static void gradient_rows(had_learner *ln, const had_layer *layer, int16_t *d_below,
@@ -123,6 +169,7 @@ void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_belo
     if (begin == 0U) {
         start(ln, layer);
     }
+    dh = had_operand_columns(ln, dh, layer->outputs_padded, begin);
     for (uint32_t i = begin; i < end; i += HAD_LANES) {
         uint32_t columns = lanes_left(i, end);
         if (ln->step.weight_max > 0) {
@@ -134,7 +181,7 @@ void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_belo
             uint32_t rows = columns - c < HAD_ROWS ? columns - c : HAD_ROWS;
             gradient_rows(ln, layer, d_below + (i + c) * HAD_BATCH_STRIDE, dh,
                           mask + (i + c) * HAD_MASK_BYTES,
-                          wh + c / HAD_ROWS * layer->outputs_padded * HAD_WORDS, rows);
+                          wh + c / HAD_ROWS * HAD_GROUP_WORDS(layer->outputs_padded), rows);
         }
     }
 }

@@ -7,7 +7,7 @@
  */
 #include "had_packed.h"
 
-#if HAD_ROWS > 1U
+#if HAD_ROWS == 2U || HAD_ROWS == 4U
 #define BOTH(v) ((v) * 0x00010001U)
 
 #ifdef HAD_COUNTERS

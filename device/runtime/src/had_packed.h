@@ -12,7 +12,7 @@
 #include "had_tile.h"
 #include "hadapt/dot.h"
 
-#if HAD_ROWS > 1U
+#if HAD_ROWS == 2U || HAD_ROWS == 4U
 #define HAD_QUAD 4U
 #define HAD_SUMS (HAD_WORDS * HAD_QUAD)
 

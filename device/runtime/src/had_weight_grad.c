@@ -6,13 +6,23 @@
  * 32 bits. |delta| <= 2^30 and |w| < 2^15: the difference fits too. Bias: |g| <= 512 * 2^15 = 2^24, times
  * m < 2^15 below 2^39, plus half of 2^62 fits 64 bits.
  */
+#include "had_panel.h"
 #include "had_row.h"
 #include "had_update.h"
+#include "had_wide.h"
 #include "hadapt/dot.h"
 #include "hadapt/fwht.h"
 #include "hadapt/random.h"
 #include "hadapt/train.h"
 
+#if HAD_WIDE
+/* Rows start at multiples of four draws. */
+static void draw_errors(had_weight *dt, uint32_t r, const int32_t *row,
+                        const had_quantizer *prepared, uint32_t key, uint32_t index) {
+    had_wide_quantize(dt + r * HAD_PANEL_TERMS, row, prepared, key + (index >> 2),
+                      HAD_BATCH_PADDED);
+}
+#else
 /* Draws index .. of the row: words are shared by four elements, by two rows only without a transform. */
 static void draw_errors(had_weight *dt, uint32_t r, const int32_t *row,
                         const had_quantizer *prepared, uint32_t key, uint32_t index) {
@@ -28,6 +38,7 @@ static void draw_errors(had_weight *dt, uint32_t r, const int32_t *row,
         }
     }
 }
+#endif
 
 /* Row r of a group's dt; returns the range, 0 if the row is all zero. */
 static int32_t quantize_errors(had_learner *ln, const had_layer *layer, had_weight *dt, uint32_t r,
@@ -121,6 +132,7 @@ void had_weight_gradient(had_learner *ln, const had_layer *layer, const int16_t 
         return;
     }
     const had_rates rates = rates_of(ln, layer);
+    xh = had_operand_rows(ln, xh, layer->inputs, begin);
     for (uint32_t o = begin; o < last; o += HAD_ROWS) {
         uint32_t rows = last - o < HAD_ROWS ? last - o : HAD_ROWS;
         had_update update[HAD_ROWS];

@@ -2,8 +2,8 @@
 /*
  * Saturating products of 4-bit operands, SPEC.md 1.8. One file a kernel; every variant gives the same bits.
  *
- * HAD_ROWS, from the generated configuration, chooses the variant: 1 is plain loops, which compilers for
- * wide vectors do best with; 2 or 4 rows of weights go in pairs into the 16-bit fields of a word, so that
+ * HAD_ROWS, from the generated configuration, chooses the variant: 1 is plain loops for any model; 8 is for
+ * hosts with wide vectors, see had_panel.h; 2 or 4 rows of weights go in pairs into the 16-bit fields of a word, so that
  * one multiplication of a 32-bit core serves two products.
  */
 #ifndef HADAPT_DOT_H
@@ -17,10 +17,21 @@
 typedef int8_t had_weight;
 #define HAD_WORDS 1U
 #define HAD_TAPS 2U
+#elif HAD_ROWS == 8U
+typedef int8_t had_weight;
+#define HAD_WORDS 1U
+#define HAD_TAPS 4U
 #else
 typedef int32_t had_weight; /* two rows: low + high * 2^16 */
 #define HAD_WORDS (HAD_ROWS / 2U)
 #define HAD_TAPS 4U
+#endif
+
+/* Weights of a group of HAD_ROWS rows; eight rows lie one behind the other, in rows of one length. */
+#if HAD_ROWS == 8U
+#define HAD_GROUP_WORDS(terms) (8U * HAD_PANEL_TERMS)
+#else
+#define HAD_GROUP_WORDS(terms) ((terms) * HAD_WORDS)
 #endif
 
 #define HAD_VIEW_ROWS 8U /* rows of weights in a word of the inference view */
@@ -40,6 +51,8 @@ static inline void had_put_weight(had_weight *term, uint32_t row, int32_t value)
 #if HAD_ROWS == 1U
     (void)row;
     *term = (had_weight)value;
+#elif HAD_ROWS == 8U
+    term[row * HAD_PANEL_TERMS] = (had_weight)value;
 #else
     had_weight *word = term + row / 2U;
     *word = (row & 1U) == 0U ? value : *word + value * 65536;

@@ -162,6 +162,8 @@ typedef union had_arena {
     had_import import;
 } had_arena;
 
+#define HAD_PANEL_BLOCK 32U /* columns of a block of the operand that vector kernels take */
+
 typedef struct had_learner {
     had_copy working;
     had_copy committed;
@@ -174,7 +176,10 @@ typedef struct had_learner {
     had_step step;
     had_arena arena;
     uint64_t infer[(HAD_INFER_BYTES + 7U) / 8U]; /* inference never touches the arena */
-    uint32_t trained;                            /* a step was trained since the last commit */
+#if HAD_ROWS == 8U
+    uint8_t panel[HAD_PANEL_BYTES]; /* operand of the product that runs, see had_panel.h */
+#endif
+    uint32_t trained; /* a step was trained since the last commit */
     uint32_t importing;
 #ifdef HAD_COUNTERS
     had_counters counters;
