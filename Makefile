@@ -16,7 +16,7 @@ FUZZ_ROUNDS ?= 50
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill fuzz proof bench serve \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill fuzz check-c proof bench serve \
     constraints package clean
 
 help: ## list the targets
@@ -66,6 +66,9 @@ fuzz: setup ## long form: many more damaged ONNX files; FUZZ_ROUNDS=n
 
 long: setup ## every test that is marked as a long form
 	@$(PYTEST) -m long --timeout 3600
+
+check-c: setup ## MISRA lint and line and branch coverage of the C runtime
+	@$(PYTHON) -m benchmarks.check_c
 
 proof: setup ## bit-exactness of every compiler, level, sanitizer, board and emulator
 	@$(PYTHON) -m benchmarks.proof --long

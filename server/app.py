@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from server import __version__
 from server.api import (
     accounts,
+    dashboard,
     describe,
     devices,
     firmware,
@@ -71,6 +72,7 @@ def create_app(
         app.include_router(module.router, prefix=API)
     app.include_router(health.router)
     app.include_router(describe.router)
+    app.include_router(dashboard.router)
     problems.install(app)
     app.add_middleware(BodyLimit, limit_of=body_limit(settings))
     app.add_middleware(RequestContext, registry=app.state.registry)

@@ -10,6 +10,7 @@ install_limit_s=1800
 # Probe (a command, or a file that may have wildcards), packages, what is lost without it.
 tools=(
     "gcc|gcc libc6-dev|gcc on the host (zig compiles instead)"
+    "chromium|chromium|browser tests of the dashboard"
     "clang|clang|clang on the host (zig compiles instead)"
     "cmake|cmake|checks of the CMake, Zephyr and ESP-IDF layouts"
     "/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.a|libclang-rt-14-dev|clang's sanitizers"

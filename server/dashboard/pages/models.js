@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Models: layers, classes with their samples, versions, and what each board makes of them.
+
+import { get, list, optional, post } from "./api.js";
+import { curves, gauge } from "./charts.js";
+import { bytes, cards, el, link, paged, percent, short, table, when } from "./dom.js";
+
+export async function models() {
+  const listing = await paged((cursor) => list("/models", cursor), (rows) => table("Models", [
+    ["Name", (m) => link(`models/${m.id}`, m.name)],
+    ["State", (m) => (m.ready ? "ready" : "being made")],
+    ["Features", (m) => m.feature_count, "number"],
+    ["Classes", (m) => m.classes.length, "number"],
+    ["Room for", (m) => m.classes_left ?? "–", "number"],
+    ["Made", (m) => when(m.created_at)],
+  ], rows));
+  return el("section", {}, el("h1", {}, "Models"), listing);
+}
+
+function layers(report) {
+  const frozen = (report.frozen_layers || []).concat(report.front || [])
+    .map((layer) => ({ ...layer, kind: "frozen, 8 bits" }));
+  const trained = (report.trainable_layers || []).map((layer) => ({ ...layer, kind: "trainable, 4 bits" }));
+  return table("Layers", [
+    ["Layer", (l) => l.name],
+    ["Shape", (l) => (l.shape || []).join(" × ")],
+    ["Kind", (l) => l.kind],
+  ], frozen.concat(trained));
+}
+
+// A class that nobody can learn or test is named; a class far below the median has too few.
+function judge(one, median) {
+  if (!one.train && !one.test) return "missing: no samples";
+  if (!one.test) return "no held-out samples: accuracy is unknown";
+  if (one.train < median / 4) return "few samples beside the others";
+  return "";
+}
+
+function samples(classes, newest) {
+  const known = new Set(newest ? newest.classes : []);
+  const sizes = classes.map((c) => c.train).sort((a, b) => a - b);
+  const median = sizes[Math.floor(sizes.length / 2)] || 0;
+  return table("Classes and their samples", [
+    ["Class", (c) => c.name],
+    ["Training", (c) => c.train, "number"],
+    ["Held out", (c) => c.test, "number"],
+    ["State", (c) => (known.has(c.name) ? "learned" : "new")],
+    ["Note", (c) => judge(c, median)],
+  ], classes);
+}
+
+function versions(found) {
+  const first = found.filter((v) => v.accuracy && v.accuracy.some((a) => a !== null));
+  const mean = (v) => {
+    const known = v.accuracy.filter((a) => a !== null);
+    return known.reduce((a, b) => a + b, 0) / known.length;
+  };
+  const points = first.map((v) => [v.number, mean(v)]).sort((a, b) => a[0] - b[0]);
+  return [
+    points.length > 1 ? curves("Mean accuracy over tasks", "version", [{ name: "accuracy", points }]) : null,
+    table("Versions", [
+      ["Version", (v) => v.number, "number"],
+      ["Made", (v) => when(v.created_at)],
+      ["Classes", (v) => v.classes.length, "number"],
+      ["Accuracy a task", (v) => v.accuracy.map(percent).join(", ")],
+      ["State hash", (v) => short(v.state_hash)],
+      ["Update", (v) => (v.update_id ? link(`updates/${v.update_id}`, "open") : "import")],
+    ], found),
+  ];
+}
+
+function boards(reports) {
+  return reports.map((entry) => {
+    if (!entry.report) {
+      return el("div", {}, el("h3", {}, entry.board),
+        el("p", { class: "error" }, entry.error ? entry.error.detail : "No report."));
+    }
+    const r = entry.report;
+    return el("div", {}, el("h3", {}, entry.board),
+      gauge("RAM", r.ram_bytes, r.ram_available_bytes),
+      gauge("Flash", r.flash_bytes, r.flash_available_bytes),
+      el("p", { class: "note" }, `Worst stack ${bytes(r.stack_bytes)} bytes. Training arena `,
+        `${bytes(r.manifest?.sizes?.arena_bytes)} bytes, lower bound ${bytes(r.manifest?.sizes?.arena_lower_bound_bytes)}.`));
+  });
+}
+
+async function ask(id, answer) {
+  const all = await get("/boards");
+  const names = all.filter((b) => b.available).map((b) => b.name);
+  try {
+    await post(`/models/${id}/reports`, { boards: names });
+    answer.textContent = `Asked for ${names.length} boards; look again in a minute.`;
+  } catch (problem) {
+    answer.textContent = problem.message;
+  }
+}
+
+export async function model(id) {
+  const [one, classes, found, reports] = await Promise.all([
+    get(`/models/${id}`), optional(`/models/${id}/classes`),
+    optional(`/models/${id}/versions`), optional(`/models/${id}/reports`)]);
+  const newest = found && found.items.reduce((a, b) => (a && a.number > b.number ? a : b), null);
+  const report = one.report || {};
+  const answer = el("p", { role: "status" });
+  return el("section", {}, el("h1", {}, one.name), cards([
+    ["classes", one.classes.length], ["classes more", one.classes_left], ["features", one.feature_count],
+    ["agreement with float32", report.calibration_agreement === undefined ? null : percent(report.calibration_agreement)],
+    ["exemplars", report.exemplars],
+  ]),
+  one.ready ? null : el("p", {}, "The integer model is being made, or its making failed: see the job ", one.job_id, "."),
+  el("h2", {}, "Network"), layers(report),
+  el("h2", {}, "Samples"), samples(classes || [], newest),
+  el("h2", {}, "Versions"), versions(found ? found.items : []),
+  el("h2", {}, "Boards"), boards(reports || []),
+  el("button", { type: "button", onclick: () => ask(id, answer) }, "Report on every board"), answer);
+}

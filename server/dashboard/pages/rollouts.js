@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rollouts: how far, what came back, and the four things a person may do.
+
+import { get, list, optional, post } from "./api.js";
+import { cards, el, link, paged, percent, table, when } from "./dom.js";
+
+const VERBS = [["pause", "Pause"], ["resume", "Resume"], ["abort", "Abort"], ["rollback", "Roll back"]];
+
+export async function rollouts() {
+  const there = await optional("/rollouts");
+  if (!there) return el("section", {}, el("h1", {}, "Rollouts"), el("p", {}, "Not visible to you."));
+  const listing = await paged((cursor) => list("/rollouts", cursor), (rows) => table("Rollouts", [
+    ["Made", (r) => link(`rollouts/${r.id}`, when(r.created_at))],
+    ["State", (r) => r.state],
+    ["Stage", (r) => `${r.stage + 1} of ${r.policy.shares.length}`],
+    ["Devices", (r) => r.stages.reduce((n, s) => n + Object.values(s).reduce((a, b) => a + b, 0), 0), "number"],
+    ["Stopped because", (r) => r.reasons.join("; ")],
+  ], rows));
+  return el("section", {}, el("h1", {}, "Rollouts"), listing);
+}
+
+function stages(one) {
+  const states = [...new Set(one.stages.flatMap((s) => Object.keys(s)))];
+  const rows = one.stages.map((counts, index) => ({ index, counts, share: one.policy.shares[index] }));
+  return table("Stages", [
+    ["Stage", (r) => (r.index ? `${r.index + 1}` : "1, the canary")],
+    ["Up to", (r) => percent(r.share), "number"],
+    ...states.map((state) => [state, (r) => r.counts[state] || 0, "number"]),
+  ], rows);
+}
+
+export async function rollout(id, again) {
+  const one = await get(`/rollouts/${id}`);
+  const answer = el("p", { role: "status", class: "error" });
+  const operate = async (verb) => {
+    try {
+      await post(`/rollouts/${id}/${verb}`);
+      await again();
+    } catch (problem) {
+      answer.textContent = problem.message;
+    }
+  };
+  const members = await paged((cursor) => list(`/rollouts/${id}/targets`, cursor), (rows) => table("Devices", [
+    ["Device", (m) => m.name], ["Stage", (m) => m.stage + 1, "number"], ["State", (m) => m.state],
+    ["Before", (m) => percent(m.accuracy_before), "number"],
+    ["After", (m) => percent(m.accuracy_after), "number"],
+    ["Forgetting", (m) => percent(m.forgetting), "number"],
+  ], rows));
+  return el("section", {}, el("h1", {}, "Rollout"), cards([["state", one.state],
+    ["stage", `${one.stage + 1} of ${one.policy.shares.length}`], ["made", when(one.created_at)]]),
+  el("p", {}, link(`models/${one.model_id}`, "Model")),
+  el("ul", {}, one.reasons.map((reason) => el("li", {}, reason))),
+  el("div", { class: "row" }, VERBS.map(([verb, text]) =>
+    el("button", { type: "button", onclick: () => operate(verb) }, text))), answer,
+  stages(one), members);
+}

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dashboard as a person uses it, in a real Chromium over HTTP, under its own content policy."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.api.harness import Service
+from tests.browser.conftest import NAME, PASSWORD, Site
+
+PHONE = {"width": 375, "height": 740}
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def learned(site: Site) -> Iterator[tuple[str, str]]:
+    """A model with an accepted update, a device and a device test: (model id, update id)."""
+    service: Service = site.service
+    model = service.ready_model("greenhouse")
+    service.send(model.id, 0, 1, 2, 3, split="test")
+    service.send(model.id, 3)
+    update = service.client.create_update(model.id, steps=150, gate={"min_accuracy": 0.5})
+    service.run(update.job_id)
+    service.client.create_device(HOSTILE, model.id, "good")
+    yield model.id, update.id
+
+
+def go(page: Page, site: Site, view: str) -> None:
+    """Open a view by its address."""
+    page.goto(f"{site.url}/dashboard/#/{view}")
+    expect(page.get_by_text("Loading.")).to_have_count(0)
+
+
+def test_log_in_wrong_password_says_so_and_right_one_opens_models(site: Site, page: Page) -> None:
+    page.goto(f"{site.url}/")
+    page.get_by_label("Name").fill(NAME)
+    page.get_by_label("Password").fill("not this one at all")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_role("heading", name="Models")).to_have_count(0)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Models")).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+def test_model_shows_layers_classes_versions(
+    site: Site, person: Page, learned: tuple[str, str]
+) -> None:
+    go(person, site, f"models/{learned[0]}")
+    expect(person.get_by_role("heading", name="greenhouse")).to_be_visible()
+    classes = person.get_by_role("region", name="Classes and their samples")
+    expect(classes.get_by_role("row")).to_have_count(5)
+    expect(classes.get_by_role("row").nth(4)).to_contain_text("learned")
+    expect(person.get_by_role("region", name="Versions").get_by_role("row")).to_have_count(3)
+    expect(person.get_by_role("img", name="Mean accuracy over tasks")).to_be_visible()
+
+
+def test_update_shows_gate_confusion_and_change_per_class(
+    site: Site, person: Page, learned: tuple[str, str]
+) -> None:
+    go(person, site, f"updates/{learned[1]}")
+    expect(person.get_by_text("accepted", exact=True)).to_be_visible()
+    after = person.get_by_role("region", name="Confusion after")
+    expect(after.get_by_role("row")).to_have_count(5)
+    change = person.get_by_role("region", name="Accuracy a class")
+    expect(change.get_by_role("row")).to_have_count(5)
+
+
+def test_training_curve_grows_while_the_job_runs(
+    site: Site, person: Page, learned: tuple[str, str]
+) -> None:
+    service = site.service
+    service.send(learned[0], 4)
+    service.send(learned[0], 4, split="test")
+    update = service.client.create_update(learned[0], steps=200)
+    go(person, site, f"updates/{update.id}")
+    expect(person.get_by_text("queued", exact=True)).to_be_visible()
+    service.run(update.job_id)
+    expect(person.get_by_text("succeeded", exact=True)).to_be_visible(timeout=15_000)
+    expect(person.get_by_role("heading", name="Gate")).to_be_visible()
+    expect(person.locator("#training circle").first).to_be_attached()
+
+
+def test_names_of_users_are_text_never_markup(
+    site: Site, person: Page, learned: tuple[str, str]
+) -> None:
+    go(person, site, "devices")
+    expect(person.get_by_role("link", name=HOSTILE)).to_be_visible()
+    assert person.locator("main img").count() == 0
+
+
+def test_unknown_resource_is_told_in_words(site: Site, person: Page) -> None:
+    go(person, site, f"models/{'0' * 32}")
+    expect(person.get_by_role("alert")).to_contain_text("There is no model")
+
+
+def test_every_section_is_reached_by_keyboard_alone(site: Site, person: Page) -> None:
+    for name in ("Updates", "Devices", "Rollouts", "Device tests"):
+        person.get_by_role("link", name=name, exact=True).focus()
+        person.keyboard.press("Enter")
+        expect(person.get_by_role("heading", name=name, level=1)).to_be_visible()
+    person.locator("body").press("Tab")
+
+
+@pytest.mark.parametrize("view", ["models", "updates", "devices", "rollouts", "tests"])
+def test_phone_page_is_no_wider_than_the_screen(
+    site: Site, person: Page, learned: tuple[str, str], view: str
+) -> None:
+    person.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    go(person, site, view)
+    wide = person.evaluate("document.documentElement.scrollWidth")
+    assert wide <= PHONE["width"]
+
+
+def test_screenshots_are_what_the_documentation_shows(
+    site: Site, person: Page, learned: tuple[str, str], tmp_path: Path
+) -> None:
+    for view, name in ((f"models/{learned[0]}", "model"), (f"updates/{learned[1]}", "update")):
+        go(person, site, view)
+        expect(person.locator("svg").first).to_be_visible()
+        picture = person.screenshot(path=tmp_path / f"{name}.png", full_page=True)
+        assert len(picture) > 10_000
+
+
+def test_files_outside_the_dashboard_are_not_served(site: Site, page: Page) -> None:
+    for name in ("..%2f..%2fapp.py", "__init__.py", "nothing.js"):
+        assert page.request.get(f"{site.url}/dashboard/{name}").status == 404
