@@ -22,7 +22,8 @@
     ├── InternalError                500
     ├── DeviceFailedError            502  a firmware crashed, hung or refused
     ├── UnavailableError             503
-    │   └── ToolMissingError         503  a compiler or emulator is not installed
+    │   ├── ToolMissingError         503  a compiler or emulator is not installed
+    │   └── DatabaseLostError        503  the database does not answer; nothing was stored
     └── StorageFullError             507  nothing was stored
 
 The job that an error ends keeps the same document in its `error` field.
@@ -219,6 +220,12 @@ class ToolMissingError(UnavailableError):
     """A compiler or an emulator is not installed."""
 
     code, title = "tool-missing", "A tool is not installed"
+
+
+class DatabaseLostError(UnavailableError):
+    """The connection to the database was lost; the transaction was not stored, or not answered."""
+
+    code, title = "database-lost", "The database does not answer"
 
 
 class StorageFullError(HadaptError):

@@ -18,6 +18,7 @@ tools=(
     "/usr/lib/arm-none-eabi/newlib/libc.a|libnewlib-arm-none-eabi|gcc's library for Cortex-M"
     "riscv64-unknown-elf-gcc|gcc-riscv64-unknown-elf|gcc for RV32"
     "qemu-system-arm|qemu-system-arm|Cortex-M55; QEMU for the others (Unicorn emulates instead)"
+    "/usr/lib/postgresql/*/bin/initdb|postgresql|tests on PostgreSQL"
     "qemu-system-riscv32|qemu-system-misc|RV32"
     "openssl|openssl|an independent check of signatures"
     "swupdate|swupdate|the proof that an unmodified client installs our packets"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many requests a client may send a minute: sliding windows of the library limits."""
+"""How many requests a client may send a minute: moving windows of the library limits."""
 
 import math
 import time
 
 from limits import RateLimitItemPerMinute
 from limits.storage import storage_from_string
-from limits.strategies import SlidingWindowCounterRateLimiter
+from limits.strategies import MovingWindowRateLimiter
 
 from server.errors import Issue, TooManyRequestsError
 from server.settings import Settings
@@ -17,7 +17,7 @@ class RateLimits:
 
     def __init__(self, settings: Settings) -> None:
         storage = storage_from_string(settings.rate_limit_storage)
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._limiter = MovingWindowRateLimiter(storage)
         self._known = RateLimitItemPerMinute(settings.rate_limit_per_minute)
         self._unknown = RateLimitItemPerMinute(settings.rate_limit_unknown_per_minute)
         self._login = RateLimitItemPerMinute(settings.rate_limit_login_per_minute)

@@ -5,6 +5,7 @@ A step may run twice: after a crash it is repeated from the same cursor. So ever
 stores is either named by its content or guarded by the job's state.
 """
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import structlog
 
 from server.errors import (
     ConflictError,
+    DatabaseLostError,
     HadaptError,
     InternalError,
     StorageFullError,
@@ -30,6 +32,7 @@ Cursor = dict[str, Any]
 FIRST: Cursor = {"phase": "begin"}
 COMMIT_ATTEMPTS = 5
 CANCEL_LOOK_S = 0.25
+LOST_PAUSE_S, LOST_PAUSE_MAX_S = 0.1, 5.0
 
 log = structlog.get_logger("jobs")
 
@@ -85,23 +88,38 @@ class CancelSignal:
 
 
 def run_step(context: Context, machine: Machine, job_id: str, cursor: Cursor) -> Cursor | None:
-    """Take a job one step further; None once it has ended, well or not. Never raises."""
+    """Take a job one step further; None once it has ended, well or not. Never raises.
+
+    While the database does not answer, the step is repeated, as after a crash.
+    """
     with structlog.contextvars.bound_contextvars(job_id=job_id):
-        try:
-            with context.database.write() as unit:
-                running = begin_job(unit, job_id)
-                job = require_job(unit, job_id)
-            if not running:
-                return None
-            log.debug("step", kind=job.kind, phase=cursor["phase"])
-            return machine(Step(context, job, CancelSignal(context, job_id)), cursor)
-        except StoppedError:
-            log.info("stopped")
-        except HadaptError as error:
-            _fail(context, job_id, error)
-        except Exception as error:
-            log.exception("step failed", phase=cursor["phase"])
-            _fail(context, job_id, _named(error))
+        for attempt in itertools.count():
+            try:
+                return _run_step(context, machine, job_id, cursor)
+            except DatabaseLostError:
+                log.warning("database lost, step is repeated", attempt=attempt)
+                time.sleep(min(LOST_PAUSE_S * 2 ** min(attempt, 5), LOST_PAUSE_MAX_S))
+    return None
+
+
+def _run_step(context: Context, machine: Machine, job_id: str, cursor: Cursor) -> Cursor | None:
+    try:
+        with context.database.write() as unit:
+            running = begin_job(unit, job_id)
+            job = require_job(unit, job_id)
+        if not running:
+            return None
+        log.debug("step", kind=job.kind, phase=cursor["phase"])
+        return machine(Step(context, job, CancelSignal(context, job_id)), cursor)
+    except StoppedError:
+        log.info("stopped")
+    except DatabaseLostError:
+        raise
+    except HadaptError as error:
+        _fail(context, job_id, error)
+    except Exception as error:
+        log.exception("step failed", phase=cursor["phase"])
+        _fail(context, job_id, _named(error))
     return None
 
 
@@ -117,6 +135,8 @@ def _fail(context: Context, job_id: str, error: HadaptError) -> None:
         try:
             fail_job(context, job_id, error)
             return
+        except DatabaseLostError:
+            raise
         except Exception:
             log.exception("cannot store the failure")
             time.sleep(wait_s)

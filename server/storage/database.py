@@ -25,9 +25,10 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from server.errors import ConflictError, StorageFullError, is_storage_full
+from server.errors import ConflictError, DatabaseLostError, StorageFullError, is_storage_full
 from server.storage import fleet as f
 from server.storage import fleet_tables as ft
 from server.storage import records as r
@@ -38,6 +39,8 @@ Record = TypeVar("Record")
 BATCH_ROWS = 500
 # As many as Starlette has threads for endpoints, so that none waits for a connection in vain.
 POOL_SIZE = 40
+# A database server has about a hundred connections for all processes; threads beyond wait.
+SERVER_POOL_SIZE = 10
 
 
 def _conditions(table: Table, where: Mapping[str, Where]) -> ColumnElement[bool]:
@@ -119,6 +122,8 @@ class TableSamples(TableRows[r.SampleRecord]):
         """
         fresh = list({record.content_sha256: record for record in records}.values())
         added = 0
+        if fresh:
+            lock_sequence(self._connection, fresh[0].model_id)
         for start in range(0, len(fresh), BATCH_ROWS):
             added += self._add_batch(fresh[start : start + BATCH_ROWS])
         return added
@@ -187,12 +192,31 @@ def fleet_rows(connection: Connection) -> FleetRows:
     )
 
 
+def lock_sequence(connection: Connection, name: str) -> None:
+    """Let only this transaction number rows of this name until it ends.
+
+    Readers take "everything up to seq" as fixed. SQLite has one writer; PostgreSQL numbers rows
+    when they are inserted and shows them when they are committed, in another order.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(name))))
+
+
+class TableEvents(TableRows[r.JobEventRecord]):
+    """Lines of jobs' histories, numbered in the order in which they are seen."""
+
+    def add(self, record: r.JobEventRecord) -> None:
+        """Insert; ConflictError if a unique column is taken."""
+        lock_sequence(self._connection, record.job_id)
+        super().add(record)
+
+
 class SqlUnit:
     """One transaction; see ports.Unit."""
 
     def __init__(self, connection: Connection) -> None:
         self.jobs: Rows[r.JobRecord] = TableRows(connection, t.jobs, r.JobRecord)
-        self.job_events: Rows[r.JobEventRecord] = TableRows(
+        self.job_events: Rows[r.JobEventRecord] = TableEvents(
             connection, t.job_events, r.JobEventRecord
         )
         self.models: Rows[r.ModelRecord] = TableRows(connection, t.models, r.ModelRecord)
@@ -228,19 +252,22 @@ class SqlDatabase:
     @contextmanager
     def write(self) -> Iterator[Unit]:
         """A transaction that takes the write lock at once (on SQLite, see _prepare_sqlite)."""
-        with _full_disk_named(), self._engine.begin() as connection:
+        with _failures_named(), self._engine.begin() as connection:
             yield SqlUnit(connection)
 
     @contextmanager
     def read(self) -> Iterator[Unit]:
         """A transaction that is always rolled back."""
-        with self._engine.connect() as connection:
-            connection = connection.execution_options(hadapt_read=True)
+        with _failures_named(), self._engine.connect() as connection:
+            options: dict[str, Any] = {"hadapt_read": True}
+            if connection.dialect.name == "postgresql":
+                options["isolation_level"] = "REPEATABLE READ"
+            connection = connection.execution_options(**options)
             yield SqlUnit(connection)
 
     def check(self) -> None:
         """Ask for the schema's version."""
-        with self._engine.connect() as connection:
+        with _failures_named(), self._engine.connect() as connection:
             connection.execute(text("SELECT version_num FROM alembic_version"))
 
     def close(self) -> None:
@@ -249,13 +276,29 @@ class SqlDatabase:
 
 
 @contextmanager
-def _full_disk_named() -> Iterator[None]:
+def _failures_named() -> Iterator[None]:
     try:
         yield
+    except PoolTimeoutError as error:
+        raise DatabaseLostError("No connection to the database became free.") from error
+    except DBAPIError as error:
+        if is_storage_full(error):
+            raise StorageFullError() from error
+        if error.connection_invalidated or _cannot_connect(error):
+            raise DatabaseLostError("The database does not answer.") from error
+        raise
     except Exception as error:
         if is_storage_full(error) and not isinstance(error, StorageFullError):
             raise StorageFullError() from error
         raise
+
+
+def _cannot_connect(error: DBAPIError) -> bool:
+    """True for failures to connect, which carry no statement, and for a server that shuts down."""
+    state = getattr(error.orig, "sqlstate", None) or ""
+    kind = type(error.orig).__name__
+    connecting = error.statement is None and kind in ("OperationalError", "ConnectionTimeout")
+    return connecting or state[:3] in ("57P", "080")
 
 
 def _prepare_sqlite(engine: Engine) -> None:
@@ -285,8 +328,13 @@ def _prepare_sqlite(engine: Engine) -> None:
 
 def open_engine(url: str) -> Engine:
     """An engine with this service's connection settings."""
+    sqlite = url.startswith("sqlite")
     engine = create_engine(
-        url, pool_pre_ping=not url.startswith("sqlite"), pool_size=POOL_SIZE, max_overflow=0
+        url,
+        pool_pre_ping=not sqlite,
+        pool_size=POOL_SIZE if sqlite else SERVER_POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=30,
     )
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)

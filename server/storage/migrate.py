@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Schema migrations, run by Alembic from the package's own folder."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
+LOCK = 0x4841
 FOLDER = Path(__file__).parent / "migrations"
 
 
@@ -18,8 +21,23 @@ def _config(engine: Engine) -> Config:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring the schema up to a revision."""
-    command.upgrade(_config(engine), revision)
+    """Bring the schema up to a revision; one process at a time."""
+    with _alone(engine):
+        command.upgrade(_config(engine), revision)
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[None]:
+    """Processes of other machines wait. SQLite's file has one machine, which locks a file."""
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    with engine.connect() as connection:
+        connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
+        try:
+            yield
+        finally:
+            connection.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
 
 
 def downgrade(engine: Engine, revision: str) -> None:

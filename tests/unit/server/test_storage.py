@@ -2,6 +2,7 @@
 """Storage: migrations, units of work, blobs."""
 
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from server.storage.database import SqlDatabase, open_engine
 from server.storage.migrate import downgrade, upgrade
 from server.storage.records import DeviceRecord, JobRecord, ModelRecord, SampleRecord
 from server.storage.tables import metadata
+from tests.postgres import cluster
 
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
@@ -36,8 +38,19 @@ def database(folder: Path) -> SqlDatabase:
     return SqlDatabase(engine)
 
 
-def test_migrations_go_up_and_down_and_match_the_tables(tmp_path: Path) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path / 'd.sqlite3'}")
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def empty_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('empty') / 'd.sqlite3'}"
+        return
+    with cluster() as found:
+        yield found.new_database()
+
+
+def test_migrations_go_up_and_down_and_match_the_tables(empty_url: str) -> None:
+    engine = open_engine(empty_url)
     for _ in range(2):
         upgrade(engine)
         with engine.connect() as connection:
