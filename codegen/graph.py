@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The float model after import: a plain stack of layers, whatever file it came from.
+"""The float model after import: a stack of dense layers, perhaps behind a front.
 
 A graph reads samples of `input_shape`, flattened in C order to `features` numbers, passes them
-through `layers` in order, and yields one logit a class. Softmax and label tables of the file are
+through a normaliser, perhaps a front (convolutions and the like, `codegen.float_front`), and dense
+layers in order, and yields one logit a class. Softmax and label tables of the file are
 gone: they change no decision, and training brings its own.
 
 Layers are frozen dataclasses with a `name` that is safe as a C identifier, and a
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.errors import GraphError, ShapeError
+from codegen.float_front import FloatFront
 
 FloatArray = NDArray[np.float32]
 Activation = Literal["relu"] | None
@@ -130,6 +132,7 @@ class FloatGraph:
         layers: at most one Affine, first; then at least one Dense; the last without activation.
         class_names: one name a class in logit order, or None where the file has none.
         source_sha256: digest of the imported file, lower-case hex; "" if not from a file.
+        front: between normaliser and dense layers, None without.
     Raises: GraphError if the layers do not fit together.
     """
 
@@ -138,6 +141,7 @@ class FloatGraph:
     layers: tuple[Layer, ...]
     class_names: tuple[str, ...] | None = None
     source_sha256: str = ""
+    front: FloatFront | None = None
 
     def __post_init__(self) -> None:
         _check_order(self)
@@ -169,7 +173,8 @@ class FloatGraph:
     @property
     def n_weights(self) -> int:
         """Trainable numbers: weights and biases."""
-        return sum(layer.weight.size + layer.bias.size for layer in self.dense_layers)
+        dense = sum(layer.weight.size + layer.bias.size for layer in self.dense_layers)
+        return dense + (self.front.n_weights if self.front else 0)
 
     def flatten(self, x: FloatArray) -> FloatArray:
         """Samples as rows.
@@ -195,15 +200,17 @@ class FloatGraph:
         Returns: logits, float32, shape (N, n_classes).
         Raises: ShapeError if x has another shape or dtype.
         """
-        y = self.flatten(x)
-        for layer in self.layers:
-            y = layer.forward(y)
-        return y
+        return [y for _, y in self.trace(x)][-1]
 
     def trace(self, x: FloatArray) -> Iterator[tuple[Layer, FloatArray]]:
-        """Each layer with its outputs, float32 (N, outputs), in order; for calibration."""
+        """Each layer of `layers` with its outputs, float32 (N, outputs), in order."""
         y = self.flatten(x)
-        for layer in self.layers:
+        if self.normalizer is not None:
+            y = self.normalizer.forward(y)
+            yield self.normalizer, y
+        if self.front is not None:
+            y = self.front.forward(y).astype(np.float32)
+        for layer in self.dense_layers:
             y = layer.forward(y)
             yield layer, y
 
@@ -239,6 +246,9 @@ def _check_order(graph: FloatGraph) -> None:
 def _check_widths(graph: FloatGraph) -> None:
     width = graph.features
     for layer in graph.layers:
+        if graph.front is not None and layer is graph.dense_layers[0]:
+            _require(graph.front.inputs == width, "front", "reads another size", f"{width}")
+            width = graph.front.outputs
         _require(layer.inputs == width, layer.name, f"reads {layer.inputs} numbers", f"{width}")
         width = layer.outputs
 

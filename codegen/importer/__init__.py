@@ -28,12 +28,13 @@ def import_onnx(data: bytes) -> FloatGraph:
     """
     source, model = read_graph(load_model(data), SUPPORTED)
     lowered = lower(source)
-    layers = fuse(lowered.logits.step)
+    fused = fuse(lowered.logits.step)
     check_shapes(model)
     return FloatGraph(
         name=source.name,
         input_shape=source.input.shape,
-        layers=layers,
+        layers=fused.layers,
+        front=fused.front,
         class_names=lowered.class_names,
         source_sha256=sha256(data).hexdigest(),
     )

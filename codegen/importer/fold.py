@@ -16,6 +16,7 @@ from codegen.importer.limits import (
     MAX_RANK,
 )
 from codegen.importer.operators.arguments import dimensions, integers
+from codegen.importer.operators.quantized import dequantize_constant
 from codegen.importer.source import Array, SourceNode
 from codegen.importer.tensors import check_finite
 from codegen.importer.values import Constant
@@ -196,11 +197,17 @@ def _shape(node: SourceNode, arrays: Arrays, budget: Budget) -> Array:
     return full[node.integer("start", 0) : node.integer("end", len(full))]
 
 
+def _dequantize(node: SourceNode, arrays: Arrays, budget: Budget) -> Array:
+    check_size(_needed(arrays, 0).size, node)
+    return dequantize_constant(node, list(arrays))
+
+
 FOLDABLE: Mapping[str, Folder] = {
     "Add": _elementwise(np.add),
     "Cast": _cast,
     "Concat": _concat,
     "Constant": _constant,
+    "DequantizeLinear": _dequantize,
     "Div": _elementwise(_true_divide),
     "Gather": _gather,
     "Identity": _identity,

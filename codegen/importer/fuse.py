@@ -5,16 +5,36 @@ Before the first dense layer they make the input normaliser; directly after a de
 into its weights; after its ReLU, into the weights of the next. All in float64, rounded once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from codegen.errors import UnsupportedModelError
+from codegen.float_front import FloatFront
 from codegen.graph import Activation, Affine, Dense, Layer
+from codegen.importer.fuse_front import count_readers, make_front, ordered
 from codegen.importer.limits import MAX_WEIGHT
 from codegen.importer.source import Array
 from codegen.importer.tensors import check_finite
-from codegen.importer.values import AffineStep, DenseStep, InputStep, ReluStep, Step
+from codegen.importer.values import (
+    AffineStep,
+    ClampStep,
+    DenseStep,
+    FunctionStep,
+    InputStep,
+    ReluStep,
+    Step,
+    sources_of,
+)
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Layers of a graph, and the front between normaliser and dense layers."""
+
+    layers: tuple[Layer, ...]
+    front: FloatFront | None = None
 
 
 @dataclass
@@ -47,31 +67,83 @@ class _Draft:
         return last
 
 
-def fuse(last: Step) -> tuple[Layer, ...]:
+def fuse(last: Step) -> Fused:
     """Layers that compute what `last` does.
 
     Args:
         last: the step of the logits.
     Raises: UnsupportedModelError, BadWeightError, naming the node.
     """
+    while isinstance(last, ClampStep) and last.measured:  # the logits' own quantization
+        last = last.source
+    steps = ordered(last)
+    readers = count_readers(steps)
+    plain = all(_is_plain(step) for step in steps) and max(readers.values()) <= 1
+    tail = steps if plain else _tail(steps, readers)
     draft = _Draft()
-    for step in _chain(last):
+    front = None
+    if not plain:
+        before = steps[: len(steps) - len(tail)]
+        _check_joint(before[-1], tail[0], last)
+        front, draft.normalizer = _front(before, readers)
+    for step in tail:
         if isinstance(step, AffineStep):
             _add_affine(draft, step)
         elif isinstance(step, DenseStep):
-            _add_dense(draft, step)
+            _add_dense(draft, step, normalize=plain)
         elif isinstance(step, ReluStep):
             _add_relu(draft, step)
+        elif isinstance(step, ClampStep) and step.low == 0.0 and draft.close() is not None:
+            _add_relu(draft, ReluStep(step.source, step.origin))
     _check_end(draft, last)
-    return _layers(draft)
+    return Fused(_layers(draft), front)
 
 
-def _chain(last: Step) -> list[Step]:
-    """From the input to `last`."""
-    steps = [last]
-    while not isinstance(steps[-1], InputStep):
-        steps.append(steps[-1].source)
-    return steps[::-1]
+def _is_plain(step: Step) -> bool:
+    known = isinstance(step, InputStep | AffineStep | DenseStep | ReluStep)
+    return known or (isinstance(step, ClampStep) and step.measured)
+
+
+def _tail(steps: Sequence[Step], readers: dict[int, int]) -> Sequence[Step]:
+    """The dense layers at the end, with scales and shifts before them."""
+    start = len(steps)
+    while start > 1 and _is_plain(steps[start - 1]):
+        step = steps[start - 1]
+        if sources_of(step) != (steps[start - 2],) or readers[id(step)] > 1:
+            break
+        start -= 1
+    while start < len(steps) and not isinstance(steps[start], DenseStep):
+        start += 1
+    while start > 1 and isinstance(steps[start - 1], AffineStep) and start < len(steps):
+        if readers[id(steps[start - 1])] > 1 or readers[id(steps[start - 2])] > 1:
+            break
+        start -= 1
+    if start == len(steps):
+        raise _no_dense_end(steps[-1])
+    return steps[start:]
+
+
+def _check_joint(before: Step, first: Step, last: Step) -> None:
+    if sources_of(first) != (before,):
+        raise _no_dense_end(last)
+
+
+def _front(
+    steps: Sequence[Step], readers: dict[int, int]
+) -> tuple[FloatFront, tuple[Array, Array, str] | None]:
+    """Front and normaliser; what a normaliser cannot say becomes a refusal."""
+    front, found = make_front(steps, readers)
+    if found is None:
+        return front, None
+    scale, shift, origin = found
+    normalizer, _, rest = _split(scale, shift, origin)
+    if rest.any():
+        raise UnsupportedModelError(
+            "scales a feature to zero and shifts it",
+            where=f"node {origin}",
+            expected="input normalisers with scales other than zero",
+        )
+    return front, normalizer
 
 
 def _add_affine(draft: _Draft, step: AffineStep) -> None:
@@ -84,7 +156,7 @@ def _add_affine(draft: _Draft, step: AffineStep) -> None:
         draft.pending = (scale * step.scale, shift * step.scale + step.shift, origin)
 
 
-def _add_dense(draft: _Draft, step: DenseStep) -> None:
+def _add_dense(draft: _Draft, step: DenseStep, *, normalize: bool) -> None:
     before = draft.close()
     if step.absorbed:
         _absorb(before, step)
@@ -92,7 +164,7 @@ def _add_dense(draft: _Draft, step: DenseStep) -> None:
     weight, bias = step.weight, step.bias
     if draft.pending is not None:
         scale, shift, origin = draft.pending
-        if not draft.dense:
+        if not draft.dense and normalize:
             draft.normalizer, scale, shift = _split(scale, shift, origin)
         with np.errstate(all="ignore"):
             bias = bias + weight @ shift
@@ -138,12 +210,21 @@ def _add_relu(draft: _Draft, step: ReluStep) -> None:
 
 def _check_end(draft: _Draft, last: Step) -> None:
     if draft.close() is None:
-        origin = "graph outputs" if isinstance(last, InputStep) else f"node {last.origin}"
-        raise UnsupportedModelError(
-            "the logits do not come straight from a dense layer",
-            where=origin,
-            expected="Gemm or MatMul last, without Relu after it",
+        raise _no_dense_end(last)
+
+
+def _no_dense_end(last: Step) -> UnsupportedModelError:
+    if isinstance(last, FunctionStep) and last.function == "sigmoid":
+        return UnsupportedModelError(
+            f"sigmoid of {last.size} numbers (several labels at once)",
+            where=f"node {last.origin}",
+            expected="Softmax at the end, or one sigmoid for two classes",
         )
+    return UnsupportedModelError(
+        "the logits do not come straight from a dense layer",
+        where="graph outputs" if isinstance(last, InputStep) else f"node {last.origin}",
+        expected="Gemm, MatMul, or Conv of one pixel last, without an activation after it",
+    )
 
 
 def _layers(draft: _Draft) -> tuple[Layer, ...]:

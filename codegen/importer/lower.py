@@ -11,7 +11,15 @@ from codegen.importer.fold import FOLDABLE, fold
 from codegen.importer.limits import MAX_CLASS_NAME_CHARACTERS
 from codegen.importer.operators import OPERATORS, SHAPERS
 from codegen.importer.source import SourceGraph, SourceNode, shown
-from codegen.importer.values import Constant, DenseStep, InputStep, Prediction, Signal, Value
+from codegen.importer.values import (
+    Constant,
+    ConvStep,
+    DenseStep,
+    InputStep,
+    Prediction,
+    Signal,
+    Value,
+)
 
 SUPPORTED = frozenset(OPERATORS) | frozenset(SHAPERS) | frozenset(FOLDABLE)
 """Operators that the importer knows in at least one place."""
@@ -80,7 +88,7 @@ def _store(
         values[name] = value
         if isinstance(value, Signal):
             step = value.step
-            size = step.weight.size if isinstance(step, DenseStep) else value.size
+            size = step.weight.size if isinstance(step, DenseStep | ConvStep) else value.size
             budget.take_step(size, node)
 
 

@@ -2,26 +2,28 @@
 """Calibration and construction of the integer model, layer by layer."""
 
 from dataclasses import dataclass, replace
-from math import ceil, log2
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codegen.errors import QuantizeError
+from codegen.float_front import FloatFront
 from codegen.graph import Affine, Dense, FloatGraph
-from codegen.quantize.calibration import checked_labels, checked_samples, normalized
+from codegen.quantize.calibration import checked_labels, checked_samples
+from codegen.quantize.front import RANGE_SAMPLES, FittedFront, fit_front, samples_at_once, spread
 from codegen.quantize.options import QuantizeOptions
 from codegen.quantize.ranges import (
     INT16_MAX,
     OUTPUT_HEADROOM,
-    RAW_HEADROOM,
     FloatArray,
     best_clip,
-    fixed_ratio,
     frac_bits_for,
 )
+from codegen.quantize.stage import grid_scale, input_grid
 from device.twin.exemplars import MAX_QUOTA, herd
-from device.twin.kernels import IntArray, round_half_up, saturate, widen
+from device.twin.front import x0_of
+from device.twin.front_node import FrontNode
+from device.twin.kernels import IntArray, saturate, widen
 from device.twin.layers import (
     LayerInput,
     LayerWeights,
@@ -39,12 +41,10 @@ from device.twin.model import (
     IntModel,
     TrainableLayer,
 )
-from device.twin.scale import ONE, Scale, quantized_scale
+from device.twin.scale import Scale, quantized_scale
 
 # Room for weights to grow before a master saturates, as a multiple of the largest trained weight.
 MASTER_HEADROOM = {8: 2.0, 16: 4.0}
-# Steps of the raw grid a normalised unit, where a feature is small.
-RAW_STEPS = 256
 # Range factors tried, in sixteenths, and samples they are judged by.
 RANGE_FACTORS = (16, 20, 24, 32, 40, 48, 64)
 FIT_SAMPLES = 512
@@ -78,7 +78,8 @@ def quantize(
     body = graph.dense_layers[: len(graph.dense_layers) - n_trained]
     tail = graph.dense_layers[len(graph.dense_layers) - n_trained :]
 
-    front = _fit_front(graph, body, tail[0], x, options.arithmetic)
+    few = x if graph.front is None else spread(x, samples_at_once(graph.front))
+    front = _fit_front(graph, body, tail[0], few, options.arithmetic)
     layers = _trainable_layers(tail, front.x0, max_classes, options.arithmetic)
     model = IntModel(
         name=graph.name,
@@ -94,8 +95,15 @@ def quantize(
         per_class_limit=options.per_class_limit,
         keep_prototypes=False,
         distillation=options.distillation,
+        front=front.nodes,
     )
-    return _with_memory(model, front.x0.q, targets, options.keep_prototypes)
+    x0 = front.x0.q if graph.front is None else _x0_of_all(model, x, samples_at_once(graph.front))
+    return _with_memory(model, x0, targets, options.keep_prototypes)
+
+
+def _x0_of_all(model: IntModel, x: FloatArray, at_once: int) -> IntArray:
+    raw = raw_samples(model, x)
+    return np.concatenate([x0_of(model, raw[i : i + at_once]) for i in range(0, len(x), at_once)])
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,15 @@ class _Front:
     stage: InputStage
     frozen: tuple[FrozenLayer, ...]
     x0: LayerInput
+    nodes: tuple[FrontNode, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Input stage and front of a graph that has one."""
+
+    stage: InputStage
+    fitted: FittedFront
 
 
 def _fit_front(
@@ -116,8 +133,9 @@ def _fit_front(
 ) -> _Front:
     """The front whose range of x0 gives the first trainable layer the least output error."""
     tried = []
+    start = None if graph.front is None else _start(graph, graph.front, x, not body)
     for factor in RANGE_FACTORS:
-        front = _front(graph, body, x, factor)
+        front = _front(graph, body, x, factor) if start is None else _behind(start, body, factor)
         x0 = _head_of(front.x0)
         exact = x0.q * x0.scale.value
         if factor == RANGE_FACTORS[0]:
@@ -133,73 +151,58 @@ def _head_of(x: LayerInput) -> LayerInput:
     return LayerInput(x.q[:FIT_SAMPLES], x.scale, x.signed)
 
 
+def _start(graph: FloatGraph, front: FloatFront, x: FloatArray, makes_x0: bool) -> _Start:
+    """Input stage, one set of constants a channel, and the nodes behind it."""
+    normalizer = graph.normalizer
+    if normalizer is not None:
+        offset, scale = (
+            front.arrange(a[None])[0, : front.channels]
+            for a in (normalizer.offset, normalizer.scale)
+        )
+        normalizer = Affine(normalizer.name, offset, scale)
+    rows = front.arrange(x).reshape(-1, front.channels)
+    stage, raw, v, v_bits = input_grid(normalizer, np.ascontiguousarray(rows, np.float32))
+    sample = v.reshape(-1)[:: max(1, v.size // RANGE_SAMPLES)]
+    stage = replace(stage, amax=best_clip(sample, 127, not stage.signed))
+    q = input_stage(stage, raw, True).reshape(len(x), -1)
+    scale8 = quantized_scale(grid_scale(v_bits), stage.amax, 127)
+    fitted = fit_front(front, q, scale8, not stage.signed, makes_x0)
+    return _Start(replace(stage, pixels=front.pixels, planar=front.planar), fitted)
+
+
+def _behind(start: _Start, body: tuple[Dense, ...], factor: int) -> _Front:
+    """Front and frozen layers; the range of x0 is widened by `factor` sixteenths."""
+    nodes, q, scale = start.fitted.widened(16 if body else factor)
+    q = q.reshape(len(q), -1)
+    layers, q, scale = _frozen_layers(body, q, scale, factor)
+    signed = body[-1].activation is None if body else not nodes[-1].nonnegative
+    stage = replace(start.stage, scale=scale)
+    return _Front(stage, layers, LayerInput(q, scale, signed), nodes)
+
+
 def _front(graph: FloatGraph, body: tuple[Dense, ...], x: FloatArray, factor: int) -> _Front:
     """Input stage and frozen layers; the range of x0 is widened by `factor` sixteenths."""
-    stage, raw, v, v_bits = _input_grid(graph, x)
+    stage, raw, v, v_bits = input_grid(graph.normalizer, x)
     qmax = 127 if body else (7 if stage.signed else 15)
     amax = best_clip(v, qmax, not stage.signed)
     stage = replace(stage, amax=amax if body else widen(amax, factor))
     q = input_stage(stage, raw, bool(body))
-    scale = quantized_scale(_grid_scale(v_bits), stage.amax, qmax)
+    scale = quantized_scale(grid_scale(v_bits), stage.amax, qmax)
+    layers, q, scale = _frozen_layers(body, q, scale, factor)
+    signed = body[-1].activation is None if body else stage.signed
+    return _Front(replace(stage, scale=scale), layers, LayerInput(q, scale, signed))
+
+
+def _frozen_layers(
+    body: tuple[Dense, ...], q: IntArray, scale: Scale, factor: int
+) -> tuple[tuple[FrozenLayer, ...], IntArray, Scale]:
+    """Frozen layers, their result, and its scale; the last range is widened."""
     layers: list[FrozenLayer] = []
     for dense in body:
         last = dense is body[-1]
         layer, q, scale = _frozen_layer(dense, q, scale, last, factor if last else 16)
         layers.append(layer)
-    signed = body[-1].activation is None if body else stage.signed
-    return _Front(replace(stage, scale=scale), tuple(layers), LayerInput(q, scale, signed))
-
-
-def _input_grid(graph: FloatGraph, x: FloatArray) -> tuple[InputStage, IntArray, IntArray, int]:
-    """Input stage without its range, raw samples, normalised samples v and their bits."""
-    normalizer = graph.normalizer or Affine(
-        "identity", np.zeros(graph.features, np.float32), np.ones(graph.features, np.float32)
-    )
-    raw_bits = _raw_bits(graph, normalizer, x)
-    normal = normalized(normalizer, x)
-    v_bits = frac_bits_for(float(np.abs(normal).max()), RAW_HEADROOM)
-    pairs = [
-        fixed_ratio(float(s) * 2.0 ** (v_bits - int(bits)), 14)
-        for s, bits in zip(normalizer.scale, raw_bits, strict=True)
-    ]
-    stage = InputStage(
-        raw_frac_bits=raw_bits,
-        zero=_to_grid(normalizer.offset, raw_bits).astype(np.int16),
-        mult=np.array([m for m, _ in pairs], np.int16),
-        shift=np.array([s for _, s in pairs], np.uint8),
-        amax=1,
-        signed=bool(normal.min() < 0),
-        scale=ONE,
-    )
-    raw = saturate(_to_grid(x, raw_bits).astype(np.int64), 16)
-    v = (raw - stage.zero) * stage.mult.astype(np.int64)
-    return stage, raw, saturate(round_half_up(v, stage.shift.astype(np.int64)), 16), v_bits
-
-
-def _raw_bits(graph: FloatGraph, normalizer: Affine, x: FloatArray) -> NDArray[np.int16]:
-    """Fractional bits of every raw feature, shape (features,).
-
-    All features share one grid, which a driver finds easiest and which leaves small features room
-    to grow with classes yet to come. Where a normaliser says that a feature is small, it gets a
-    finer grid, as fine as 1 / RAW_STEPS of a normalised unit and as its calibrated range allows.
-    """
-    largest = np.maximum(np.abs(x).max(axis=0), np.abs(normalizer.offset)).astype(np.float64)
-    shared = frac_bits_for(float(largest.max()), RAW_HEADROOM)
-    if graph.normalizer is None:
-        return np.full(graph.features, shared, np.int16)
-    allowed = [frac_bits_for(float(top), RAW_HEADROOM) for top in largest]
-    wanted = [ceil(log2(RAW_STEPS * abs(float(s)))) if s else shared for s in normalizer.scale]
-    fine = [min(a, max(w, shared)) for a, w in zip(allowed, wanted, strict=True)]
-    return np.array(fine, np.int16)
-
-
-def _to_grid(values: FloatArray, frac_bits: NDArray[np.int16]) -> NDArray[np.floating]:
-    """values * 2**frac_bits to the nearest integer, halves up."""
-    return np.floor(np.ldexp(values.astype(np.float64), frac_bits) + 0.5)
-
-
-def _grid_scale(frac_bits: int) -> Scale:
-    return Scale(1 << 14, -14 - frac_bits)
+    return tuple(layers), q, scale
 
 
 def _frozen_layer(
@@ -227,7 +230,7 @@ def _frozen_layer(
     y = np.floor(y_float * 2.0**frac_bits + 0.5).astype(np.int64)
     qmax = 127 if not last else (15 if layer.relu else 7)
     layer = replace(layer, out_amax=widen(best_clip(y, qmax, layer.relu), factor))
-    scale = quantized_scale(_grid_scale(frac_bits), layer.out_amax, qmax)
+    scale = quantized_scale(grid_scale(frac_bits), layer.out_amax, qmax)
     return layer, frozen_forward(layer, x, last), scale
 
 

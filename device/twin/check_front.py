@@ -2,6 +2,7 @@
 """Whether the front of an integer model is one (SPEC.md 4.1)."""
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,30 +23,27 @@ def front_rules(model: IntModel) -> Iterator[Check]:
     if not model.front:
         return
     yield len(model.front) <= MAX_NODES, "number of nodes of the front"
-    first = model.front[0]
-    yield _shapes(first.in_shapes), "in_shapes of front node 0"
-    height, width, channels = first.in_shapes[0]
-    same = channels == len(model.input.zero) and height * width == model.input.pixels
-    yield same, "shape of the input tensor"
-    shapes: list[Any] = [first.in_shapes[0]]
+    sizes = [model.inputs]
     for index, node in enumerate(model.front):
         last = node is model.front[-1] and not model.frozen
-        for holds, text in _node(node, shapes, last):
+        for holds, text in _node(node, sizes, last):
             yield holds, f"{text} of front node {index}"
-        shapes.append(node.out_shape)
+        sizes.append(node.outputs)
 
 
-def _node(node: FrontNode, shapes: Sequence[Any], makes_x0: bool) -> Iterator[Check]:
+def _node(node: FrontNode, sizes: Sequence[int], makes_x0: bool) -> Iterator[Check]:
     yield isinstance(node.name, str), "name"
     yield node.kind in KINDS, "kind"
-    known = range(len(shapes))
+    known = range(len(sizes))
     yield (
         _is_tuple(node.sources) and all(type(i) is int and i in known for i in node.sources),
         "sources",
     )
     count = {"add": 2, "concat": len(node.sources)}.get(node.kind, 1)
     yield len(node.sources) == count <= MULT_MAX, "number of sources"
-    yield node.in_shapes == tuple(shapes[i] for i in node.sources), "in_shapes"
+    yield _shapes(node.in_shapes) and len(node.in_shapes) == count, "in_shapes"
+    pairs = zip(node.in_shapes, node.sources, strict=True)
+    yield all(prod(shape) == sizes[i] for shape, i in pairs), "in_shapes"
     yield _shapes((node.out_shape,)), "out_shape"
     yield isinstance(node.nonnegative, bool), "nonnegative"
     yield _whole(node.out_amax, 1, MAX_RANGE), "out_amax"

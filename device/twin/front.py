@@ -25,9 +25,10 @@ def x0_of(model: IntModel, raw: NDArray[np.int16]) -> IntArray:
 
 def run_front(nodes: Sequence[FrontNode], x: IntArray) -> IntArray:
     """All nodes: x (N, values of tensor 0) to the last tensor as (N, values)."""
-    tensors = [x.reshape(len(x), *nodes[0].in_shapes[0])]
+    tensors = [x]
     for node in nodes:
-        tensors.append(run_node(node, [tensors[i] for i in node.sources]))
+        read = zip(node.sources, node.in_shapes, strict=True)
+        tensors.append(run_node(node, [tensors[i].reshape(-1, *shape) for i, shape in read]))
     return tensors[-1].reshape(len(x), -1)
 
 

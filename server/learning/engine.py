@@ -64,7 +64,7 @@ from server.learning.ports import (
     OnnxForm,
     StopSignal,
 )
-from server.learning.quantizing import as_invalid, parse_options, quantize_report
+from server.learning.quantizing import as_invalid, layer_rows, parse_options, quantize_report
 from server.learning.ranges import count_clipped, raw_ranges
 from server.learning.sessions import TrainPlan, collect, restore, stage, train_some
 from server.learning.stopping import check_stop
@@ -107,14 +107,7 @@ class HadaptEngine:
                 f"The network has {graph.n_classes} outputs; at most {MAX_CLASSES} are possible.",
                 [Issue(f"{graph.n_classes} outputs", "the last layer", f"at most {MAX_CLASSES}")],
             )
-        layers = [
-            {
-                "name": layer.name,
-                "kind": type(layer).__name__.lower(),
-                "outputs": layer.outputs,
-            }
-            for layer in graph.layers
-        ]
+        layers = layer_rows(graph)
         summary = {"name": graph.name, "layers": layers, "weights": graph.n_weights}
         return ImportedModel(graph.features, graph.n_classes, graph.class_names, summary)
 

@@ -95,6 +95,18 @@ def quantize_report(graph: FloatGraph, model: IntModel, calibration: Calibration
     return report
 
 
+def layer_rows(graph: FloatGraph) -> list[Json]:
+    """Layers of an imported network in order, those of its front included."""
+    rows: list[Json] = [
+        {"name": layer.name, "kind": type(layer).__name__.lower(), "outputs": layer.outputs}
+        for layer in graph.layers
+    ]
+    nodes = graph.front.nodes if graph.front else ()
+    at = 1 if graph.normalizer else 0
+    rows[at:at] = [{"name": n.name, "kind": n.kind, "outputs": n.outputs} for n in nodes]
+    return rows
+
+
 def _qdq_classes(model: IntModel, x: Float32Array) -> Int64Array:
     session = onnxruntime.InferenceSession(export_qdq(model).SerializeToString())
     logits = session.run(["logits"], {INPUT: x})[0]

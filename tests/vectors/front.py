@@ -11,19 +11,20 @@ Tensor = dict[tuple[int, int, int], int]
 
 def run(nodes: Any, values: list[int]) -> list[int]:
     """The last tensor, in stored order, of tensor 0 in stored order."""
-    tensors = [_unflatten(values, nodes[0].in_shapes[0])]
+    tensors = [values]
     for node in nodes:
-        inputs = [tensors[i] for i in node.sources]
+        read = zip(node.sources, node.in_shapes, strict=True)
+        inputs = [_unflatten(tensors[i], shape) for i, shape in read]
         height, width, channels = node.out_shape
         tensors.append(
-            {
-                (r, s, o): _value(node, inputs, r, s, o)
+            [
+                _value(node, inputs, r, s, o)
                 for r in range(height)
                 for s in range(width)
                 for o in range(channels)
-            }
+            ]
         )
-    return list(tensors[-1].values())
+    return tensors[-1]
 
 
 def _unflatten(values: list[int], shape: tuple[int, int, int]) -> Tensor:

@@ -7,7 +7,7 @@ forms to the tests. Operators on constants only are in codegen.importer.fold.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from codegen.importer.operators import arithmetic, dense, shape, tail
+from codegen.importer.operators import arithmetic, dense, functions, quantized, shape, tail, window
 from codegen.importer.operators.arguments import Arguments
 from codegen.importer.source import SourceNode
 from codegen.importer.values import Value
@@ -18,22 +18,38 @@ Shaper = Callable[[SourceNode, Arguments, int | None], Value]
 OPERATORS: Mapping[str, Plain] = {
     "Add": arithmetic.add,
     "ArgMax": tail.argmax,
+    "AveragePool": window.average_pool,
     "BatchNormalization": arithmetic.batch_normalization,
     "Cast": arithmetic.cast,
-    "Concat": tail.concat_scores,
+    "Clip": functions.clip,
+    "Concat": functions.concat,
+    "Conv": window.conv,
+    "DequantizeLinear": quantized.dequantize,
     "Div": arithmetic.divide,
     "Dropout": arithmetic.dropout,
+    "Elu": functions.function,
     "Gemm": dense.gemm,
+    "GlobalAveragePool": window.global_average,
+    "GlobalMaxPool": window.global_max,
+    "HardSigmoid": functions.function,
+    "HardSwish": functions.hard_swish,
     "Identity": arithmetic.identity,
+    "LeakyRelu": functions.function,
     "LogSoftmax": tail.softmax,
     "MatMul": dense.matmul,
+    "MaxPool": window.max_pool,
     "Mul": arithmetic.multiply,
     "Neg": arithmetic.negate,
+    "Pad": window.pad,
+    "QuantizeLinear": quantized.quantize,
+    "ReduceMax": window.reduce_max,
+    "ReduceMean": window.reduce_mean,
     "Relu": arithmetic.relu,
-    "Sigmoid": tail.sigmoid,
+    "Sigmoid": functions.sigmoid,
     "Slice": tail.slice_scores,
     "Softmax": tail.softmax,
     "Sub": arithmetic.subtract,
+    "Tanh": functions.function,
     "ai.onnx.ml.ArrayFeatureExtractor": tail.array_feature_extractor,
     "ai.onnx.ml.LabelEncoder": tail.label_encoder,
     "ai.onnx.ml.LinearClassifier": dense.linear_classifier,

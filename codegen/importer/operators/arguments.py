@@ -20,6 +20,10 @@ def signal(node: SourceNode, args: Arguments, index: int = 0) -> Signal:
     """Input `index`, which must be computed from the samples. Raises: UnsupportedModelError."""
     value = argument(node, args, index)
     if isinstance(value, Signal):
+        if value.margin:
+            raise UnsupportedModelError(
+                "reads padded values", where=node.label, expected="Pad before convolutions only"
+            )
         return value
     if isinstance(value, Prediction):
         raise UnsupportedModelError(
@@ -37,7 +41,9 @@ def float_signal(node: SourceNode, args: Arguments, index: int = 0) -> Signal:
     value = signal(node, args, index)
     if not value.is_float:
         raise UnsupportedModelError(
-            "calculates with the integer input", where=node.label, expected="a Cast to float first"
+            "calculates with integers",
+            where=node.label,
+            expected="a Cast of the input, or DequantizeLinear, first",
         )
     return value
 
@@ -60,11 +66,11 @@ def optional_constant(node: SourceNode, args: Arguments, index: int) -> Array | 
 
 
 def joined(node: SourceNode) -> UnsupportedModelError:
-    """The refusal of residual connections and products of computed tensors."""
+    """The refusal of products of computed tensors and the like."""
     return UnsupportedModelError(
         "joins two computed tensors (residual or branched network)",
         where=node.label,
-        expected="a plain stack of layers, each reading the one before",
+        expected="Add, Sub or Concat where branches meet",
     )
 
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Element by element: constants added and multiplied, scalers, batch norm, ReLU, casts."""
 
+from dataclasses import replace
+
 import numpy as np
 from onnx import TensorProto
 
-from codegen.errors import MalformedModelError, UnsupportedModelError
+from codegen.errors import MalformedModelError, UnsupportedModelError, UnsupportedShapeError
 from codegen.importer.operators.arguments import (
     Arguments,
     argument,
@@ -17,18 +19,29 @@ from codegen.importer.operators.arguments import (
     vector,
 )
 from codegen.importer.source import Array, SourceNode
-from codegen.importer.values import AffineStep, Prediction, ReluStep, Signal, Value
+from codegen.importer.values import (
+    AffineStep,
+    FunctionStep,
+    Prediction,
+    ReluStep,
+    Signal,
+    SumStep,
+    Value,
+)
 
 _FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE)
 
 
 def affine(node: SourceNode, x: Signal, scale: Array, shift: Array) -> Signal:
-    """x * scale + shift, both float64 (features,)."""
-    return Signal(AffineStep(x.step, scale, shift, node.name), x.shape)
+    """x * scale + shift, both float64 (features,) in the file's order."""
+    step = AffineStep(x.step, x.in_order(scale), x.in_order(shift), node.name)
+    return replace(x, step=step, is_float=True)
 
 
 def add(node: SourceNode, args: Arguments) -> Value:
-    """Add: a bias or an offset, on either side."""
+    """Add: a bias or an offset, on either side, or two branches."""
+    if _are_signals(args):
+        return _sum(node, args, 1)
     x, c = _with_constant(node, args)
     return affine(node, x, np.ones_like(c), c)
 
@@ -37,6 +50,8 @@ def subtract(node: SourceNode, args: Arguments) -> Value:
     """Sub: an offset, or a constant minus the signal; also 1 - p of a two-class sigmoid."""
     if isinstance(argument(node, args, 1), Prediction):
         return _complement(node, args)
+    if _are_signals(args):
+        return _sum(node, args, -1)
     x, c = _with_constant(node, args)
     if isinstance(args[0], Signal):
         return affine(node, x, np.ones_like(c), -c)
@@ -44,7 +59,10 @@ def subtract(node: SourceNode, args: Arguments) -> Value:
 
 
 def multiply(node: SourceNode, args: Arguments) -> Value:
-    """Mul: a scale, on either side."""
+    """Mul: a scale, on either side; or x times a sigmoid of x."""
+    gated = _gated(node, args)
+    if gated is not None:
+        return gated
     x, c = _with_constant(node, args)
     return affine(node, x, c, np.zeros_like(c))
 
@@ -74,7 +92,7 @@ def negate(node: SourceNode, args: Arguments) -> Value:
 def relu(node: SourceNode, args: Arguments) -> Value:
     """Relu."""
     x = float_signal(node, args)
-    return Signal(ReluStep(x.step, node.name), x.shape)
+    return replace(x, step=ReluStep(x.step, node.name))
 
 
 def batch_normalization(node: SourceNode, args: Arguments) -> Value:
@@ -120,7 +138,7 @@ def cast(node: SourceNode, args: Arguments) -> Value:
         raise UnsupportedModelError(
             "casts samples to another type", where=node.label, expected="a cast to float or double"
         )
-    return Signal(x.step, x.shape)
+    return replace(x, is_float=True)
 
 
 def dropout(node: SourceNode, args: Arguments) -> Value:
@@ -150,6 +168,43 @@ def _with_constant(node: SourceNode, args: Arguments) -> tuple[Signal, Array]:
     which = 0 if isinstance(args[0], Signal) else 1
     x = float_signal(node, args, which)
     return x, per_sample(node, constant(node, args, 1 - which), x.shape)
+
+
+def _are_signals(args: Arguments) -> bool:
+    return len(args) == 2 and all(isinstance(value, Signal) for value in args)
+
+
+def _sum(node: SourceNode, args: Arguments, sign: int) -> Value:
+    a, b = float_signal(node, args, 0), float_signal(node, args, 1)
+    if a.shape != b.shape:
+        raise UnsupportedShapeError(
+            f"branches of shapes {list(a.shape)} and {list(b.shape)} meet",
+            where=node.label,
+            expected="equal shapes",
+        )
+    if not np.array_equal(a.places, b.places):
+        raise UnsupportedModelError(
+            "branches in different orders meet (a transpose cannot be removed)",
+            where=node.label,
+            expected="both transposed alike",
+        )
+    return replace(a, step=SumStep((a.step, b.step), (1, sign), a.size, node.name))
+
+
+def _gated(node: SourceNode, args: Arguments) -> Value | None:
+    """x * sigmoid(x) and x * hard_sigmoid(x), as SiLU and HardSwish are exported."""
+    if not _are_signals(args):
+        return None
+    for x, y in ((args[0], args[1]), (args[1], args[0])):
+        if not isinstance(x, Signal) or not isinstance(y, Signal):
+            continue
+        step = y.step
+        if not isinstance(step, FunctionStep) or step.source is not x.step:
+            continue
+        alike = x.shape == y.shape and np.array_equal(x.places, y.places)
+        if alike and step.function in ("sigmoid", "hard_sigmoid"):
+            return replace(y, step=replace(step, function=f"gated_{step.function}"))
+    return None
 
 
 def _complement(node: SourceNode, args: Arguments) -> Value:

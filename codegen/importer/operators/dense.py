@@ -14,6 +14,7 @@ from codegen.importer.operators.arguments import (
     per_sample,
     signal,
 )
+from codegen.importer.operators.window import pointwise
 from codegen.importer.source import Array, SourceNode
 from codegen.importer.values import DenseStep, Prediction, Signal, Value
 
@@ -21,9 +22,12 @@ _TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC")
 
 
 def matmul(node: SourceNode, args: Arguments) -> Value:
-    """MatMul of samples, as rows, with a constant matrix or vector."""
-    x = _rows(node, float_signal(node, args))
+    """MatMul of samples, as rows, with a constant matrix or vector; of each pixel's channels."""
+    x = float_signal(node, args)
     matrix = constant(node, args, 1)
+    if len(x.shape) > 1 and matrix.ndim == 2:
+        return pointwise(node, x, matrix)
+    x = _rows(node, x)
     if matrix.ndim not in (1, 2):
         raise UnsupportedShapeError(
             f"constant of {matrix.ndim} dimensions", where=node.label, expected="a matrix"
@@ -124,7 +128,7 @@ def _dense(
             where=node.label,
             expected=f"{x.size} features and at least one output",
         )
-    return Signal(DenseStep(x.step, weight, bias, node.name), shape)
+    return Signal(DenseStep(x.step, x.in_order(weight), bias, node.name), shape)
 
 
 def _coefficients(node: SourceNode, features: int) -> tuple[Array, Array]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators that keep the numbers and change only the shape."""
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -25,7 +26,7 @@ def flatten(node: SourceNode, args: Arguments, batch: int | None) -> Value:
     axis = node.integer("axis", 1)
     if axis != 1 and (not x.shape or axis != -len(x.shape)):
         raise _batch_lost(node, f"flattens at axis {axis}")
-    return Signal(x.step, (x.size,), x.is_float)
+    return replace(x, shape=(x.size,))
 
 
 def reshape(node: SourceNode, args: Arguments, batch: int | None) -> Value:
@@ -45,7 +46,7 @@ def reshape(node: SourceNode, args: Arguments, batch: int | None) -> Value:
     if not whole or not _is_batch(target[0], batch, keep_zero):
         listed = [item.value if isinstance(item, Symbol) else item for item in target]
         raise _batch_lost(node, f"{listed} for samples of shape {list(x.shape)}")
-    return Signal(x.step, tuple(rest), x.is_float)
+    return replace(x, shape=tuple(rest))
 
 
 def squeeze(node: SourceNode, args: Arguments, batch: int | None) -> Value:
@@ -58,7 +59,8 @@ def squeeze(node: SourceNode, args: Arguments, batch: int | None) -> Value:
     axes = {axis % len(full) for axis in _axes(node, args, len(full))}
     if any(full[axis] != 1 for axis in axes):
         raise _batch_lost(node, f"squeezes axes {sorted(axes)} of samples {list(x.shape)}")
-    return Signal(x.step, tuple(d for i, d in enumerate(full) if i and i not in axes), x.is_float)
+    kept = tuple(d for i, d in enumerate(full) if i and i not in axes)
+    return replace(x, shape=kept)
 
 
 def unsqueeze(node: SourceNode, args: Arguments, batch: int | None) -> Value:
@@ -74,12 +76,13 @@ def unsqueeze(node: SourceNode, args: Arguments, batch: int | None) -> Value:
         raise _batch_lost(node, f"inserts axes {list(given)}")
     rest = iter(x.shape)
     shape = tuple(1 if i in axes else next(rest) for i in range(1, rank))
-    return Signal(x.step, shape, x.is_float)
+    return replace(x, shape=shape)
 
 
 def transpose(node: SourceNode, args: Arguments, batch: int | None) -> Value:
-    """Transpose that moves only axes of length one: the numbers stay where they are."""
-    x = signal(node, args)
+    """Transpose within each sample: only a note of where the numbers are."""
+    value = argument(node, args, 0)
+    x = value if isinstance(value, Signal) else signal(node, args)
     rank = 1 + len(x.shape)
     perm = node.numbers("perm")
     order = tuple(reversed(range(rank))) if perm is None else integers(node, perm)
@@ -87,10 +90,14 @@ def transpose(node: SourceNode, args: Arguments, batch: int | None) -> Value:
         raise MalformedModelError(
             f"perm {list(order)}", where=node.label, expected=f"a permutation of {rank} axes"
         )
-    moved = [axis for axis in order if axis and x.shape[axis - 1] != 1]
-    if order[0] != 0 or moved != sorted(moved):
+    if order[0] != 0:
         raise _batch_lost(node, f"permutes samples of shape {list(x.shape)} by {list(order)}")
-    return Signal(x.step, tuple(x.shape[axis - 1] for axis in order[1:]), x.is_float)
+    axes = [axis - 1 for axis in order[1:]]
+    shape = tuple(x.shape[axis] for axis in axes)
+    margin = tuple(x.margin[axis] for axis in axes) if x.margin else ()
+    where = x.places.transpose(axes).reshape(-1)
+    same = bool((where == np.arange(where.size)).all())
+    return replace(x, shape=shape, margin=margin, where=None if same else where)
 
 
 def shape(node: SourceNode, args: Arguments, batch: int | None) -> Value:

@@ -15,7 +15,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.svm import LinearSVC
 
-from codegen.errors import UnsupportedOperatorError
 from codegen.graph import FloatGraph
 from codegen.importer import import_onnx
 
@@ -117,9 +116,7 @@ def test_integer_pipeline_matches() -> None:
     check(make_pipeline(StandardScaler(), mlp()).fit(whole, Y), whole, NO_MAPS)
 
 
-def test_clipping_scaler_is_refused_by_name() -> None:
+def test_clipping_scaler_becomes_a_front() -> None:
     fitted = make_pipeline(MinMaxScaler(clip=True), mlp()).fit(X, Y)
-    with pytest.raises(UnsupportedOperatorError) as caught:
-        import_onnx(convert(fitted, X, None))
-    assert caught.value.operator == "Clip"
-    assert "Gemm" in caught.value.supported
+    graph = check(fitted, X * 1.5, NO_MAPS)
+    assert graph.front is not None and graph.front.nodes[-1].function == "clip"

@@ -208,7 +208,7 @@ BAD_TAILS: dict[str, tuple[list[NodeProto], str]] = {
     ),
     "argmax_over_batch": ([node("ArgMax", "z", "y")], "along axis 0"),
     "several_sigmoids": ([node("Sigmoid", "z", "y")], "Sigmoid_y.*several labels"),
-    "relu_on_logits": ([node("Relu", "z", "y")], "Relu_y.*without Relu after it"),
+    "relu_on_logits": ([node("Relu", "z", "y")], "Relu_y.*without an activation after it"),
     "difference_of_outputs": (
         [node("Softmax", "z", "p"), node("Sub", "z p", "y")],
         "Sub_y.*joins two computed tensors",

@@ -40,6 +40,7 @@ BROKEN = {
     "one input of a sum": changed(ADD, sources=(3,), in_shapes=((3, 6, 5),)),
     "sum of unlike shapes": changed(ADD, sources=(3, 2), in_shapes=((3, 6, 5), (5, 7, 5))),
     "shape not that of the source": changed(PLAIN, in_shapes=((6, 7, 5),)),
+    "shapes for two sources": changed(PLAIN, in_shapes=((6, 7, 6),) * 2),
     "shape of four numbers": changed(PLAIN, out_shape=(5, 7, 5, 1)),
     "shape with a zero": changed(PLAIN, out_shape=(5, 0, 5)),
     "shape with a float": changed(PLAIN, out_shape=(5, 7.0, 5)),
