@@ -14,11 +14,10 @@ from device.harness.boards import BOARDS
 from device.harness.toolchain import find_toolchain
 from server.learning.firmwares import cache_folder
 
-# Kernel, text in its source, planted error, session in which it first shows: tiles of the weight
-# gradient hardly ever saturate, on these data not before the second session.
+# Kernel, text in its source, planted error, session in which it first shows.
 PLANTED = (
     ("had_fwht.c", "a[h] = odd + difference;", "a[h] = odd - difference;", 1),
-    ("had_dot_row.c", "return had_saturate_acc(acc);", "return acc;", 2),
+    ("had_panel.c", "had_saturate_acc(sums[r][c])", "sums[r][c]", 1),
     ("had_weight_grad.c", "HAD_TENSOR_UPDATE(layer->index)", "HAD_TENSOR_UPDATE(0)", 1),
 )
 
