@@ -120,18 +120,17 @@ def coverage(work: Path) -> tuple[str, str]:
         "GCOV_PREFIX": str(data),
         "HADAPT_CACHE_DIR": str(work / "cache"),
     }
-    tests = ("tests/parity/test_sessions.py", "tests/parity/test_wire_hostile.py")
+    tests = [f"tests/parity/test_{name}.py" for name in ("sessions", "front", "wire_hostile")]
     pytest = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-m", "not long", *tests]
     subprocess.run(pytest, cwd=ROOT, env=environment, check=True)
-    return _gcovr(data, "--txt-metric", "line", "--txt"), _gcovr(
-        data, "--txt-metric", "branch", "--txt"
-    )
+    return _gcovr(data, "line"), _gcovr(data, "branch")
 
 
-def _gcovr(data: Path, *form: str) -> str:
-    command = [sys.executable, "-m", "gcovr", "--root", ".", "--filter", "device/runtime/src/"]
-    command += ["--gcov-ignore-errors=all", "--exclude-unreachable-branches", *form, str(data)]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+def _gcovr(data: Path, metric: str) -> str:
+    command = [sys.executable, "-m", "gcovr", "--root", ".", "--filter", "runtime/src/"]
+    command += ["--gcov-ignore-errors=all", "--exclude-unreachable-branches"]
+    command += ["--txt-metric", metric, "--txt", "-", str(data)]
+    done = subprocess.run(command, cwd=ROOT / "device", check=True, capture_output=True, text=True)
     return done.stdout
 
 
