@@ -33,7 +33,7 @@ def files(package: About, parts: Library) -> dict[str, bytes]:
 def sketch() -> bytes:
     """The example as a sketch."""
     return example(
-        include="#include <Arduino.h>\n\n",
+        include="#include <Arduino.h>\n",
         say="Serial.println((unsigned long)label);",
         head="void setup(void) {\n    Serial.begin(115200);",
         tail=TAIL,

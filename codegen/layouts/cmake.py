@@ -45,7 +45,7 @@ endif()
 def c_example() -> bytes:
     """The example as a hosted C program."""
     return example(
-        include="#include <stdio.h>\n\n",
+        include="#include <stdio.h>\n",
         say='(void)printf("class %u\\n", (unsigned)label);',
         head="int main(void) {",
         tail="    return status == HAD_OK ? 0 : 1;\n}",

@@ -44,7 +44,7 @@ project(learn)
     component = b'idf_component_register(SRCS "main.c")\n'
     manifest = f"dependencies:\n  {package.slug}:\n    version: '*'\n    override_path: ../../../\n"
     main = example(
-        include="#include <stdio.h>\n\n",
+        include="#include <stdio.h>\n",
         say='printf("class %u\\n", (unsigned)label);',
         head="void app_main(void) {",
         tail='    printf(status == HAD_OK ? "learned\\n" : "failed\\n");\n}',

@@ -60,7 +60,10 @@ def umbrella() -> bytes:
 #include <stdint.h>
 
 #ifdef __cplusplus
+#ifndef _Static_assert /* some C libraries define it for C++ */
 #define _Static_assert static_assert
+#define HADAPT_STATIC_ASSERT
+#endif
 extern "C" {
 #endif
 
@@ -73,7 +76,10 @@ extern "C" {
 
 #ifdef __cplusplus
 }
+#ifdef HADAPT_STATIC_ASSERT
 #undef _Static_assert
+#undef HADAPT_STATIC_ASSERT
+#endif
 #endif
 
 #endif
@@ -95,7 +101,9 @@ def example(*, include: str, say: str, head: str, tail: str) -> bytes:
  * Classify a sample, learn it, classify it again. The sample is made up: put a sensor's in its
  * place, one int16 a feature, little-endian, in the grid of manifest.json (raw_frac_bits).
  */
-{include}#include "hadapt.h"
+{include}#include <string.h>
+
+#include "hadapt.h"
 
 /* Work a slice of training may do before the program looks at its sensors again. */
 #define SLICE_UNITS 2000U
@@ -113,9 +121,14 @@ static had_status classify(uint32_t *label) {{
 }}
 
 static had_status train(uint32_t steps) {{
-    /* Seed, steps, sampling, and a learning rate of 20972 2^-20 = 0.02 from step 0 on. */
-    const had_train_config config = {{
-        1U, steps, HAD_SAMPLE_BALANCED, 1U, {{{{0U, {{20972, -20}}}}}}}};
+    had_train_config config;
+    memset(&config, 0, sizeof config); /* no distillation, rates from step 0 on */
+    config.seed = 1U;
+    config.steps = steps;
+    config.sampling = HAD_SAMPLE_BALANCED;
+    config.rates = 1U;
+    config.rate[0].scale.mantissa = 20972; /* 20972 2^-20 = 0.02 */
+    config.rate[0].scale.exponent = -20;
     had_status status = had_train_begin(&learner, &config);
     while (status == HAD_OK && had_steps_left(&learner) > 0U) {{
         had_train_report report;

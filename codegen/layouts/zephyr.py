@@ -54,7 +54,7 @@ target_sources(app PRIVATE src/main.c)
 """
     config = b"# SPDX-License-Identifier: Apache-2.0\nCONFIG_HADAPT=y\nCONFIG_PRINTK=y\n"
     main = example(
-        include="#include <zephyr/sys/printk.h>\n\n",
+        include="#include <zephyr/sys/printk.h>\n",
         say='printk("class %u\\n", (unsigned)label);',
         head="int main(void) {",
         tail="    return status == HAD_OK ? 0 : 1;\n}",
