@@ -16,7 +16,7 @@ FUZZ_ROUNDS ?= 50
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill fuzz check-c proof bench serve \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill fuzz check-c screenshots proof bench serve \
     constraints package clean
 
 help: ## list the targets
@@ -75,6 +75,9 @@ proof: setup ## bit-exactness of every compiler, level, sanitizer, board and emu
 
 bench: setup ## instructions, RAM, flash and stack into benchmarks/results/
 	@$(PYTHON) -m benchmarks
+
+screenshots: setup ## the pictures of docs/images, from a real browser
+	@HADAPT_SCREENSHOTS=docs/images $(PYTEST) tests/browser -k screenshots
 
 serve: setup-demo ## the REST service on this machine; Ctrl-C ends it
 	@$(BIN)/hadapt serve

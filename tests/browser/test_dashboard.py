@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dashboard as a person uses it, in a real Chromium over HTTP, under its own content policy."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,10 +120,12 @@ def test_phone_page_is_no_wider_than_the_screen(
 def test_screenshots_are_what_the_documentation_shows(
     site: Site, person: Page, learned: tuple[str, str], tmp_path: Path
 ) -> None:
+    """`make screenshots` puts them into docs/images."""
+    folder = Path(os.environ.get("HADAPT_SCREENSHOTS", tmp_path))
     for view, name in ((f"models/{learned[0]}", "model"), (f"updates/{learned[1]}", "update")):
         go(person, site, view)
         expect(person.locator("svg").first).to_be_visible()
-        picture = person.screenshot(path=tmp_path / f"{name}.png", full_page=True)
+        picture = person.screenshot(path=folder / f"{name}.png", full_page=True)
         assert len(picture) > 10_000
 
 
