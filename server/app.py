@@ -11,9 +11,11 @@ from server import __version__
 from server.api import (
     accounts,
     dashboard,
+    ddi,
     describe,
     devices,
     firmware,
+    fleet,
     health,
     jobs,
     models,
@@ -68,11 +70,12 @@ def create_app(
     app.state.access = access or StoredAccess(context)
     app.state.registry = CollectorRegistry()
     app.state.registry.register(health.StoreCollector(context))
-    for module in (models, samples, devices, updates, firmware, jobs, accounts):
+    for module in (models, samples, devices, updates, firmware, jobs, accounts, fleet, lineage):
         app.include_router(module.router, prefix=API)
     app.include_router(health.router)
     app.include_router(describe.router)
     app.include_router(dashboard.router)
+    app.include_router(ddi.router)
     problems.install(app)
     app.add_middleware(BodyLimit, limit_of=body_limit(settings))
     app.add_middleware(RequestContext, registry=app.state.registry)

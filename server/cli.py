@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from server.commands import access, devices, doctor, keys, learning, models
+from server.commands import access, device, devices, doctor, keys, learning, models
 from server.commands.console import command, wrong
 from server.settings import Settings
 
@@ -36,6 +36,7 @@ app.command(epilog=EPILOG)(doctor.doctor)
 app.add_typer(keys.app, name="keys")
 app.add_typer(access.keys_app, name="api-keys")
 app.add_typer(access.users_app, name="users")
+app.add_typer(device.app, name="device")
 
 
 def _version(value: bool) -> None:

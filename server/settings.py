@@ -90,6 +90,28 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field(
         default="", description="Addresses whose X-Forwarded-For and -Proto count; none if empty."
     )
+    vendor_domain: str = Field(
+        default="hadapt.example", description="Names the vendor in packets: devices must agree."
+    )
+    trust_file: Path | None = Field(
+        default=None, description="trust.json of `hadapt keys`; None: packets cannot be signed."
+    )
+    signer: str | None = Field(
+        default=None, description="Release key: a file of mode 0600, or module:callable."
+    )
+    image_key_file: Path | None = Field(default=None, description="RSA key of swupdate images.")
+    image_certificate_file: Path | None = Field(default=None, description="Its certificate.")
+    image_install_path: str = Field(
+        default="/var/lib/hadapt/packet.suit", description="Where swupdate puts a packet."
+    )
+    image_apply_command: str = Field(
+        default="/usr/lib/hadapt/apply", description="What swupdate then runs with that path."
+    )
+    ddi_tenant: str = Field(default="DEFAULT", description="hawkBit tenant in device paths.")
+    ddi_poll_interval_s: int = Field(default=300, ge=1, lt=86400, description="Asked of devices.")
+    ddi_auto_register: bool = Field(
+        default=False, description="Gateways may bring devices that nobody registered."
+    )
 
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_json: bool = Field(default=False, description="Log lines as JSON.")

@@ -25,12 +25,6 @@ class TrustError(HadaptError):
     status, code, title = 409, "trust", "The trust file forbids this"
 
 
-class DeviceUnknownError(HadaptError):
-    """The device's token is missing or wrong."""
-
-    status, code, title = 401, "device-unknown", "The device is not known"
-
-
 class GoneError(HadaptError):
     """The action is closed: nothing more can be reported on it."""
 

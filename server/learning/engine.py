@@ -48,6 +48,7 @@ from server.learning.methods import (
     distillation_of,
     wrong_option,
 )
+from server.learning.packets import make_packet
 from server.learning.ports import (
     BoardInfo,
     Calibration,
@@ -62,6 +63,9 @@ from server.learning.ports import (
     Learner,
     LearnTask,
     OnnxForm,
+    Packet,
+    PacketSigner,
+    PacketTask,
     StopSignal,
 )
 from server.learning.quantizing import as_invalid, layer_rows, parse_options, quantize_report
@@ -260,6 +264,10 @@ class HadaptEngine:
     def device_test(self, task: DeviceTask, stop: StopSignal) -> DeviceReport:
         """Build the firmware, run it in the board's emulator, compare with the host."""
         return run_device_test(task, self.cache, stop)
+
+    def packet(self, task: PacketTask, signer: PacketSigner) -> Packet:
+        """Make and sign a packet."""
+        return make_packet(task, signer)
 
     def _resume(self, device: Any, model: IntModel, task: LearnTask, working: bytes) -> None:
         """Bring a fresh host learner to where the session stands."""

@@ -188,6 +188,44 @@ class DeviceReport:
     details: Json = field(default_factory=dict)
 
 
+class PacketSigner(Protocol):
+    """Signs packets: Ed25519."""
+
+    @property
+    def public_key(self) -> bytes:
+        """32 bytes."""
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes."""
+
+
+@dataclass(frozen=True)
+class PacketTask:
+    """A packet to make: from one learner at rest to another, with its place in the order.
+
+    int_model, base, result: as IntModelArtifact.data and Learner.data.
+    sequence: number that a device compares with the last one it took.
+    vendor_domain: names the vendor, whose devices alone take it.
+    """
+
+    int_model: bytes
+    base: bytes
+    result: bytes
+    sequence: int
+    vendor_domain: str
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A signed packet: envelope bytes (SPEC.md 11.2), state digests of base and result
+    (SPEC.md 11.1, lower-case hex), and what is worth showing of it, JSON."""
+
+    envelope: bytes
+    base_digest: str
+    result_digest: str
+    report: Json = field(default_factory=dict)
+
+
 class Engine(Protocol):
     """The learning domain, as jobs and routes use it."""
 
@@ -246,6 +284,9 @@ class Engine(Protocol):
 
     def device_test(self, task: DeviceTask, stop: StopSignal) -> DeviceReport:
         """Build the firmware, run it in the board's emulator, compare with the host."""
+
+    def packet(self, task: PacketTask, signer: PacketSigner) -> Packet:
+        """Make and sign a packet; same arguments, same bytes. Quick."""
 
 
 def load_engine(settings: Settings) -> Engine:

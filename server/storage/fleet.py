@@ -44,8 +44,8 @@ class PacketRecord:
     key_id: str
     envelope_sha256: str
     size_bytes: int
-    base_hash: str
-    result_hash: str
+    base_digest: str
+    result_digest: str
     report: Json
 
 

@@ -60,8 +60,8 @@ packets = Table(
     _text("key_id"),
     _text("envelope_sha256", 64),
     _number("size_bytes"),
-    _text("base_hash", 64),
-    _text("result_hash", 64),
+    _text("base_digest", 64),
+    _text("result_digest", 64),
     _json("report"),
     UniqueConstraint("model_id", "sequence"),
 )

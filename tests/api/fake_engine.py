@@ -192,6 +192,12 @@ class FakeEngine:
             stack_bytes=32,
         )
 
+    def packet(self, task: ports.PacketTask, signer: ports.PacketSigner) -> ports.Packet:
+        learner = json.loads(task.result)
+        change = _dump({"sequence": task.sequence, "weights": learner["weights"]})
+        ends = _digest(task.base), _digest(task.result)
+        return ports.Packet(signer.sign(change) + change, *ends, {"payload_bytes": len(change)})
+
 
 def _check_board(board: str) -> None:
     if board == "tiny":

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An emulated field device: real firmware (host build, or a board in an emulator), kept keys and
+sequence, and the rules by which it takes a packet.
+
+The gateway checks and decodes packets (SPEC.md 11.3) with the host's coder; the firmware, started
+anew, takes state and exemplars by wire commands and commits them. What survives a restart is kept
+in a folder, written whole or not at all.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.harness.boards import BOARDS, Board
+from device.harness.client import DeviceClient
+from device.harness.devices import open_device
+from device.packet import (
+    Packet,
+    PacketError,
+    PayloadError,
+    UpdateManifest,
+    class_id,
+    decode_payload,
+    key_id,
+    read_packet,
+    state_digest,
+    vendor_id,
+    verify_packet,
+)
+from device.twin.learner import raw_samples
+from device.twin.model import IntModel
+from server.errors import InvalidInputError, Issue
+from server.learning.firmwares import build_firmware, emulated_device, service_errors
+from server.learning.learner_data import LearnerData, StoredExemplar, initial_exemplars
+from server.learning.ports import Float32Array, Int64Array
+from server.learning.sessions import TrainPlan, collect, deliver, restore, stage, train_some
+
+VENDOR_DOMAIN = "hadapt.example"
+LOG_FORMAT = "hadapt-learning-log"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What survives a restart: learner at rest, and the sequence of the last packet taken."""
+
+    learner: LearnerData
+    sequence: int = 0
+
+    def save(self, folder: Path) -> None:
+        """Write to a folder; the file with the sequence names the learner's, and comes last."""
+        folder.mkdir(parents=True, exist_ok=True)
+        data = self.learner.to_bytes()
+        name = f"learner-{hashlib.sha256(data).hexdigest()[:32]}.bin"
+        _write(folder / name, data)
+        _write(folder / "memory.json", json.dumps(_memory(self.sequence, name)).encode())
+        for old in folder.glob("learner-*.bin"):
+            if old.name != name:
+                old.unlink()
+
+    @classmethod
+    def load(cls, folder: Path) -> "Memory | None":
+        """Read from a folder; None if nothing was kept yet."""
+        path = folder / "memory.json"
+        if not path.exists():
+            return None
+        kept = json.loads(path.read_bytes())
+        return cls(
+            LearnerData.from_bytes((folder / kept["learner"]).read_bytes()), kept["sequence"]
+        )
+
+
+def _memory(sequence: int, name: str) -> dict[str, Any]:
+    return {"sequence": sequence, "learner": name}
+
+
+def _write(path: Path, data: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+
+
+class FieldDevice:
+    """One device.
+
+    Args:
+        int_model: the model its firmware was built from.
+        memory: where it stands.
+        board: "host" for the host build, or a board's name.
+        keys: release keys that it trusts, 32 bytes each.
+        cache: folder of builds.
+    """
+
+    def __init__(
+        self,
+        int_model: bytes,
+        memory: Memory,
+        board: str,
+        keys: list[bytes],
+        cache: Path,
+        vendor_domain: str = VENDOR_DOMAIN,
+    ) -> None:
+        self.model = IntModel.from_bytes(int_model)
+        self.memory = memory
+        self.board: Board = BOARDS[board]
+        self.keys = keys
+        self._cache = cache
+        self.vendor_domain = vendor_domain
+
+    @property
+    def state_hash(self) -> str:
+        """Of the learner at rest."""
+        return self.memory.learner.state_hash.hex()
+
+    @contextmanager
+    def running(self) -> Iterator[DeviceClient]:
+        """The firmware, booted and given the learner; its own hash is compared."""
+        with self._booted(self.memory.learner) as client:
+            yield client
+
+    @contextmanager
+    def _booted(self, learner: LearnerData) -> Iterator[DeviceClient]:
+        with self._started() as client:
+            restore(client, initial_exemplars(self.model), learner)
+            yield client
+
+    @contextmanager
+    def _started(self) -> Iterator[DeviceClient]:
+        firmware = build_firmware(self.model, self.board, self._cache)
+        with ExitStack() as stack:
+            if self.board.is_host:
+                stack.enter_context(service_errors())
+                transport = stack.enter_context(open_device(firmware, self.board, "host"))
+                client = DeviceClient(transport)
+            else:
+                client, _ = stack.enter_context(emulated_device(firmware, self.board))
+            yield client
+
+    def apply(self, envelope: bytes) -> str:
+        """Take a packet (SPEC.md 11.3). Returns: the state digest that it led to, as hex.
+
+        Raises: InvalidInputError that says what is wrong; nothing has changed then.
+        """
+        packet = self._verified(envelope)
+        manifest = packet.manifest
+        if not isinstance(manifest, UpdateManifest):
+            raise self._refused("it brings a key; this device's keys come from its trust file")
+        here = state_digest(self.memory.learner.state)
+        # The same packet again is harmless: it has led here already.
+        if (manifest.sequence, manifest.result) == (self.memory.sequence, here):
+            return here.hex()
+        last = self.memory.sequence
+        self._check(manifest.sequence > last, f"sequence {manifest.sequence}, the last was {last}")
+        self._check(manifest.base == here, f"made for base {manifest.base.hex()}")
+        learner = self._changed(packet)
+        self._check(state_digest(learner.state) == manifest.result, "it leads elsewhere")
+        self.memory = Memory(learner, manifest.sequence)
+        return manifest.result.hex()
+
+    def _verified(self, envelope: bytes) -> Packet:
+        """The packet, once a trusted key's signature, vendor and class are checked."""
+        try:
+            packet = read_packet(envelope)
+            key = next((k for k in self.keys if key_id(k) == packet.kid), None)
+            self._check(key is not None, f"signed by key {packet.kid.hex()}, which is not trusted")
+            verify_packet(packet, key or b"")
+        except PacketError as error:
+            raise self._refused(str(error)) from error
+        vendor = vendor_id(self.vendor_domain)
+        self._check(packet.manifest.vendor == vendor, "made for another vendor")
+        klass = class_id(vendor, self.model.model_id)
+        self._check(packet.manifest.klass == klass, "made for another model")
+        return packet
+
+    def _changed(self, packet: Packet) -> LearnerData:
+        """The learner after the packet, as the firmware itself committed it."""
+        before = self.memory.learner
+        try:
+            state, fresh = decode_payload(self.model, before.state, packet.payload)
+        except PayloadError as error:
+            raise self._refused(str(error)) from error
+        held = {(e.label, e.rank): e for e in before.exemplars}
+        held.update({(e.label, e.rank): StoredExemplar(e.label, e.rank, e.packed) for e in fresh})
+        count = LearnerData(state, b"", ()).n_classes
+        kept = tuple(e for key, e in sorted(held.items()) if e.label < count)
+        with self._started() as client:
+            draft = LearnerData(state, b"", kept)
+            digest = deliver(client, initial_exemplars(self.model), draft)
+            return collect(client, digest, client.info().samples)
+
+    def _refused(self, what: str) -> InvalidInputError:
+        issue = Issue(what, "packet", f"a packet from {self.state_hash} on")
+        return InvalidInputError(f"Packet refused: {what}.", [issue])
+
+    def _check(self, right: bool, what: str) -> None:
+        if not right:
+            raise self._refused(what)
+
+    def predict(self, x: Float32Array) -> Int64Array:
+        """Class slots of samples, one inference on the device each."""
+        with self.running() as client:
+            raw = raw_samples(self.model, x)
+            return np.array([client.infer(sample)[0] for sample in raw], np.int64)
+
+    def learn(
+        self, x: Float32Array, y: Int64Array, plan: TrainPlan, class_count: int
+    ) -> dict[str, Any]:
+        """Learn alone, and keep it. Returns: the learning log, which holds no sample."""
+        before = self.memory.learner
+        raw = raw_samples(self.model, x)
+        learner = self._session(before, raw, y, plan, class_count)
+        self.memory = replace(self.memory, learner=learner)
+        digests = sample_digests(raw)
+        return {
+            "format": LOG_FORMAT,
+            "version": 1,
+            "model_id": self.model.model_id.hex(),
+            "base_hash": before.state_hash.hex(),
+            "result_hash": learner.state_hash.hex(),
+            "class_count": class_count,
+            **vars(plan),
+            "samples": [
+                {"sha256": d, "label": int(label)} for d, label in zip(digests, y, strict=True)
+            ],
+        }
+
+    def _session(
+        self,
+        base: LearnerData,
+        raw: NDArray[np.int16],
+        y: Int64Array,
+        plan: TrainPlan,
+        class_count: int,
+    ) -> LearnerData:
+        with self._booted(base) as client:
+            info = client.info()
+            free = info.exemplar_slots + info.staging_slots - info.samples
+            if len(raw) > free:
+                issue = Issue(f"{len(raw)} samples", "device", f"at most {free}")
+                raise InvalidInputError("The device has no room for the samples.", [issue])
+            stage(client, raw, y, base.n_classes, class_count)
+            train_some(client, plan, 0, plan.steps, lambda: None)
+            digest = client.commit()
+            return collect(client, digest, client.info().samples)
+
+    def replay(self, log: dict[str, Any], x: Float32Array) -> str:
+        """Repeat another device's learning from its log and the samples, in any order.
+
+        Returns: the state hash arrived at; the caller compares it with log["result_hash"].
+        Raises: InvalidInputError if model, base or samples are not those of the log.
+        """
+        self._check(log.get("format") == LOG_FORMAT, "not a learning log")
+        self._check(log["model_id"] == self.model.model_id.hex(), "log of another model")
+        self._check(log["base_hash"] == self.state_hash, f"log begins at {log['base_hash']}")
+        raw = raw_samples(self.model, x)
+        rows = {digest: i for i, digest in enumerate(sample_digests(raw))}
+        missing = [s["sha256"] for s in log["samples"] if s["sha256"] not in rows]
+        self._check(not missing, f"{len(missing)} samples of the log are not in the data")
+        order = [rows[s["sha256"]] for s in log["samples"]]
+        labels = np.array([s["label"] for s in log["samples"]], np.int64)
+        plan = TrainPlan(log["steps"], log["seed"], log["learning_rate"])
+        base = self.memory.learner
+        learner = self._session(base, raw[order], labels, plan, log["class_count"])
+        return learner.state_hash.hex()
+
+
+def sample_digests(raw: NDArray[np.int16]) -> list[str]:
+    """SHA-256 of each raw sample, int16 little-endian, shape (N, inputs)."""
+    return [hashlib.sha256(np.ascontiguousarray(row, "<i2").tobytes()).hexdigest() for row in raw]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Accuracies in [0, 1] on the device's own samples, whole and by class slot."""
+
+    accuracy: float
+    per_class: dict[int, float]
+
+    def forgetting_since(self, before: "Figures") -> float:
+        """Mean over the classes known before of what was lost, at least 0 each."""
+        lost = [
+            max(0.0, old - self.per_class.get(slot, 0.0)) for slot, old in before.per_class.items()
+        ]
+        return sum(lost) / len(lost) if lost else 0.0
+
+
+def measure(device: FieldDevice, x: Float32Array, y: Int64Array) -> Figures:
+    """Score the device on its own samples of classes that it knows."""
+    known = y < device.memory.learner.n_classes
+    guessed, right = device.predict(x[known]), y[known]
+    hits = guessed == right
+    per_class = {int(c): float(hits[right == c].mean()) for c in np.unique(right)}
+    return Figures(float(hits.mean()) if len(hits) else 0.0, per_class)

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A staged rollout as a pure state machine: rows and clock in, new rows out; no I/O.
+
+States: running -> finished | paused | aborted | rolling_back -> rolled_back. Rules:
+
+- devices are dealt to stages by a hash of seed and name: nobody chooses the canaries, and anybody
+  can check the choice;
+- only devices of the stages reached so far are offered the update;
+- a stage is complete when each of its devices has reported or is offline, and at least
+  `min_reports` (or all, if fewer) have reported; `soak_s` later the next stage begins;
+- limits are looked at with every report, over all reports so far; once `min_reports` are there, a
+  broken limit rolls back: what is installed is offered the way back, what is offered is cancelled;
+- devices that join late are dealt to the last stage, and served after the end as well, unless the
+  rollout was stopped; devices that were away during a roll-back are led back when they return.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from server.errors import ConflictError, Issue
+
+State = Literal["running", "paused", "aborted", "rolling_back", "rolled_back", "finished"]
+MemberState = Literal[
+    "waiting", "offered", "installed", "failed", "canceled", "reverting", "reverted", "stuck"
+]
+Offer = Literal["update", "revert", "cancel"]
+Verb = Literal["pause", "resume", "abort", "rollback"]
+
+REPORTED: tuple[MemberState, ...] = ("installed", "failed", "reverting", "reverted", "stuck")
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How far, how fast, and what stops it.
+
+    shares: of the devices reached with each stage, ascending in (0, 1], the first is the canary.
+    soak_s: wait after a stage is complete. offline_after_s: unseen so long, a device is not waited
+    for. Limits in [0, 1], None for none: failures as a share of reports, the others as means over
+    the devices that report them (accuracy before minus after, for the drop).
+    """
+
+    shares: tuple[float, ...] = (0.05, 0.25, 1.0)
+    soak_s: float = 3600.0
+    min_reports: int = 3
+    offline_after_s: float = 86400.0
+    max_failure_share: float = 0.1
+    min_accuracy: float | None = None
+    max_accuracy_drop: float | None = 0.02
+    max_forgetting: float | None = 0.05
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Where it stands; complete_s: when the stage became complete, 0 until then."""
+
+    state: State = "running"
+    stage: int = 0
+    complete_s: float = 0.0
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Member:
+    """A device in the rollout; seen_s: its last poll, 0 for never."""
+
+    name: str
+    stage: int
+    state: MemberState = "waiting"
+    seen_s: float = 0.0
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+    forgetting: float | None = None
+
+
+def deal(names: Sequence[str], policy: Policy, seed: str) -> dict[str, int]:
+    """Stage of each device. Every stage reaches at least one device more than the one before,
+    while there are any.
+
+    Example:
+        >>> sorted(deal(["a", "b", "c", "d"], Policy(shares=(0.25, 1.0)), "s").values())
+        [0, 1, 1, 1]
+    """
+    order = sorted(names, key=lambda n: (hashlib.sha256(f"{seed}:{n}".encode()).digest(), n))
+    stages: dict[str, int] = {}
+    start = 0
+    for stage, share in enumerate(policy.shares):
+        # The tolerance keeps 0.07 * 100 from being rounded up to 8 devices.
+        end = max(start + 1, math.ceil(share * len(order) - TOLERANCE))
+        stages.update(dict.fromkeys(order[start:end], stage))
+        start = min(end, len(order))
+    return stages
+
+
+def join(rollout: Rollout, policy: Policy, name: str, now: float) -> Member | None:
+    """A late device's place, or None if the rollout takes no more."""
+    if rollout.state not in ("running", "paused", "finished"):
+        return None
+    return Member(name, len(policy.shares) - 1, seen_s=now)
+
+
+def offer(rollout: Rollout, member: Member) -> Offer | None:
+    """What a device that polls is to be told."""
+    if rollout.state in ("running", "finished"):
+        due = member.state == "waiting" and member.stage <= rollout.stage
+        return "update" if due else None
+    if rollout.state == "paused":
+        return None
+    if member.state == "offered":
+        return "cancel"
+    if member.state == "installed" and rollout.state in ("rolling_back", "rolled_back"):
+        return "revert"
+    return None
+
+
+def accept(member: Member, told: Offer) -> Member:
+    """The device after it was told."""
+    states: dict[Offer, MemberState] = {"update": "offered", "revert": "reverting"}
+    return replace(member, state=states.get(told, member.state))
+
+
+def report(
+    member: Member,
+    outcome: Literal["success", "failure", "canceled"],
+    accuracy: float | None = None,
+    forgetting: float | None = None,
+) -> Member:
+    """The device after it reported the end of what it was offered."""
+    if member.state == "reverting":
+        return replace(member, state="reverted" if outcome == "success" else "stuck")
+    if outcome == "canceled":
+        return replace(member, state="canceled")
+    if outcome == "failure":
+        return replace(member, state="failed")
+    return replace(member, state="installed", accuracy_after=accuracy, forgetting=forgetting)
+
+
+def judge(policy: Policy, members: Sequence[Member]) -> list[str]:
+    """Which limits are broken, in words; nothing as long as too few have reported."""
+    reports = [m for m in members if m.state in REPORTED]
+    if not reports or len(reports) < min(policy.min_reports, len(members)):
+        return []
+    done = [m for m in reports if m.state != "failed"]
+    drops = [
+        m.accuracy_before - m.accuracy_after
+        for m in done
+        if m.accuracy_before is not None and m.accuracy_after is not None
+    ]
+    failures = (len(reports) - len(done)) / len(reports)
+    accuracy = _mean([m.accuracy_after for m in done if m.accuracy_after is not None])
+    forgetting = _mean([m.forgetting for m in done if m.forgetting is not None])
+    checks = (
+        ("share of failures", failures, policy.max_failure_share, 1),
+        ("accuracy", accuracy, policy.min_accuracy, -1),
+        ("fall of accuracy", _mean(drops), policy.max_accuracy_drop, 1),
+        ("forgetting", forgetting, policy.max_forgetting, 1),
+    )
+    return [
+        f"{what} is {value:.4f} over {len(reports)} devices, the limit is {limit:.4f}"
+        for what, value, limit, sign in checks
+        if value is not None and limit is not None and sign * (value - limit) > TOLERANCE
+    ]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def evaluate(rollout: Rollout, policy: Policy, members: Sequence[Member], now: float) -> Rollout:
+    """The rollout after a report, or after time has passed."""
+    if rollout.state == "rolling_back":
+        left = [m for m in members if m.state in ("offered", "installed", "reverting")]
+        if all(_offline(policy, m, now) for m in left):
+            return replace(rollout, state="rolled_back")
+        return rollout
+    if rollout.state not in ("running", "paused", "finished"):
+        return rollout
+    broken = judge(policy, [m for m in members if m.stage <= rollout.stage])
+    if broken:
+        return replace(rollout, state="rolling_back", reasons=tuple(broken))
+    return _advance(rollout, policy, members, now) if rollout.state == "running" else rollout
+
+
+def _advance(rollout: Rollout, policy: Policy, members: Sequence[Member], now: float) -> Rollout:
+    if not _complete(rollout, policy, members, now):
+        return replace(rollout, complete_s=0.0)
+    if not rollout.complete_s:
+        rollout = replace(rollout, complete_s=now)
+    if now - rollout.complete_s < policy.soak_s:
+        return rollout
+    if rollout.stage + 1 == len(policy.shares):
+        return replace(rollout, state="finished")
+    return replace(rollout, stage=rollout.stage + 1, complete_s=0.0)
+
+
+def _complete(rollout: Rollout, policy: Policy, members: Sequence[Member], now: float) -> bool:
+    reached = [m for m in members if m.stage <= rollout.stage]
+    reports = sum(m.state in REPORTED for m in reached)
+    if reports < min(policy.min_reports, len(reached)):
+        return False
+    ended = (*REPORTED, "canceled")
+    return all(m.state in ended or _offline(policy, m, now) for m in reached)
+
+
+def _offline(policy: Policy, member: Member, now: float) -> bool:
+    return now - member.seen_s > policy.offline_after_s
+
+
+def command(rollout: Rollout, verb: Verb) -> Rollout:
+    """What an operator does. Raises: ConflictError if the state does not allow it."""
+    allowed: dict[Verb, tuple[tuple[State, ...], State]] = {
+        "pause": (("running",), "paused"),
+        "resume": (("paused",), "running"),
+        "abort": (("running", "paused"), "aborted"),
+        "rollback": (("running", "paused", "aborted", "finished"), "rolling_back"),
+    }
+    states, after = allowed[verb]
+    if rollout.state not in states:
+        expected = "a rollout that is " + " or ".join(states)
+        issue = Issue(f"rollout is {rollout.state}", verb, expected)
+        raise ConflictError(f"The rollout is {rollout.state}: it cannot {verb}.", [issue])
+    reasons = ("rolled back by hand",) if verb == "rollback" else rollout.reasons
+    return replace(rollout, state=after, reasons=reasons)

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rollouts over the database: rows in, the state machine of server.fleet.rollout, rows out."""
+
+import dataclasses
+import time
+from typing import Any, Literal, cast
+
+from server.errors import ConflictError, InvalidInputError, Issue, NotFoundError
+from server.fleet import audit, rollout
+from server.fleet.packets import artifacts_of, require_packet
+from server.fleet.rollout import Member, Policy, Rollout, Verb
+from server.ids import new_id, utc_text
+from server.services.context import Context
+from server.services.paging import Page, decode_cursor, make_page
+from server.storage.fleet import (
+    ACTION_CANCELING,
+    ACTION_OPEN,
+    ActionRecord,
+    Json,
+    MemberRecord,
+    PacketRecord,
+    RolloutRecord,
+    TargetRecord,
+)
+from server.storage.ports import Unit
+
+MAX_MEMBERS = 100_000
+OPEN = (ACTION_OPEN, ACTION_CANCELING)
+
+
+def policy_of(record: RolloutRecord) -> Policy:
+    """The policy as it was asked for."""
+    fields = {**record.spec["policy"], "shares": tuple(record.spec["policy"]["shares"])}
+    return Policy(**fields)
+
+
+def create_rollout(
+    unit: Unit, packet_id: str, policy: Policy, names: list[str] | None, actor: str
+) -> RolloutRecord:
+    """Begin to deliver a packet to devices of its model that stand at its base version.
+
+    Args:
+        names: controller ids; all of the model that stand there if None.
+    Raises: NotFoundError, InvalidInputError, ConflictError if another rollout moves the model.
+    """
+    packet = require_packet(unit, packet_id)
+    _check_alone(unit, packet)
+    chosen = _choose(unit, packet, names)
+    record = RolloutRecord(
+        id=new_id(),
+        model_id=packet.model_id,
+        packet_id=packet.id,
+        created_at=utc_text(),
+        spec={"policy": dataclasses.asdict(policy), "named": names is not None},
+        state="running",
+        stage=0,
+        since_s=0.0,
+    )
+    unit.fleet.rollouts.add(record)
+    stages = rollout.deal([t.controller_id for t in chosen], policy, record.id)
+    for target in chosen:
+        member = Member(target.controller_id, stages[target.controller_id], seen_s=target.polled_s)
+        unit.fleet.members.add(_member_record(record.id, _with_accuracy(member, target)))
+    audit.record(unit, actor, "rollout.create", record.id, packet_id=packet.id, **record.spec)
+    return record
+
+
+def _check_alone(unit: Unit, packet: PacketRecord) -> None:
+    moving = unit.fleet.rollouts.page(
+        order="id",
+        after=None,
+        limit=1,
+        model_id=packet.model_id,
+        state=("running", "paused", "rolling_back"),
+    )
+    if moving:
+        issue = Issue(f"rollout {moving[0].id}", "packet_id", "one rollout of a model at a time")
+        raise ConflictError(f"Rollout {moving[0].id} has not ended.", [issue])
+
+
+def _choose(unit: Unit, packet: PacketRecord, names: list[str] | None) -> list[TargetRecord]:
+    found = unit.fleet.targets.page(
+        order="controller_id", after=None, limit=MAX_MEMBERS, model_id=packet.model_id
+    )
+    known = {t.controller_id: t for t in found if t.version == packet.base_version}
+    issues = [
+        Issue(f"device {n[:100]!r}", "targets", f"a device at version {packet.base_version}")
+        for n in names or []
+        if n not in known
+    ]
+    chosen = list(known.values()) if names is None else [known[n] for n in names if n in known]
+    if not chosen and not issues:
+        issues = [Issue("no device", "targets", f"devices at version {packet.base_version}")]
+    made = {a.form for a in artifacts_of(unit, packet.id)}
+    issues += [
+        Issue(f"{t.controller_id} wants {t.form}", "targets", "keys for that form, see settings")
+        for t in chosen
+        if t.form not in made
+    ]
+    if issues:
+        raise InvalidInputError("Some devices cannot be served.", issues[:20])
+    return chosen
+
+
+def _with_accuracy(member: Member, target: TargetRecord) -> Member:
+    accuracy = share(target.attributes.get("hadapt.accuracy"))
+    return dataclasses.replace(member, accuracy_before=accuracy)
+
+
+def share(value: Any) -> float | None:
+    """A figure in [-1, 1] that a device sent as text or number, or None.
+
+    Example:
+        >>> share("0.5"), share("nan"), share("7"), share(None)
+        (0.5, None, None, None)
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if -1 <= number <= 1 else None
+
+
+def wrong_shares(shares: list[float]) -> InvalidInputError:
+    """The error for shares that do not lead to all devices."""
+    expected = "ascending shares, the last 1.0"
+    return InvalidInputError("The shares are wrong.", [Issue(f"{shares}", "shares", expected)])
+
+
+def require_rollout(unit: Unit, rollout_id: str) -> RolloutRecord:
+    """Raises: NotFoundError."""
+    record = unit.fleet.rollouts.find(id=rollout_id)
+    if record is None:
+        raise NotFoundError(f"There is no rollout {rollout_id}.")
+    return record
+
+
+def list_rollouts(context: Context, cursor: str | None, limit: int) -> Page[RolloutRecord]:
+    """Rollouts, the newest first."""
+    after = decode_cursor(cursor, str)
+    with context.database.read() as unit:
+        found = unit.fleet.rollouts.page(order="id", after=after, limit=limit + 1, down=True)
+    return make_page(found, limit, lambda record: record.id)
+
+
+def counts(unit: Unit, record: RolloutRecord) -> list[dict[str, int]]:
+    """Devices by state, one entry a stage."""
+    stages: list[dict[str, int]] = [{} for _ in policy_of(record).shares]
+    for member in members_of(unit, record.id):
+        entry = stages[member.stage]
+        entry[member.state] = entry.get(member.state, 0) + 1
+    return stages
+
+
+def members_of(unit: Unit, rollout_id: str) -> list[Member]:
+    """Its devices, by name."""
+    found = unit.fleet.members.page(
+        order="controller_id", after=None, limit=MAX_MEMBERS, rollout_id=rollout_id
+    )
+    return [member_of(m) for m in found]
+
+
+def operate(unit: Unit, rollout_id: str, verb: Verb, actor: str) -> RolloutRecord:
+    """Pause, resume, abort or roll back. Raises: NotFoundError, ConflictError."""
+    record = require_rollout(unit, rollout_id)
+    after = rollout.command(_state(record), verb)
+    audit.record(unit, actor, f"rollout.{verb}", rollout_id)
+    return evaluate(unit, _save(unit, record, after, actor), time.time())
+
+
+def evaluate(unit: Unit, record: RolloutRecord, now: float) -> RolloutRecord:
+    """Let the state machine look at the rows as they are, until it has nothing more to say."""
+    policy, members = policy_of(record), members_of(unit, record.id)
+    while (after := rollout.evaluate(_state(record), policy, members, now)) != _state(record):
+        record = _save(unit, record, after, "rollout")
+    return record
+
+
+def _save(unit: Unit, record: RolloutRecord, after: Rollout, actor: str) -> RolloutRecord:
+    values: Json = {
+        "state": after.state,
+        "stage": after.stage,
+        "since_s": after.complete_s,
+        "reasons": list(after.reasons),
+    }
+    unit.fleet.rollouts.change({"id": record.id}, **values)
+    if (after.state, after.stage) != (record.state, record.stage):
+        told = {"state": after.state, "stage": after.stage, "reasons": list(after.reasons)}
+        audit.record(unit, actor, "rollout.state", record.id, **told)
+    return dataclasses.replace(record, **values)
+
+
+def on_poll(context: Context, unit: Unit, target: TargetRecord, now: float) -> ActionRecord | None:
+    """What a device that polls has to do: the action that is open, or one that is made now."""
+    _see(unit, target, now)
+    for record, member in _rollouts_of(unit, target, now):
+        record = evaluate(unit, record, now)
+        told = rollout.offer(_state(record), member)
+        if told == "cancel":
+            unit.fleet.actions.change(
+                {"controller_id": target.controller_id, "state": ACTION_OPEN},
+                state=ACTION_CANCELING,
+            )
+        elif told is not None and open_action(unit, target.controller_id) is None:
+            _offer(unit, target, record, member, told)
+    return open_action(unit, target.controller_id)
+
+
+def is_due(unit: Unit, target: TargetRecord, now: float) -> bool:
+    """True if a poll would change anything but the time of the last one. Reads only."""
+    if now - target.polled_s > 30.0:
+        return True
+    for record, member in _rollouts_of(unit, target, now):
+        state = _state(record)
+        soaked = now - state.complete_s >= policy_of(record).soak_s
+        if rollout.offer(state, member) or (state.state == "running" and state.complete_s):
+            return bool(rollout.offer(state, member)) or soaked
+    return False
+
+
+def _see(unit: Unit, target: TargetRecord, now: float) -> None:
+    unit.fleet.targets.change({"controller_id": target.controller_id}, polled_s=now)
+    unit.fleet.members.change({"controller_id": target.controller_id}, seen_s=now)
+
+
+def open_action(unit: Unit, controller_id: str) -> ActionRecord | None:
+    """The device's action that has not ended; there is at most one."""
+    found = unit.fleet.actions.page(
+        order="number", after=None, limit=1, controller_id=controller_id, state=OPEN
+    )
+    return found[0] if found else None
+
+
+def _rollouts_of(
+    unit: Unit, target: TargetRecord, now: float
+) -> list[tuple[RolloutRecord, Member]]:
+    """Rollouts of the device's model that may concern it, the oldest first; it joins late ones."""
+    if target.model_id is None:
+        return []
+    found = unit.fleet.rollouts.page(order="id", after=None, limit=1000, model_id=target.model_id)
+    mine = {
+        m.rollout_id: member_of(m)
+        for m in unit.fleet.members.page(
+            order="rollout_id", after=None, limit=1000, controller_id=target.controller_id
+        )
+    }
+    pairs = []
+    for record in found:
+        member = mine.get(record.id)
+        if member is None and not record.spec["named"]:
+            packet = require_packet(unit, record.packet_id)
+            if packet.base_version == target.version:
+                member = rollout.join(_state(record), policy_of(record), target.controller_id, now)
+        if member is not None and member.state not in ("failed", "reverted", "stuck", "canceled"):
+            pairs.append((record, member))
+    return pairs
+
+
+def _offer(
+    unit: Unit, target: TargetRecord, record: RolloutRecord, member: Member, told: rollout.Offer
+) -> None:
+    packet = require_packet(unit, record.packet_id)
+    if told == "revert":
+        packet = require_packet(unit, packet.counterpart)
+    if target.version != packet.base_version:
+        return
+    unit.fleet.actions.add(
+        ActionRecord(target.controller_id, packet.id, record.id, ACTION_OPEN, utc_text())
+    )
+    if told == "update":
+        member = _with_accuracy(member, target)
+    _put_member(unit, record.id, rollout.accept(member, told))
+
+
+def on_result(
+    unit: Unit,
+    action: ActionRecord,
+    outcome: Literal["success", "failure", "canceled"],
+    metrics: Json,
+    now: float,
+) -> None:
+    """Bring the end of an action to the rollout that it belongs to."""
+    row = unit.fleet.members.find(rollout_id=action.rollout_id, controller_id=action.controller_id)
+    record = unit.fleet.rollouts.find(id=action.rollout_id)
+    if row is None or record is None:
+        return
+    figures = (share(metrics.get("accuracy")), share(metrics.get("forgetting")))
+    member = rollout.report(member_of(row), outcome, *figures)
+    _put_member(unit, record.id, dataclasses.replace(member, seen_s=now))
+    evaluate(unit, record, now)
+
+
+def on_metrics(unit: Unit, target: TargetRecord, metrics: Json, now: float) -> None:
+    """Figures of a device at work: while they soak, they count as if reported at the end."""
+    accuracy, forgetting = share(metrics.get("accuracy")), share(metrics.get("forgetting"))
+    if accuracy is None and forgetting is None:
+        return
+    for record, member in _rollouts_of(unit, target, now):
+        packet = require_packet(unit, record.packet_id)
+        if member.state == "installed" and packet.version == target.version:
+            figures = {"accuracy_after": accuracy, "forgetting": forgetting}
+            known = {k: v for k, v in figures.items() if v is not None}
+            _put_member(unit, record.id, dataclasses.replace(member, **cast(Any, known)))
+            evaluate(unit, record, now)
+
+
+def _state(record: RolloutRecord) -> Rollout:
+    state = cast(rollout.State, record.state)
+    return Rollout(state, record.stage, record.since_s, tuple(record.reasons))
+
+
+def member_of(record: MemberRecord) -> Member:
+    """The state machine's view of a row."""
+    fields = {**vars(record), "name": record.controller_id}
+    del fields["rollout_id"], fields["controller_id"]
+    return Member(**fields)
+
+
+def _member_record(rollout_id: str, member: Member) -> MemberRecord:
+    fields = {**vars(member), "controller_id": member.name}
+    del fields["name"]
+    return MemberRecord(rollout_id=rollout_id, **fields)
+
+
+def _put_member(unit: Unit, rollout_id: str, member: Member) -> None:
+    fields = vars(_member_record(rollout_id, member))
+    key = {"rollout_id": rollout_id, "controller_id": member.name}
+    values = {k: v for k, v in fields.items() if k not in key}
+    if not unit.fleet.members.change(key, **values):
+        unit.fleet.members.add(MemberRecord(**fields))
