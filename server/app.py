@@ -18,6 +18,7 @@ from server.api import (
     fleet,
     health,
     jobs,
+    lineage,
     models,
     problems,
     samples,

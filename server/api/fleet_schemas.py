@@ -116,7 +116,7 @@ class PolicyBody(Body):
     offline_after_s: float = Field(default=86400.0, gt=0, le=1e9, allow_inf_nan=False)
     max_failure_share: Share = 0.1
     min_accuracy: Share | None = None
-    max_accuracy_drop: Signed | None = 0.02
+    max_accuracy_drop: Signed | None = 0.05
     max_forgetting: Signed | None = 0.05
 
 

@@ -6,6 +6,7 @@ mcuboot   MCUboot image around it, Ed25519, not bootable: Zephyr's client
 swu       cpio archive with a CMS-signed description: swupdate
 """
 
+import contextlib
 import hashlib
 import io
 import tempfile
@@ -83,7 +84,8 @@ def mcuboot_image(content: Content, signer: Signer) -> bytes:
     from imgtool import image, keys
     from imgtool.version import decode_version
 
-    with tempfile.TemporaryDirectory() as folder:
+    # imgtool tells its steps on stdout.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         source, target = Path(folder) / "packet.bin", Path(folder) / "image.bin"
         source.write_bytes(content.envelope)
         made: Any = image.Image(
@@ -112,6 +114,7 @@ DESCRIPTION = """software =
 {{
     version = "{sequence}";
     description = "Hadapt packet {sha256}";
+    hardware-compatibility: [ "#RE:.*" ];
     files: (
         {{
             filename = "packet.suit";

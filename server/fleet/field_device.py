@@ -118,6 +118,11 @@ class FieldDevice:
         """Of the learner at rest."""
         return self.memory.learner.state_hash.hex()
 
+    @property
+    def state_digest(self) -> str:
+        """Of weights and what belongs to them (SPEC.md 11.1); exemplars are not in it."""
+        return state_digest(self.memory.learner.state).hex()
+
     @contextmanager
     def running(self) -> Iterator[DeviceClient]:
         """The firmware, booted and given the learner; its own hash is compared."""

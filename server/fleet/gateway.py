@@ -15,8 +15,6 @@ from server.errors import HadaptError, UnavailableError
 from server.fleet.field_device import FieldDevice, Figures, measure
 from server.learning.ports import Float32Array, Int64Array
 
-TIMEOUT_S = 60.0
-
 
 class DdiClient:
     """hawkBit DDI v1 for one controller.
@@ -58,9 +56,7 @@ class DdiClient:
 
     def _send(self, method: str, url: str, **more: Any) -> httpx2.Response:
         try:
-            answer = self._http.request(
-                method, url, headers=self._headers, timeout=TIMEOUT_S, **more
-            )
+            answer = self._http.request(method, url, headers=self._headers, **more)
         except httpx2.TransportError as error:
             raise UnavailableError(f"The service does not answer: {error}.") from error
         if answer.status_code >= 400:

@@ -49,7 +49,7 @@ class Policy:
     offline_after_s: float = 86400.0
     max_failure_share: float = 0.1
     min_accuracy: float | None = None
-    max_accuracy_drop: float | None = 0.02
+    max_accuracy_drop: float | None = 0.05
     max_forgetting: float | None = 0.05
 
 

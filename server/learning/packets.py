@@ -23,14 +23,15 @@ STATE_DIGEST_BYTES = 32
 def make_packet(task: PacketTask, signer: PacketSigner) -> Packet:
     """Make and sign a packet; same arguments, same bytes.
 
-    It carries the changed weights, and the exemplars that a device at the base does not hold.
+    It carries the changed weights, and exemplars that a device at the base does not hold: as many
+    as the device can stage.
     """
     model = IntModel.from_bytes(task.int_model)
     base, result = LearnerData.from_bytes(task.base), LearnerData.from_bytes(task.result)
-    exemplars = [
-        WireExemplar(e.label, e.rank, e.packed)
-        for e in missing_exemplars(base.exemplars, result.exemplars)
-    ]
+    fresh = missing_exemplars(base.exemplars, result.exemplars)
+    # A device stages them at once; of a class's herding any prefix is a valid smaller memory.
+    chosen = sorted(fresh, key=lambda e: (e.rank, e.label))[: model.staging_slots]
+    exemplars = [WireExemplar(e.label, e.rank, e.packed) for e in chosen]
     payload = encode_payload(model, base.state, result.state, exemplars)
     vendor = vendor_id(task.vendor_domain)
     manifest = UpdateManifest(
@@ -47,6 +48,7 @@ def make_packet(task: PacketTask, signer: PacketSigner) -> Packet:
         "payload_bytes": len(payload),
         "weight_bytes": len(encode_payload(model, base.state, result.state)),
         "exemplars": len(exemplars),
+        "exemplars_left_out": len(fresh) - len(exemplars),
         "state_bytes": len(result.state),
     }
     return Packet(envelope, manifest.base.hex(), manifest.result.hex(), report)

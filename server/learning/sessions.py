@@ -85,7 +85,8 @@ def deliver(device: LearnerOps, held: tuple[StoredExemplar, ...], learner: Learn
     """
     device.import_state(learner.state)
     for exemplar in missing_exemplars(held, learner.exemplars):
-        device.put_exemplar(exemplar.label, exemplar.rank, exemplar.packed)
+        if device.put_exemplar(exemplar.label, exemplar.rank, exemplar.packed) == 0:
+            device.commit()  # takes in what is staged, and makes room
     return device.commit()
 
 

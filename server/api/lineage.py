@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routes of lineage: what devices know, from which samples and ancestors."""
+
+import dataclasses
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from server.api.access import GuardedRoute, scope
+from server.api.common import ContextDep
+from server.api.fleet import ControllerPath
+from server.api.fleet_schemas import ControllerId
+from server.api.problems import documented
+from server.api.schemas import Id, Json, Sha256
+from server.fleet import lineage
+from server.fleet.targets import require_target
+
+router = APIRouter(route_class=GuardedRoute, tags=["fleet"])
+
+
+class AncestorRead(BaseModel):
+    """A version on the way; contributors are device ids, "" for samples that no device sent."""
+
+    version: int
+    update_id: Id | None
+    classes: list[str]
+    new_classes: list[str]
+    samples: list[Sha256]
+    contributors: dict[str, int]
+
+
+class LineageRead(BaseModel):
+    """What a device knows, and its ancestors, the newest first."""
+
+    controller_id: str
+    model_id: Id
+    version: int
+    state_hash: Sha256 | None
+    classes: list[str]
+    ancestors: list[AncestorRead]
+
+
+class ComparisonRead(BaseModel):
+    """Two devices beside each other; same_state is null unless both have told their hash."""
+
+    same_state: bool | None
+    common_version: int | None
+    classes_left: list[str]
+    classes_right: list[str]
+    classes_both: list[str]
+    samples_left: int
+    samples_right: int
+    samples_both: int
+
+
+class LearningRead(BaseModel):
+    """What a device that learns alone has told of a state; it sends no sample."""
+
+    created_at: str
+    state_hash: Sha256
+    metrics: Json
+    log: Json
+
+
+@router.get(
+    "/targets/{controller_id}/lineage",
+    responses=documented(404, 409),
+    dependencies=[scope("targets:read")],
+)
+def get_lineage(controller_id: ControllerPath, context: ContextDep) -> LineageRead:
+    """Which classes a device knows, from which samples and ancestors."""
+    with context.database.read() as unit:
+        found = lineage.lineage_of(unit, controller_id)
+    return LineageRead.model_validate(dataclasses.asdict(found))
+
+
+@router.get(
+    "/targets/{controller_id}/learning",
+    responses=documented(404),
+    dependencies=[scope("targets:read")],
+)
+def list_learning(controller_id: ControllerPath, context: ContextDep) -> list[LearningRead]:
+    """States that a device has told of, the newest first, 200 at most."""
+    with context.database.read() as unit:
+        require_target(unit, controller_id)
+        found = unit.fleet.learning.page(
+            order="seq", after=None, limit=200, down=True, controller_id=controller_id
+        )
+    keys = LearningRead.model_fields
+    return [LearningRead(**{k: getattr(r, k) for k in keys}) for r in found]
+
+
+@router.get("/comparisons", responses=documented(404, 409), dependencies=[scope("targets:read")])
+def compare_targets(
+    context: ContextDep,
+    left: Annotated[ControllerId, Query(description="A device.")],
+    right: Annotated[ControllerId, Query(description="Another one.")],
+) -> ComparisonRead:
+    """Two devices: which classes, samples and ancestors they share."""
+    with context.database.read() as unit:
+        pair = [lineage.lineage_of(unit, name) for name in (left, right)]
+    return ComparisonRead.model_validate(dataclasses.asdict(lineage.compare(*pair)))
