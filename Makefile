@@ -16,7 +16,7 @@ FUZZ_ROUNDS ?= 50
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill fuzz check-c screenshots proof bench serve \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill fuzz check-c screenshots proof verify bench serve \
     constraints package clean
 
 help: ## list the targets
@@ -72,6 +72,9 @@ check-c: setup ## MISRA lint and line and branch coverage of the C runtime
 
 proof: setup ## bit-exactness of every compiler, level, sanitizer, board and emulator
 	@$(PYTHON) -m benchmarks.proof --long
+
+verify: setup ## Frama-C proves that the integer kernels do not overflow
+	@$(PYTHON) -m device.harness.overflow
 
 bench: setup ## instructions, RAM, flash and stack into benchmarks/results/
 	@$(PYTHON) -m benchmarks

@@ -110,11 +110,21 @@ def test_training_in_slices_equals_training_at_once(open_host: OpenDevice) -> No
     assert whole.state_hash() == sliced.state_hash()
 
 
-def test_train_of_any_budget_overshoots_by_less_than_a_row(open_host: OpenDevice) -> None:
-    device = open_host(make_model(SPEC["plain"]))
+def test_train_of_any_budget_stops_after_the_row_that_reaches_it(open_host: OpenDevice) -> None:
+    """To the unit: whole rows of the operations in their order, and not one row more."""
+    model = make_model(SPEC["plain"])
+    rows = [op.units for op in lower(model, host=True).operations for _ in range(op.rows)]
+    device = open_host(model)
+    assert device.info().units_per_step == sum(rows)
     device.train_begin(3, 50, SCHEDULE)
-    for budget in (1, 7, 30, 111):
-        assert budget <= device.train(budget).units < budget + 20
+    at = 0
+    for budget in (1, 2, 7, 30, 111, 1, sum(rows) - 1, sum(rows), sum(rows) + 1, 5, 64):
+        used = 0
+        while used < budget:
+            last = rows[at % len(rows)]
+            used += last
+            at += 1
+        assert device.train(budget).units == used < budget + last
 
 
 def test_training_of_fifty_steps_equals_twin(open_pair: OpenPair) -> None:

@@ -24,9 +24,16 @@ void had_dot_row(int32_t out[HAD_ROWS * HAD_TAPS], const int8_t *x, const had_we
     had_packed_end(out, before, sums, counted);
 }
 #elif HAD_ROWS == 1U
+/*@ requires terms <= 20000 && \valid_read(a + (0 .. terms - 1)) && \valid_read(b + (0 .. terms - 1));
+    requires \forall integer k; 0 <= k < terms ==> -7 <= a[k] <= 7 && -7 <= b[k] <= 7;
+    assigns \nothing;
+    ensures HAD_ACC_MIN <= \result <= HAD_ACC_MAX; */
 static int32_t tile(const int8_t *restrict a, const int8_t *restrict b, uint32_t terms,
                     had_tally *tally) {
     int32_t acc = 0;
+    /*@ loop invariant 0 <= k <= terms && -49 * k <= acc <= 49 * k;
+        loop assigns k, acc;
+        loop variant terms - k; */
     for (uint32_t k = 0U; k < terms; k++) {
         acc += a[k] * b[k];
 #if HAD_SATURATE_EVERY_ADD

@@ -32,6 +32,9 @@ typedef int32_t had_acc;
 #define HAD_ACC_MIN (-HAD_ACC_MAX - 1)
 #endif
 
+/*@ assigns \nothing;
+    ensures HAD_ACC_MIN <= \result <= HAD_ACC_MAX;
+    ensures HAD_ACC_MIN <= v <= HAD_ACC_MAX ==> \result == v; */
 static inline int32_t had_saturate_acc(int32_t v) {
     return v < HAD_ACC_MIN ? HAD_ACC_MIN : (v > HAD_ACC_MAX ? HAD_ACC_MAX : v);
 }

@@ -26,6 +26,9 @@ typedef struct had_quantizer {
 had_quantizer had_quantizer_of(int32_t amax, uint32_t qmax, uint32_t shift);
 
 /* v / 2^shift, nearest, half up. |v| + 2^(shift-1) < 2^31. */
+/*@ requires shift <= 30 && -1073741824 <= v <= 1073741823;
+    assigns \nothing;
+    ensures -1073741824 <= \result <= 1610612735; */
 static inline int32_t had_rhu(int32_t v, uint32_t shift) {
     return shift == 0U ? v : (v + (int32_t)(1U << (shift - 1U))) >> shift;
 }
@@ -35,41 +38,65 @@ static inline int32_t had_rhu16(int32_t v) {
     return (v >> 16) + ((v >> 15) & 1);
 }
 
+/*@ requires low <= high;
+    assigns \nothing;
+    ensures low <= \result <= high && (low <= v <= high ==> \result == v);
+    ensures (v < low ==> \result == low) && (v > high ==> \result == high); */
 static inline int32_t had_clamp(int32_t v, int32_t low, int32_t high) {
     return v < low ? low : (v > high ? high : v);
 }
 
+/*@ assigns \nothing;
+    ensures -32768 <= v <= 32767 ==> \result == v; */
 static inline int16_t had_saturate_s16(int32_t v) {
     return (int16_t)had_clamp(v, INT16_MIN, INT16_MAX);
 }
 
 /* Range with room, SPEC.md 5: range in sixteenths, 16 .. 255; amax <= 32767. */
+/*@ requires 0 <= amax <= 32767 && 16 <= range <= 255;
+    assigns \nothing;
+    ensures 0 <= \result <= 8355585; */
 static inline int32_t had_widen(int32_t amax, int32_t range) {
     return (amax * range) >> 4;
 }
 
+/*@ requires v > -2147483648;
+    assigns \nothing;
+    ensures 0 <= \result && (\result == v || \result == -v); */
 static inline int32_t had_abs(int32_t v) {
     return v < 0 ? -v : v;
 }
 
+/*@ predicate prepared(had_quantizer *q) =
+      1 <= q->limit <= 32767 && 0 <= q->r && q->limit * q->r <= 1006632960 && q->k <= 16; */
+
 /* v' of SPEC.md 1.6: low is 0 or -limit. */
+/*@ requires \valid_read(q) && prepared(q) && -q->limit <= low <= 0;
+    assigns \nothing;
+    ensures low <= \result <= q->limit; */
 static inline int32_t had_quant_clip(int32_t v, const had_quantizer *q, int32_t low) {
     return had_clamp(v >> q->k, low, q->limit);
 }
 
 /* Nearest, signed, 4 bits. */
+/*@ requires \valid_read(q) && prepared(q);
+    assigns \nothing; */
 static inline int8_t had_quant_nearest(int32_t v, const had_quantizer *q) {
     int32_t clipped = had_quant_clip(v, q, -q->limit);
     return (int8_t)((clipped * q->r + (1 << (HAD_QUANT_SHIFT - 1U))) >> HAD_QUANT_SHIFT);
 }
 
 /* Nearest, values below zero become 0, 4 bits. */
+/*@ requires \valid_read(q) && prepared(q);
+    assigns \nothing; */
 static inline int8_t had_quant_positive(int32_t v, const had_quantizer *q) {
     int32_t clipped = had_quant_clip(v, q, 0);
     return (int8_t)((clipped * q->r + (1 << (HAD_QUANT_SHIFT - 1U))) >> HAD_QUANT_SHIFT);
 }
 
 /* Stochastic, signed, 4 bits; u is the element's 8-bit draw. */
+/*@ requires \valid_read(q) && prepared(q) && u <= 255;
+    assigns \nothing; */
 static inline int8_t had_quant_stochastic(int32_t v, const had_quantizer *q, uint32_t u) {
     int32_t clipped = had_quant_clip(v, q, -q->limit);
     return (int8_t)((clipped * q->r + (int32_t)(u << (HAD_QUANT_SHIFT - 8U))) >> HAD_QUANT_SHIFT);
@@ -79,6 +106,8 @@ static inline int8_t had_quant_stochastic(int32_t v, const had_quantizer *q, uin
  * The same two where q's range is no less than the magnitude of any v: above the limit is nothing, and below
  * it at most what floor takes away where k > 0.
  */
+/*@ requires \valid_read(q) && prepared(q) && u <= 255 && v >> q->k <= q->limit;
+    assigns \nothing; */
 static inline int32_t had_quant_within(int32_t v, const had_quantizer *q, uint32_t u) {
     int32_t shifted = v >> q->k;
     int32_t clipped = shifted < -q->limit ? -q->limit : shifted;
@@ -86,6 +115,8 @@ static inline int32_t had_quant_within(int32_t v, const had_quantizer *q, uint32
 }
 
 /* For |v| < 2^15 in range: k is 0, and nothing is clipped. u 128 gives nearest. */
+/*@ requires -1006632960 <= v * r <= 1006632960 && u <= 255;
+    assigns \nothing; */
 static inline int32_t had_quant_small(int32_t v, int32_t r, uint32_t u) {
     return (v * r + (int32_t)(u << (HAD_QUANT_SHIFT - 8U))) >> HAD_QUANT_SHIFT;
 }
