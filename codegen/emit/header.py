@@ -107,7 +107,9 @@ def payload_bytes(model: IntModel, plan: Plan) -> int:
     """Bytes of an exported state between header and digest (SPEC.md 9)."""
     masters = plan.master_count * (model.arithmetic.master_bits // 8)
     prototypes = model.max_classes * (1 + model.features) * 2 if model.keep_prototypes else 0
-    return 4 + masters + 4 * plan.bias_count + 4 * (len(model.layers) - 1) + prototypes
+    correction = 8 if model.bias_correction else 0
+    tracked = 4 * (len(model.layers) - 1)
+    return 4 + masters + 4 * plan.bias_count + tracked + correction + prototypes
 
 
 def _slots(model: IntModel, plan: Plan) -> list[str]:
@@ -122,6 +124,7 @@ def _slots(model: IntModel, plan: Plan) -> list[str]:
         "#ifndef HAD_DISTILLATION",
         define("HAD_DISTILLATION", str(int(model.distillation)), "SPEC.md 6.6"),
         "#endif",
+        define("HAD_BIAS_CORRECTION", str(int(model.bias_correction)), "SPEC.md 8.8"),
         "#ifndef HAD_EXEMPLAR_SLOTS",
         define("HAD_EXEMPLAR_SLOTS", unsigned(model.exemplar_slots)),
         "#endif",

@@ -26,6 +26,8 @@ class QuantizeOptions:
         keep_prototypes: keep class means of the features for nearest-mean decisions.
         distillation: the firmware itself can train by lwf, icarl and finetune (SPEC.md 6.6); costs
             a byte a class for every slot. The host can in any case.
+        bias_correction: the logits of new classes can be corrected (SPEC.md 8.8), for method bic;
+            brings distillation along.
     """
 
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
@@ -36,6 +38,7 @@ class QuantizeOptions:
     per_class_limit: int = 0
     keep_prototypes: bool = True
     distillation: bool = False
+    bias_correction: bool = False
 
     def classes_for(self, n_classes: int) -> int:
         """Class rows to reserve for a model of `n_classes`.

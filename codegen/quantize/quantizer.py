@@ -94,7 +94,8 @@ def quantize(
         staging_slots=options.staging_slots,
         per_class_limit=options.per_class_limit,
         keep_prototypes=False,
-        distillation=options.distillation,
+        distillation=options.distillation or options.bias_correction,
+        bias_correction=options.bias_correction,
         front=front.nodes,
     )
     x0 = front.x0.q if graph.front is None else _x0_of_all(model, x, samples_at_once(graph.front))

@@ -137,15 +137,16 @@ class DeviceClient:
         sampling: Sampling = "balanced",
         distill: int = 0,
         soften: int = 0,
+        hold: int = 0,
     ) -> None:
         """Open a training session (SPEC.md 7, 8.3).
 
         Args:
             distill: weight of distillation in 1/256, 0 to 255; soften: log2 of its temperature, 0
-                to 3 (SPEC.md 6.6).
+                to 3 (SPEC.md 6.6). hold: hold-out of bias correction, 0 to 7 (8.8).
         """
         options = (SAMPLING_CODES[sampling], len(schedule))
-        request = struct.pack("<IIBBBB", seed, steps, *options, distill, soften)
+        request = struct.pack("<IIBBBB", seed, steps, *options, distill, soften | hold << 4)
         for start, scale in schedule:
             request += struct.pack("<IHh", start, scale.mantissa, scale.exponent)
         self._ask(0x05, request)
@@ -154,9 +155,12 @@ class DeviceClient:
         """Work for at least `budget` units, or to the end of the session."""
         return TrainProgress(*_TRAIN.unpack(self._ask(0x06, struct.pack("<I", budget))))
 
-    def commit(self) -> bytes:
-        """Make the working state current. Returns: state hash."""
-        return self._ask(0x07)
+    def commit(self, hold: int = 0, steps: int = 0) -> bytes:
+        """Make the working state current; with steps, fit the correction (SPEC.md 8.8).
+
+        Returns: state hash.
+        """
+        return self._ask(0x07, struct.pack("<BB", hold, steps) if hold or steps else b"")
 
     def rollback(self) -> bytes:
         """Go back to the committed state. Returns: state hash."""

@@ -59,6 +59,8 @@ def _constants(model: IntModel) -> Iterator[Check]:
     yield _whole(model.per_class_limit, 0, MAX_DIMENSION), "per_class_limit"
     yield isinstance(model.keep_prototypes, bool), "keep_prototypes"
     yield isinstance(model.distillation, bool), "distillation"
+    yield isinstance(model.bias_correction, bool), "bias_correction"
+    yield model.distillation or not model.bias_correction, "bias_correction needs distillation"
     yield len(model.layers) > 0, "there is no trainable layer"
 
 

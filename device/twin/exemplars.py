@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from device.twin.correction import held_out
 from device.twin.kernels import SAMPLER_TENSOR, IntArray, draw_words, stream_key
 from device.twin.model import Exemplar, Int8Array
 
@@ -101,19 +102,26 @@ class ExemplarMemory:
         self.arrivals = {}
 
 
-def drawn_from(memory: ExemplarMemory, sampling: Sampling) -> IntArray:
-    """Canonical indices of the samples that a session draws from (SPEC.md 8.2)."""
+def drawn_from(memory: ExemplarMemory, sampling: Sampling, hold: int = 0) -> IntArray:
+    """Canonical indices of the samples that a session draws from (SPEC.md 8.2, 8.8)."""
     ranks = np.array([s.exemplar.rank for s in memory.samples], np.int64)
-    return np.flatnonzero(ranks >= STAGED) if sampling in NEW else np.arange(len(ranks))
+    if sampling in NEW:
+        return np.flatnonzero(ranks >= STAGED)
+    return np.setdiff1d(np.arange(len(ranks)), held_out(labels_of(memory), hold))
+
+
+def labels_of(memory: ExemplarMemory) -> IntArray:
+    """Labels of all samples in canonical order, int64."""
+    return np.array([s.exemplar.label for s in memory.samples], np.int64)
 
 
 def draw_batch(
-    memory: ExemplarMemory, batch: int, seed: int, step: int, sampling: Sampling
+    memory: ExemplarMemory, batch: int, seed: int, step: int, sampling: Sampling, hold: int = 0
 ) -> IntArray:
     """Canonical indices of a batch's samples, shape (B,) (SPEC.md 8.2)."""
     key = stream_key(seed, step, SAMPLER_TENSOR)
     words = draw_words(key, np.arange(batch)).astype(np.int64)
-    pool = drawn_from(memory, sampling)
+    pool = drawn_from(memory, sampling, hold)
     labels = np.array([memory.samples[i].exemplar.label for i in pool])
     present = np.unique(labels)
     chosen = []

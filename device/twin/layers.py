@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device.twin.kernels import (
     IntArray,
@@ -21,7 +22,7 @@ from device.twin.kernels import (
     stream_key,
     widen,
 )
-from device.twin.model import Arithmetic, FrozenLayer, InputStage, TrainableLayer
+from device.twin.model import Arithmetic, FrozenLayer, InputStage, IntModel, TrainableLayer
 from device.twin.scale import Scale
 
 TENSORS = ("x", "wq", "dh", "wh", "dt", "xh")
@@ -106,6 +107,14 @@ def input_stage(stage: InputStage, raw: IntArray, frozen: bool) -> IntArray:
     qmax = 127 if frozen else (7 if stage.signed else 15)
     x = quant_values(v, stage.amax, qmax, not stage.signed)[0]
     return x.reshape(len(raw), stage.pixels * channels)
+
+
+def raw_samples(model: IntModel, features: NDArray[np.floating]) -> NDArray[np.int16]:
+    """Float features (N, I) as raw int16 samples, where the sample is born (SPEC.md 3)."""
+    bits = model.input.per_value(model.input.raw_frac_bits)
+    scaled = np.ldexp(np.asarray(features, np.float64), bits)
+    inside: NDArray[np.floating] = np.clip(np.floor(scaled + 0.5), -32768, 32767)
+    return inside.astype(np.int16)
 
 
 def frozen_forward(layer: FrozenLayer, x: IntArray, last: bool) -> IntArray:

@@ -7,14 +7,20 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from device.twin.correction import (
+    NO_CORRECTION,
+    Correction,
+    fit_correction,
+    held_rows,
+)
 from device.twin.distillation import Distillation, distilled_error, soft_targets
 from device.twin.exemplars import (
-    NEW,
     STAGED,
     ExemplarMemory,
     Sampling,
     draw_batch,
     drawn_from,
+    labels_of,
     pack_x0,
     reduce_memory,
     rows_of,
@@ -29,27 +35,27 @@ from device.twin.layers import (
     activate,
     forward,
     input_gradient,
+    raw_samples,
     update_weights,
 )
 from device.twin.model import Exemplar, IntModel
 from device.twin.scale import Scale
-from device.twin.session import Session, TrainResult
+from device.twin.session import (
+    ARGUMENT,
+    FORMAT,
+    FULL,
+    STATE,
+    LearnerError,
+    Session,
+    TrainResult,
+    check_correction,
+    check_options,
+)
 from device.twin.state import LearnerState, check_length, initial_state
 from device.twin.state import export_state as export_bytes
 from device.twin.state import import_state as import_bytes
 from device.twin.state import state_hash as hash_of
 from device.twin.work import step_rows, target_units
-
-
-class LearnerError(Exception):
-    """An operation was refused; `status` is the wire's status (SPEC.md 10)."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-ARGUMENT, STATE, FULL, FORMAT, DIGEST = -1, -2, -3, -4, -5
 
 
 class TwinLearner:
@@ -77,7 +83,7 @@ class TwinLearner:
 
     def forward_x0(self, x0: IntArray, state: LearnerState) -> tuple[IntArray, IntArray]:
         """Features (N, features) and logits (N, C) as inference computes them (SPEC.md 5)."""
-        x = LayerInput(x0, self._x0_scale(), self.model.x0_signed)
+        x = LayerInput(x0, self.model.input.scale, self.model.x0_signed)
         ranges = state.frozen_ranges
         for index, layer in enumerate(self.model.layers):
             y = forward(layer, state.weights[index], x, self.model.arithmetic)
@@ -97,7 +103,7 @@ class TwinLearner:
         if head not in (0, 1):
             raise LearnerError(ARGUMENT, f"head {head}")
         features, logits = self.forward_x0(self.x0_of(raw), self.committed)
-        active = logits[:, : self.committed.n_classes]
+        active = self.committed.correction.apply(logits[:, : self.committed.n_classes])
         if head == 0:
             return np.argmax(active, axis=1), active
         if not self.committed.prototypes.count[: self.committed.n_classes].any():
@@ -172,23 +178,17 @@ class TwinLearner:
         sampling: Sampling = "balanced",
         distill: int = 0,
         soften: int = 0,
+        hold: int = 0,
     ) -> None:
         """Start a session (SPEC.md 8.3, 7); distillation by weight and log2 of temperature."""
         distillation = Distillation(distill, soften)
-        starts = [start for start, _ in schedule]
-        if not 1 <= len(schedule) <= 4 or starts[0] != 0 or sorted(set(starts)) != starts:
-            raise LearnerError(ARGUMENT, "schedule")
-        if not all(scale.is_storable for _, scale in schedule):
-            raise LearnerError(ARGUMENT, "a rate's exponent does not fit 16 bits")
-        if steps < 1 or sampling not in ("uniform", "balanced", *NEW):
-            raise LearnerError(ARGUMENT, "steps or sampling")
-        self._check_methods(sampling, distillation)
+        session = Session(seed, steps, tuple(schedule), sampling, distillation, hold)
+        check_options(self.model, session)
         self._refuse_in_session()
-        if not len(drawn_from(self.memory, sampling)):
+        if not len(drawn_from(self.memory, sampling, hold)):
             raise LearnerError(STATE, "no samples")
-        self.session = Session(seed, steps, tuple(schedule), sampling, distillation)
-        if distillation.weight:
-            self.session.targets = []
+        session.targets = [] if distill else None
+        self.session = session
 
     def train(self, budget: int) -> TrainResult:
         """Work for at least `budget` units or to the end (SPEC.md 8.6).
@@ -219,9 +219,8 @@ class TwinLearner:
 
     def _step(self, session: Session) -> None:
         arithmetic = self.model.arithmetic
-        chosen = draw_batch(
-            self.memory, arithmetic.batch, session.seed, self.working.step, session.sampling
-        )
+        place = (session.seed, self.working.step, session.sampling, session.hold)
+        chosen = draw_batch(self.memory, arithmetic.batch, *place)
         x0, labels = rows_of(self.memory, chosen)
         inputs, masks, logits = self._forward_batch(x0)
         active = logits[:, : self.working.n_classes]
@@ -248,12 +247,13 @@ class TwinLearner:
         _, logits = self.forward_x0(x0, self.committed)
         old = min(self.committed.n_classes, self.working.n_classes)
         frac_bits = self.model.layers[-1].out_frac_bits
-        targets = soft_targets(logits[:, :old], frac_bits, session.distillation.soften)
+        logits = self.committed.correction.apply(logits)[:, :old]
+        targets = soft_targets(logits, frac_bits, session.distillation.soften)
         return np.asarray(targets[0])
 
     def _forward_batch(self, x0: IntArray) -> tuple[list[LayerInput], list[IntArray], IntArray]:
         """Inputs of every layer, ReLU masks of the hidden ones, and logits (SPEC.md 6.1)."""
-        inputs = [LayerInput(x0, self._x0_scale(), self.model.x0_signed)]
+        inputs = [LayerInput(x0, self.model.input.scale, self.model.x0_signed)]
         masks: list[IntArray] = []
         for index, layer in enumerate(self.model.layers):
             counters = self.layer_counters[index] if self.layer_counters else None
@@ -294,10 +294,19 @@ class TwinLearner:
 
     # Commit, rollback, state
 
-    def commit(self) -> bytes:
-        """Make the working copy current (SPEC.md 8.3). Returns: state hash, 32 bytes."""
+    def commit(self, hold: int = 0, steps: int = 0) -> bytes:
+        """Make the working copy current (SPEC.md 8.3). Returns: state hash, 32 bytes.
+
+        Args:
+            hold, steps: hold-out and steps of the correction's fit (SPEC.md 8.8); 0: none.
+        """
+        check_correction(self.model, hold, steps)
         self._refuse_in_session()
         self.memory.replace_committed()
+        if steps:
+            self.working.correction = self._fit_correction(hold, steps)
+        elif self.trained:
+            self.working.correction = NO_CORRECTION
         reduce_memory(
             self.memory,
             self.working.n_classes,
@@ -310,6 +319,15 @@ class TwinLearner:
         self.session = None
         self.trained = False
         return self.state_hash()
+
+    def _fit_correction(self, hold: int, steps: int) -> Correction:
+        held = held_rows(labels_of(self.memory), hold, self.working.n_classes)
+        if not len(held):
+            return NO_CORRECTION
+        x0, labels = rows_of(self.memory, held)
+        logits = self.forward_x0(x0, self.working)[1][:, : self.working.n_classes]
+        frac_bits = self.model.layers[-1].out_frac_bits
+        return fit_correction(logits, labels, self.committed.n_classes, frac_bits, steps)
 
     def _prototypes_from_exemplars(self) -> None:
         prototypes = self.working.prototypes
@@ -363,18 +381,9 @@ class TwinLearner:
 
     # Checks
 
-    def _x0_scale(self) -> Scale:
-        return self.model.input.scale
-
     def _refuse_in_session(self) -> None:
         if self.session is not None and self.session.done < self.session.steps:
             raise LearnerError(STATE, "a training session is under way")
-
-    def _check_methods(self, sampling: Sampling, distillation: Distillation) -> None:
-        if not distillation.is_valid:
-            raise LearnerError(ARGUMENT, "distillation")
-        if not self.model.distillation and (distillation.weight or sampling in NEW):
-            raise LearnerError(ARGUMENT, "this model holds no distillation")
 
     def _check_label(self, label: int) -> None:
         if not 0 <= label < self.working.n_classes:
@@ -386,14 +395,6 @@ class TwinLearner:
         low, high = (-7, 7) if self.model.x0_signed else (0, 15)
         if x0.min() < low or x0.max() > high:
             raise LearnerError(ARGUMENT, f"a value of x0 is not in [{low}, {high}]")
-
-
-def raw_samples(model: IntModel, features: NDArray[np.floating]) -> NDArray[np.int16]:
-    """Float features (N, I) as raw int16 samples, where the sample is born (SPEC.md 3)."""
-    bits = model.input.per_value(model.input.raw_frac_bits)
-    scaled = np.ldexp(np.asarray(features, np.float64), bits)
-    inside: NDArray[np.floating] = np.clip(np.floor(scaled + 0.5), -32768, 32767)
-    return inside.astype(np.int16)
 
 
 __all__ = ["LearnerError", "TrainResult", "TwinLearner", "raw_samples"]

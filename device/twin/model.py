@@ -174,6 +174,7 @@ class IntModel:
     Attributes:
         n_classes: classes known at first; `max_classes` rows are reserved.
         distillation: whether the firmware can learn from its old outputs (SPEC.md 6.6).
+        bias_correction: whether it can correct new classes' logits (SPEC.md 8.8).
         prototype_count, prototype_sum: initial prototypes, shapes (C,) and (C, features);
             empty arrays if `keep_prototypes` is false.
     """
@@ -191,6 +192,7 @@ class IntModel:
     per_class_limit: int = 0
     keep_prototypes: bool = False
     distillation: bool = False
+    bias_correction: bool = False
     prototype_count: UInt16Array = field(default_factory=lambda: np.zeros(0, np.uint16))
     prototype_sum: Int16Array = field(default_factory=lambda: np.zeros((0, 0), np.int16))
     exemplars: tuple[Exemplar, ...] = ()
@@ -274,7 +276,13 @@ _HOSTILE = (
 )
 _DTYPES = {"int8", "uint8", "int16", "uint16", "int32"}
 # Fields that came later: left out where they say nothing, so that older models keep their bytes.
-_LEFT_OUT = {"front": (), "pixels": 1, "planar": False, "distillation": False}
+_LEFT_OUT = {
+    "front": (),
+    "pixels": 1,
+    "planar": False,
+    "distillation": False,
+    "bias_correction": False,
+}
 
 
 def _describe(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:

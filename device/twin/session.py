@@ -2,11 +2,25 @@
 """A training session: its options, its position and its statistics (SPEC.md 7 and 8.6)."""
 
 from dataclasses import dataclass
+from typing import get_args
 
+from device.twin.correction import MAX_HOLD, MAX_STEPS
 from device.twin.distillation import NONE, Distillation
-from device.twin.exemplars import Sampling
+from device.twin.exemplars import NEW, Sampling
 from device.twin.kernels import IntArray
+from device.twin.model import IntModel
 from device.twin.scale import Scale
+
+
+class LearnerError(Exception):
+    """An operation was refused; `status` is the wire's status (SPEC.md 10)."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+ARGUMENT, STATE, FULL, FORMAT, DIGEST = -1, -2, -3, -4, -5
 
 
 @dataclass
@@ -18,6 +32,7 @@ class Session:
     schedule: tuple[tuple[int, Scale], ...]
     sampling: Sampling
     distillation: Distillation = NONE
+    hold: int = 0
     targets: list[IntArray] | None = None
     done: int = 0
     operation: int = 0
@@ -41,3 +56,33 @@ class TrainResult:
     seen: int
     correct: int
     probability: int
+
+
+def check_options(model: IntModel, session: Session) -> None:
+    """Raises: LearnerError -1 for options that `train_begin` cannot take (SPEC.md 10)."""
+    schedule = session.schedule
+    starts = [start for start, _ in schedule]
+    if not 1 <= len(schedule) <= 4 or starts[0] != 0 or sorted(set(starts)) != starts:
+        raise LearnerError(ARGUMENT, "schedule")
+    if not all(scale.is_storable for _, scale in schedule):
+        raise LearnerError(ARGUMENT, "a rate's exponent does not fit 16 bits")
+    if session.steps < 1 or session.sampling not in get_args(Sampling):
+        raise LearnerError(ARGUMENT, "steps or sampling")
+    if not session.distillation.is_valid:
+        raise LearnerError(ARGUMENT, "distillation")
+    if not model.distillation and (session.distillation.weight or session.sampling in NEW):
+        raise LearnerError(ARGUMENT, "this model holds no distillation")
+    if not 0 <= session.hold <= (MAX_HOLD if model.bias_correction else 0):
+        raise LearnerError(ARGUMENT, "hold")
+    if session.hold and session.sampling in NEW:
+        raise LearnerError(ARGUMENT, "hold-out of new samples")
+
+
+def check_correction(model: IntModel, hold: int, steps: int) -> None:
+    """Raises: LearnerError for a hold-out and steps that `commit` cannot take (SPEC.md 8.8)."""
+    if hold == steps == 0:
+        return
+    if not model.bias_correction:
+        raise LearnerError(FORMAT, "this model holds no bias correction")
+    if not (1 <= hold <= MAX_HOLD and 1 <= steps <= MAX_STEPS):
+        raise LearnerError(ARGUMENT, "hold or steps")

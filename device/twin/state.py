@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from device.twin.correction import ALPHA_MAX, NO_CORRECTION, Correction
 from device.twin.exemplars import ExemplarMemory, Prototypes, pack_x0
 from device.twin.layers import LayerWeights
 from device.twin.model import IntModel
@@ -15,7 +16,8 @@ from device.twin.scale import rhu
 MAGIC = b"HADS"
 VERSION = 1
 HEADER = struct.Struct("<4sHH16sIHH")
-MASTERS_16_BIT, HAS_PROTOTYPES, TRAINED = 1, 2, 4
+MASTERS_16_BIT, HAS_PROTOTYPES, TRAINED, HAS_CORRECTION = 1, 2, 4, 8
+CORRECTION = struct.Struct("<HHhh")
 
 
 class StateFormatError(Exception):
@@ -35,6 +37,7 @@ class LearnerState:
     weights: list[LayerWeights]
     tracked: list[int]
     prototypes: Prototypes
+    correction: Correction = NO_CORRECTION
 
     def copy(self) -> "LearnerState":
         return LearnerState(
@@ -43,6 +46,7 @@ class LearnerState:
             [w.copy() for w in self.weights],
             list(self.tracked),
             self.prototypes.copy(),
+            self.correction,
         )
 
     @property
@@ -72,7 +76,12 @@ def _weights_bytes(model: IntModel, state: LearnerState) -> bytes:
     out = b""
     for weights in state.weights:
         out += weights.master.astype(width).tobytes() + weights.bias.astype("<i4").tobytes()
-    return out + np.array(state.tracked, "<i4").tobytes()
+    return out + np.array(state.tracked, "<i4").tobytes() + _correction_bytes(model, state)
+
+
+def _correction_bytes(model: IntModel, state: LearnerState) -> bytes:
+    c = state.correction
+    return CORRECTION.pack(c.first, c.last, c.alpha, c.beta) if model.bias_correction else b""
 
 
 def _prototype_bytes(model: IntModel, prototypes: Prototypes) -> bytes:
@@ -100,7 +109,8 @@ def state_hash(
 
 def _flags(model: IntModel) -> int:
     wide = MASTERS_16_BIT if model.arithmetic.master_bits == 16 else 0
-    return wide | (HAS_PROTOTYPES if model.keep_prototypes else 0)
+    corrected = HAS_CORRECTION if model.bias_correction else 0
+    return wide | corrected | (HAS_PROTOTYPES if model.keep_prototypes else 0)
 
 
 def export_state(model: IntModel, model_id: bytes, state: LearnerState, trained: bool) -> bytes:
@@ -139,8 +149,9 @@ def import_state(model: IntModel, model_id: bytes, data: bytes) -> tuple[Learner
         weights.append(LayerWeights(master, reader.take("<i4", layer.outputs)))
     tracked = [int(t) for t in reader.take("<i4", len(model.layers) - 1)]
     _require(all(0 <= t <= 32767 << 8 for t in tracked), "a tracked range")
+    correction = _read_correction(model, reader)
     prototypes = _read_prototypes(model, reader)
-    state = LearnerState(n_classes, step, weights, tracked, prototypes)
+    state = LearnerState(n_classes, step, weights, tracked, prototypes, correction)
     return state, bool(flags & TRAINED)
 
 
@@ -160,7 +171,17 @@ def payload_size(model: IntModel) -> int:
     width = model.arithmetic.master_bits // 8
     size = 4 + 4 * (len(model.layers) - 1)
     size += sum(layer.master.size * width + 4 * layer.outputs for layer in model.layers)
+    size += CORRECTION.size if model.bias_correction else 0
     return size + (model.max_classes * (2 + 2 * model.features) if model.keep_prototypes else 0)
+
+
+def _read_correction(model: IntModel, reader: "_Reader") -> Correction:
+    if not model.bias_correction:
+        return NO_CORRECTION
+    found = Correction(*(int(v) for v in (*reader.take("<u2", 2), *reader.take("<i2", 2))))
+    in_range = found.first <= found.last <= model.max_classes and 0 <= found.alpha <= ALPHA_MAX
+    _require(in_range, "the correction")
+    return found
 
 
 def _read_prototypes(model: IntModel, reader: "_Reader") -> Prototypes:

@@ -36,7 +36,8 @@ from server.learning.ports import Json, Learner, LearnTask
 CHUNK_STEPS = 32
 METHOD_HELP = (
     "replay: train on new samples and exemplars; icarl: also with distillation, decide by nearest "
-    "mean; lwf: new samples and distillation; finetune: new samples alone; ncm: class means only."
+    "mean; bic: replay, distillation, corrected logits; lwf: new samples and distillation; "
+    "finetune: new samples alone; ncm: class means only."
 )
 
 

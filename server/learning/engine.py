@@ -197,7 +197,7 @@ class HadaptEngine:
         _, working = _open_checkpoint(checkpoint)
         with host_learner(model, len(task.x), self.cache) as device:
             self._resume(device, model, task, working)
-            digest = device.commit()
+            digest = device.commit(*RECIPES[task.method].correction)
             data = collect(device, digest, device.info().samples)
         return _learner(data)
 
@@ -336,15 +336,21 @@ def _plan(task: LearnTask) -> TrainPlan:
         options.get("temperature"),
     )
     rate = task.learning_rate or DEFAULT_LEARNING_RATE
-    return TrainPlan(_steps(task), task.seed, rate, RECIPES[task.method].sampling, how)
+    recipe = RECIPES[task.method]
+    return TrainPlan(_steps(task), task.seed, rate, recipe.sampling, how, recipe.hold)
 
 
 def require_head(model: IntModel, method: Method) -> int:
     """The head by which a method decides.
 
-    Raises: InvalidInputError if the model keeps no prototypes and the method needs them.
+    Raises: InvalidInputError if the method needs what the model was not quantized with.
     """
     head = RECIPES[method].head
+    if RECIPES[method].correction_steps and not model.bias_correction:
+        raise InvalidInputError(
+            "This model holds no bias correction.",
+            [Issue(f"method {method}", "method", "a model quantized with bias_correction")],
+        )
     if head == NEAREST_MEAN and not model.keep_prototypes:
         raise InvalidInputError(
             "This model keeps no prototypes.",

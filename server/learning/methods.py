@@ -10,7 +10,7 @@ saturating tiles in the Hadamard domain, plain SGD with stochastic rounding, exe
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-Method = Literal["ncm", "finetune", "replay", "lwf", "icarl"]
+Method = Literal["ncm", "finetune", "replay", "lwf", "icarl", "bic"]
 Sampling = Literal["uniform", "balanced", "new_uniform", "new_balanced"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -30,12 +30,20 @@ class Recipe:
         trains: whether there are training steps.
         distils: whether old outputs are kept by distillation (SPEC.md 6.6).
         head: by which head it decides: LINEAR or NEAREST_MEAN.
+        hold, correction_steps: hold-out and steps of bias correction (SPEC.md 8.8); 0: none.
     """
 
     sampling: Sampling = "balanced"
     trains: bool = True
     distils: bool = False
     head: int = LINEAR
+    hold: int = 0
+    correction_steps: int = 0
+
+    @property
+    def correction(self) -> tuple[int, int]:
+        """Arguments of the commit."""
+        return self.hold, self.correction_steps
 
 
 def ncm() -> Recipe:
@@ -82,12 +90,24 @@ def icarl() -> Recipe:
     return Recipe(distils=True, head=NEAREST_MEAN)
 
 
+def bic() -> Recipe:
+    """Replay and distillation, then a linear correction of the new classes' logits.
+
+    Source: Wu et al., Large Scale Incremental Learning, CVPR 2019 (BiC). Changed: an eighth of each
+    class is held out; the correction is fitted at the commit, in a hundred steps by the signs of
+    exact gradients, to alpha in Q12 and beta in the logit grid; only the latest new classes are
+    corrected. The model must be quantized with bias_correction.
+    """
+    return Recipe(sampling="uniform", distils=True, hold=3, correction_steps=100)
+
+
 RECIPES: dict[Method, Recipe] = {
     "ncm": ncm(),
     "finetune": finetune(),
     "replay": replay(),
     "lwf": lwf(),
     "icarl": icarl(),
+    "bic": bic(),
 }
 
 

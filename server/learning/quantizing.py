@@ -46,7 +46,7 @@ def parse_options(options: Mapping[str, Any]) -> QuantizeOptions:
 def _check_type(name: str, value: Any) -> None:
     if name == "saturation":
         good, wanted = value in ("tile", "every_add"), "tile or every_add"
-    elif name in ("keep_prototypes", "distillation"):
+    elif name in ("keep_prototypes", "distillation", "bias_correction"):
         good, wanted = isinstance(value, bool), "true or false"
     elif value is None:
         good, wanted = name in ("train_last", "max_classes"), "an integer"

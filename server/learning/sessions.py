@@ -48,9 +48,10 @@ class LearnerOps(Protocol):
         sampling: Sampling = "balanced",
         distill: int = 0,
         soften: int = 0,
+        hold: int = 0,
     ) -> None: ...
     def train(self, budget: int) -> Progress: ...
-    def commit(self) -> bytes: ...
+    def commit(self, hold: int = 0, steps: int = 0) -> bytes: ...
     def export_state(self, working: bool = False) -> bytes: ...
     def import_state(self, data: bytes) -> bytes: ...
     def put_exemplar(self, label: int, rank: int, packed: bytes) -> int: ...
@@ -66,6 +67,7 @@ class TrainPlan:
     learning_rate: float
     sampling: Sampling = "balanced"
     distillation: Distillation = NO_DISTILLATION
+    hold: int = 0
 
     def schedule_from(self, done: int) -> list[tuple[int, Scale]]:
         """The schedule as seen by a chunk that starts after `done` steps."""
@@ -132,7 +134,8 @@ def train_some(
     """
     how = plan.distillation
     schedule = plan.schedule_from(done)
-    device.train_begin(plan.seed, steps, schedule, plan.sampling, how.weight, how.soften)
+    options = (plan.sampling, how.weight, how.soften, plan.hold)
+    device.train_begin(plan.seed, steps, schedule, *options)
     progress = device.train(UNITS_A_SLICE)
     while progress.steps_left:
         keep_going()

@@ -43,6 +43,7 @@ class ModelSpec:
     per_class_limit: int = 0
     keep_prototypes: bool = True
     distillation: bool = False
+    bias_correction: bool = False
     factors: bool = False
     exemplars: int = 2
     arithmetic: dict[str, Any] = field(default_factory=dict)
@@ -128,6 +129,16 @@ METHOD_SPECS: tuple[ModelSpec, ...] = (
         arithmetic={"order": 8, "batch": 11, "master_bits": 8, "tile_k": 16},
     ),
     ModelSpec(
+        "bic",
+        (18, 12, 7),
+        distillation=True,
+        bias_correction=True,
+        exemplars=3,
+        exemplar_slots=15,
+        staging_slots=15,
+        arithmetic={"order": 8, "batch": 9, "tile_k": 16},
+    ),
+    ModelSpec(
         "distil_head",
         (16, 6),
         signed=True,
@@ -156,6 +167,7 @@ def make_model(spec: ModelSpec, seed: int = 1) -> IntModel:
         staging_slots=spec.staging_slots,
         per_class_limit=spec.per_class_limit,
         distillation=spec.distillation,
+        bias_correction=spec.bias_correction,
     )
     return _with_memory(rng, spec, base)
 

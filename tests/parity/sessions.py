@@ -87,7 +87,7 @@ def field_at(model: IntModel, at: int) -> str:
         if at < size:
             return f"{name}, byte {at}"
         at -= size
-    return f"prototypes or digest, byte {at}"
+    return f"correction, prototypes or digest, byte {at}"
 
 
 SCHEDULE = [(0, Scale.from_real(0.15)), (2, Scale.from_real(0.02))]
@@ -141,6 +141,33 @@ def run_method_session(pair: Pair, seed: int, steps: int = 3) -> None:
     _read_samples(pair)
 
 
+def run_correction_session(pair: Pair, seed: int, steps: int = 3) -> None:
+    """Two tasks with hold-out and bias correction, a checkpoint between; bad options alike."""
+    raw = random_raw(pair.model, 60, seed)
+    for hold, count in ((0, 3), (8, 3), (2, 0)):
+        pair.both("commit", hold, count)
+    pair.both("train_begin", 1, 2, SCHEDULE, "uniform", 0, 0, 8)
+    for task in range(2):
+        new = pair.both("add_class")
+        for at, sample in enumerate(raw[8 * task : 8 * task + 8]):
+            pair.both("learn", sample, new if at % 4 else at % pair.model.n_classes)
+        pair.both("train_begin", 1, 2, SCHEDULE, "new_uniform", 0, 0, 2)
+        _train(pair, seed, steps, "uniform", raw, Distillation(150, 1), 2)
+        pair.both("import_state", pair.both("export_state", True))
+        _train(pair, seed + 1, steps, "balanced", raw, Distillation(150, 1), 1)
+        pair.both("commit", 1 + task, 40)
+        pair.both("export_state")
+        _probe(pair, raw[20:40])
+    pair.both("commit")
+    _probe(pair, raw[40:44])
+    _train(pair, seed, 1, "balanced", raw)
+    pair.both("commit")
+    pair.both("commit", 3, 5)
+    _probe(pair, raw[44:50])
+    pair.both("export_state")
+    _read_samples(pair)
+
+
 def _train(
     pair: Pair,
     seed: int,
@@ -148,9 +175,10 @@ def _train(
     sampling: str,
     raw: np.ndarray[Any, Any],
     how: Distillation = NONE,
+    hold: int = 0,
 ) -> None:
     """Slices of odd sizes; refusals while the session is under way are compared too."""
-    pair.both("train_begin", seed, steps, SCHEDULE, sampling, how.weight, how.soften)
+    pair.both("train_begin", seed, steps, SCHEDULE, sampling, how.weight, how.soften, hold)
     largest = max(60, pair.device.info().units_per_step // 12)
     budgets = np.random.default_rng(seed).integers(1, largest, 4000)
     for at, budget in enumerate(budgets):

@@ -18,7 +18,7 @@ from device.harness.toolchain import find_toolchain
 from device.twin.learner import TwinLearner
 from device.twin.model import IntModel
 from tests.parity.models import METHOD_SPECS, SPECS, ModelSpec, make_model
-from tests.parity.sessions import Pair, run_method_session, run_session
+from tests.parity.sessions import Pair, run_correction_session, run_method_session, run_session
 
 SOURCE = "runtime/src/"
 HEADER = "runtime/include/hadapt/"
@@ -34,7 +34,7 @@ TILES = ModelSpec("tiles", (40, 9, 5), arithmetic={"order": 4, "batch": 6, "tile
 MODELS = {
     "small": SMALL,
     "tiles": TILES,
-    "distil": METHOD_SPECS[0],
+    **{spec.name: spec for spec in METHOD_SPECS},
     **{spec.name: spec for spec in SPECS if spec.name in ("frozen", "wide", "head", "blocks")},
 }
 
@@ -142,6 +142,25 @@ MUTATIONS = (
     Mutation(SOURCE + "had_train.c", "used += HAD_TARGET_UNITS", "used += 1U", "distil"),
     Mutation(SOURCE + "had_exemplar.c", "new_only != 0U ? HAD_RANK_STAGED : 0U", "0U", "distil"),
     Mutation(SOURCE + "had_gather.c", "number -= ex->part_count[label]", "number -= 1U", "distil"),
+    Mutation(SOURCE + "had_correction.c", "(1 << 11)) >> 12", "(1 << 11)) >> 11", "bic"),
+    Mutation(SOURCE + "had_correction.c", "d->step >> 1 : 1", "d->step >> 2 : 1", "bic"),
+    Mutation(SOURCE + "had_correction.c", "e * y[c]", "e * z[c]", "bic"),
+    Mutation(SOURCE + "had_correction.c", "sign * d->sign < 0", "sign * d->sign > 0", "bic"),
+    Mutation(SOURCE + "had_exemplar.c", "[label] >> hold", "[label] >> 1U", "bic"),
+    Mutation(SOURCE + "had_exemplar.c", "ex->part_total -= held", "ex->part_total -= 0U", "bic"),
+    Mutation(
+        SOURCE + "had_train.c",
+        "committed.correction, had_plan",
+        "working.correction, had_plan",
+        "bic",
+    ),
+    Mutation(
+        SOURCE + "had_learner.c",
+        "if (ln->trained != 0U) {\n        ln",
+        "if (0) {\n        ln",
+        "bic",
+    ),
+    Mutation(SOURCE + "had_state.c", "2U * HAD_LAYERS + 1U) {", "2U * HAD_LAYERS + 2U) {", "bic"),
     Mutation(SOURCE + "had_learner.c", "logits[c] > logits[best]", "logits[c] >= logits[best] - 9"),
 )
 
@@ -227,7 +246,12 @@ def _pair(workshop: Workshop, elf: Path, stack: ExitStack) -> Pair:
 
 
 def _session(pair: Pair) -> None:
-    (run_method_session if pair.model.distillation else run_session)(pair, seed=5)
+    if pair.model.bias_correction:
+        run_correction_session(pair, seed=5)
+    elif pair.model.distillation:
+        run_method_session(pair, seed=5)
+    else:
+        run_session(pair, seed=5)
 
 
 @pytest.mark.parametrize(("name", "layout"), dict.fromkeys((m.model, m.layout) for m in MUTATIONS))

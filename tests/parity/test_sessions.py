@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 
 from codegen.lower import lower
-from device.twin.distillation import NONE, Distillation
+from device.twin.correction import NO_CORRECTION
 from device.twin.scale import Scale
 from tests.parity.conftest import COUNTERS, OpenDevice, OpenPair
 from tests.parity.models import METHOD_SPECS, SPECS, ModelSpec, make_model, random_raw
-from tests.parity.sessions import SCHEDULE, Pair, run_method_session, run_session
+from tests.parity.sessions import (
+    SCHEDULE,
+    Pair,
+    run_correction_session,
+    run_method_session,
+    run_session,
+)
 
+METHOD = [spec for spec in METHOD_SPECS if spec.bias_correction]
 SPEC = {spec.name: spec for spec in SPECS}
 # Models whose tiles fit the vector kernels of hosts.
 VECTOR = [spec.name for spec in SPECS if lower(make_model(spec), host=True).rows == 8]
@@ -40,13 +47,36 @@ def test_session_of_distillation_equals_twin(
     pair.both("counters")
 
 
+@pytest.mark.parametrize("layout", ["host", "microbit", "mps2-an386"])
+@pytest.mark.parametrize("seed", [5, 6])
+def test_session_of_bias_correction_equals_twin(
+    seed: int, layout: str, open_pair: OpenPair
+) -> None:
+    pair = open_pair(make_model(METHOD[0], seed=seed), layout=layout, sanitize=True)
+    run_correction_session(pair, seed)
+
+
+def test_bias_correction_is_not_idle(open_pair: OpenPair) -> None:
+    """A session must correct something, or equal bits would prove nothing."""
+    pair = open_pair(make_model(METHOD[0], seed=5))
+    run_correction_session(pair, 5)
+    found = pair.twin.committed.correction
+    assert found == NO_CORRECTION, "the last commits have no new classes"
+    new = pair.both("add_class")
+    for sample in random_raw(pair.model, 6, 9):
+        pair.both("learn", sample, new)
+    pair.both("train_begin", 1, 2, SCHEDULE, "balanced")
+    pair.both("train", 1 << 20)
+    pair.both("commit", 1, 30)
+    found = pair.twin.committed.correction
+    assert (found.first, found.last) == (new, new + 1) and found.alpha != 4096 and found.beta != 0
+
+
 def test_methods_without_distillation_compiled_in_are_refused_alike(open_pair: OpenPair) -> None:
     pair = open_pair(make_model(SPEC["plain"]))
-    for sampling, how in (("new_uniform", NONE), ("uniform", Distillation(1, 0))):
-        assert pair.both("train_begin", 1, 1, SCHEDULE, sampling, how.weight, how.soften) == (
-            "refused",
-            -1,
-        )
+    for options in (("new_uniform",), ("uniform", 1), ("uniform", 0, 1), ("uniform", 0, 0, 1)):
+        assert pair.both("train_begin", 1, 1, SCHEDULE, *options) == ("refused", -1)
+    assert pair.both("commit", 1, 1) == ("refused", -4)
 
 
 @pytest.mark.parametrize("layout", ["microbit", "mps2-an386"])

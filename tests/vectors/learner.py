@@ -54,6 +54,7 @@ class State:
     weights: list[Weights]
     tracked: Vector
     prototypes: list[Prototype]
+    correction: tuple[int, int, int, int] = (0, 0, 4096, 0)
 
     def copy(self) -> "State":
         """A deep copy."""
@@ -63,6 +64,7 @@ class State:
             [w.copy() for w in self.weights],
             list(self.tracked),
             [Prototype(p.n, list(p.s)) for p in self.prototypes],
+            self.correction,
         )
 
     @property
@@ -78,6 +80,7 @@ class Memory:
     exemplar_slots: int
     per_class_limit: int
     keep_prototypes: bool
+    bias_correction: bool = False
 
 
 @dataclass
@@ -90,6 +93,7 @@ class Session:
     sampling: str
     weight: int = 0
     soften: int = 0
+    hold: int = 0
     targets: list[tuple[Sample, Vector]] | None = None
     done: int = 0
     row: int = 0
@@ -108,11 +112,58 @@ def order_of(samples: list[Sample]) -> list[Sample]:
     return sorted(samples, key=lambda s: (s.label, s.rank, s.staged))
 
 
+def corrected(y: Vector, first: int, last: int, alpha: int, beta: int) -> Vector:
+    """Logits of inference (5.4)."""
+    return [
+        max(-32768, min(32767, ar.rhu(alpha * v, 12) + beta)) if first <= c < last else v
+        for c, v in enumerate(y)
+    ]
+
+
+def held_samples(samples: list[Sample], hold: int) -> list[Sample]:
+    """What is held out, in canonical order (8.8)."""
+    counts = Counter(s.label for s in samples)
+    most = max(1, min(n >> hold for n in counts.values()))
+    out = []
+    for label in sorted(counts):
+        members = order_of([s for s in samples if s.label == label])
+        kept = len(members) - min(most, len(members) - 1)
+        out += members[kept:]
+    return out
+
+
+def fit_correction(
+    rows: list[tuple[Vector, int]], known: int, classes: int, fy: int, steps: int
+) -> tuple[int, int, int, int]:
+    """Correction of the classes from `known` on; rows: logits and label (8.8)."""
+    if known >= classes or not rows:
+        return 0, 0, 4096, 0
+    value, width, last_sign = [4096, 0], [512, max(1, 2**fy // 2)], [0, 0]
+    for _ in range(steps):
+        ga = gb = 0
+        for y, label in rows:
+            p = ar.softmax(corrected(y, known, classes, *value), fy)
+            for c in range(known, classes):
+                e = p[c] - (32768 if c == label else 0)
+                ga, gb = ga + e * y[c], gb + e
+        for i, g in enumerate((ga, gb)):
+            sign = 1 if g > 0 else -1 if g < 0 else 0
+            if sign and sign == -last_sign[i]:
+                width[i] = max(1, width[i] // 2)
+            last_sign[i] = sign if sign else last_sign[i]
+            value[i] -= sign * width[i]
+        value = [max(0, min(16383, value[0])), max(-32768, min(32767, value[1]))]
+    return known, classes, value[0], value[1]
+
+
 def draw_batch(
-    samples: list[Sample], batch: int, seed: int, step: int, sampling: str
+    samples: list[Sample], batch: int, seed: int, step: int, sampling: str, hold: int = 0
 ) -> list[Sample]:
     """The rows of a batch (8.2)."""
     ordered = order_of(samples)
+    if hold:
+        held = held_samples(samples, hold)
+        ordered = [s for s in ordered if not any(s is h for h in held)]
     if sampling.startswith("new_"):
         ordered = [s for s in ordered if s.rank >= UNRANKED]
     classes = sorted({s.label for s in ordered})
@@ -197,7 +248,7 @@ class ReferenceLearner:
         state = self.committed
         x0 = nw.input_stage(self.net, raw)
         f, y = nw.features_and_logits(self.net, state.weights, state.frozen_ranges, x0)
-        y = y[: state.n_classes]
+        y = corrected(y[: state.n_classes], *state.correction)
         nearest = nearest_mean(state.prototypes[: state.n_classes], f)
         return y.index(max(y)), y, nearest
 
@@ -226,9 +277,10 @@ class ReferenceLearner:
         sampling: str,
         weight: int = 0,
         soften: int = 0,
+        hold: int = 0,
     ) -> None:
-        """Start a session; weight and soften are q and t of 6.6."""
-        self.session = Session(seed, steps, schedule, sampling, weight, soften)
+        """Start a session; weight and soften are q and t of 6.6, hold is h of 8.8."""
+        self.session = Session(seed, steps, schedule, sampling, weight, soften, hold)
         self.session.targets = [] if weight else None
 
     def _take_target(self, targets: list[tuple[Sample, Vector]], soften: int) -> int:
@@ -236,7 +288,7 @@ class ReferenceLearner:
         state, sample = self.committed, order_of(self.samples)[len(targets)]
         old = min(state.n_classes, self.working.n_classes)
         y = nw.features_and_logits(self.net, state.weights, state.frozen_ranges, sample.x0)[1]
-        r = ar.softmax(y[:old], self.net.layers[-1].fy + soften)
+        r = ar.softmax(corrected(y, *state.correction)[:old], self.net.layers[-1].fy + soften)
         targets.append((sample, [(255 * v + 2**14) >> 15 for v in r]))
         return max(1, (sum(len(w.master) * len(w.master[0]) for w in state.weights) + 63) // 64)
 
@@ -276,7 +328,8 @@ class ReferenceLearner:
 
     def _step(self, session: Session) -> None:
         net, state = self.net, self.working
-        rows = draw_batch(self.samples, net.batch, session.seed, state.step, session.sampling)
+        place = (session.seed, state.step, session.sampling, session.hold)
+        rows = draw_batch(self.samples, net.batch, *place)
         x = nw.Activation([s.x0 for s in rows], net.x0_scale, 7 if net.x0_signed else 15)
         inputs, masks = [x], []
         for index in range(len(net.layers)):
@@ -322,11 +375,24 @@ class ReferenceLearner:
             nw.update(net, index, weights, inputs[index], d, sd, rows, at)
             d, sd = below, below_scale
 
-    def commit(self) -> bytes:
+    def _fit(self, samples: list[Sample], hold: int, steps: int) -> tuple[int, int, int, int]:
+        state, rows = self.working, []
+        for s in held_samples(samples, hold) if samples else []:
+            if s.label < state.n_classes:
+                out = nw.features_and_logits(self.net, state.weights, state.frozen_ranges, s.x0)
+                rows.append((out[1][: state.n_classes], s.label))
+        fy = self.net.layers[-1].fy
+        return fit_correction(rows, self.committed.n_classes, state.n_classes, fy, steps)
+
+    def commit(self, hold: int = 0, steps: int = 0) -> bytes:
         """Herding, trimming, prototypes; the working copy becomes current."""
         replaced = {(s.label, s.rank) for s in self.samples if s.staged}
         kept = [s for s in self.samples if s.staged or (s.label, s.rank) not in replaced]
         state = self.working
+        if steps:
+            state.correction = self._fit(kept, hold, steps)
+        elif self.trained:
+            state.correction = (0, 0, 4096, 0)
         quota = min(self.memory.exemplar_slots // state.n_classes, 1023)
         if self.memory.per_class_limit:
             quota = min(quota, self.memory.per_class_limit)
@@ -360,6 +426,8 @@ class ReferenceLearner:
             out += b"".join(struct.pack(code, v) for row in w.master for v in row)
             out += b"".join(struct.pack("<i", v) for v in w.bias)
         out += b"".join(struct.pack("<i", t) for t in state.tracked)
+        if self.memory.bias_correction:
+            out += struct.pack("<HHhh", *state.correction)
         if self.memory.keep_prototypes:
             for p in state.prototypes:
                 out += struct.pack("<H", p.n) + b"".join(struct.pack("<h", v) for v in p.s)
@@ -379,7 +447,7 @@ class ReferenceLearner:
         """State bytes of the working or the committed copy (9)."""
         state = self.working if working else self.committed
         flags = int(self.net.master_bits == 16) + 2 * self.memory.keep_prototypes
-        flags += 4 * (working and self.trained)
+        flags += 4 * (working and self.trained) + 8 * self.memory.bias_correction
         payload = struct.pack("<I", state.step) + self._model_bytes(state)
         data = b"HADS" + struct.pack("<HH", 1, flags) + self.model_id
         data += struct.pack("<IHH", len(payload), state.n_classes, 0) + payload

@@ -87,7 +87,25 @@ void had_exemplar_index(had_exemplars *ex) {
 }
 
 #if HAD_DISTILLATION
-void had_exemplar_part(had_exemplars *ex, uint32_t new_only) {
+#if HAD_BIAS_CORRECTION
+/* Take the last samples of every class away, of each as many as the smallest can spare. */
+static void hold_out(had_exemplars *ex, uint32_t hold) {
+    uint32_t most = HAD_SLOTS;
+    for (uint32_t label = 0U; label < HAD_MAX_CLASSES; label++) {
+        uint32_t spare = (uint32_t)ex->part_count[label] >> hold;
+        most = ex->part_count[label] > 0U && spare < most ? spare : most;
+    }
+    most = most > 0U ? most : 1U;
+    for (uint32_t label = 0U; label < HAD_MAX_CLASSES; label++) {
+        uint32_t samples = ex->part_count[label];
+        uint32_t held = samples > most ? most : (samples > 0U ? samples - 1U : 0U);
+        ex->part_count[label] = (uint16_t)(samples - held);
+        ex->part_total -= held;
+    }
+}
+#endif
+
+void had_exemplar_part(had_exemplars *ex, uint32_t new_only, uint32_t hold) {
     ex->part_total = 0U;
     for (uint32_t label = 0U; label < HAD_MAX_CLASSES; label++) {
         uint32_t rank = new_only != 0U ? HAD_RANK_STAGED : 0U;
@@ -97,6 +115,12 @@ void had_exemplar_part(had_exemplars *ex, uint32_t new_only) {
         ex->part_count[label] = (uint16_t)(end - start);
         ex->part_total += end - start;
     }
+#if HAD_BIAS_CORRECTION
+    if (hold > 0U) {
+        hold_out(ex, hold);
+    }
+#endif
+    (void)hold;
 }
 #endif
 

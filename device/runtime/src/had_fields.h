@@ -11,8 +11,8 @@
 #error "State fields are taken as they lie in memory: a little-endian core is required."
 #endif
 
-/* step; masters and biases per layer; tracked ranges; prototypes (n_c is stored as int16, <= 255). */
-#define HAD_FIELDS (1U + 2U * HAD_LAYERS + 1U + HAD_KEEP_PROTOTYPES)
+/* step; masters and biases per layer; tracked ranges; correction; prototypes (n_c is stored as int16, <= 255). */
+#define HAD_FIELDS (1U + 2U * HAD_LAYERS + 1U + HAD_BIAS_CORRECTION + HAD_KEEP_PROTOTYPES)
 
 typedef struct had_field {
     void *data;

@@ -121,6 +121,12 @@ static uint32_t values_are_valid(const had_copy *copy) {
             return 0U;
         }
     }
+#if HAD_BIAS_CORRECTION
+    const had_correction *k = &copy->correction;
+    if (k->first > k->last || k->last > HAD_MAX_CLASSES || k->alpha < 0 || k->alpha > 16383) {
+        return 0U;
+    }
+#endif
 #if HAD_KEEP_PROTOTYPES
     return prototypes_are_valid(copy);
 #else

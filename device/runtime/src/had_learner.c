@@ -2,6 +2,7 @@
 /* The learner's operations, SPEC.md 8.3, but for training (had_train.c). */
 #include "hadapt/learner.h"
 
+#include "hadapt/correction.h"
 #include "hadapt/exemplar.h"
 #include "hadapt/infer.h"
 #include "hadapt/memory.h"
@@ -19,6 +20,9 @@ static void load_tables(had_copy *copy) {
     for (uint32_t j = 0U; j < HAD_BIAS_COUNT; j++) {
         copy->bias[j] = had_initial_bias[j];
     }
+#if HAD_BIAS_CORRECTION
+    copy->correction = had_no_correction();
+#endif
 #if HAD_KEEP_PROTOTYPES
     for (uint32_t c = 0U; c < HAD_MAX_CLASSES; c++) {
         for (uint32_t j = 0U; j <= HAD_FEATURES; j++) {
@@ -54,6 +58,9 @@ static uint32_t argmax(const int16_t *logits, uint32_t classes) {
 
 static void infer_linear(had_learner *ln, had_inference *out) {
     had_plan_logits(ln, out->n_classes);
+#if HAD_BIAS_CORRECTION
+    had_correct(&ln->committed.correction, had_plan_at_logits(ln), out->n_classes);
+#endif
     out->logits = had_plan_at_logits(ln);
     out->label = argmax(out->logits, out->n_classes);
 }
@@ -138,15 +145,34 @@ had_status had_add_class(had_learner *ln, uint32_t *label) {
     return HAD_OK;
 }
 
-had_status had_commit(had_learner *ln) {
+#if HAD_BIAS_CORRECTION
+/* The correction of a network that has just been committed; `known` were its classes before. */
+static void renew_correction(had_learner *ln, uint32_t known, uint32_t hold, uint32_t steps) {
+    if (steps > 0U) {
+        ln->working.correction = had_correction_fit(ln, known, hold, steps);
+    } else if (ln->trained != 0U) {
+        ln->working.correction = had_no_correction();
+    }
+    ln->committed.correction = ln->working.correction;
+}
+#endif
+
+static had_status commit(had_learner *ln, uint32_t hold, uint32_t steps) {
     had_status status = had_idle(ln);
     if (status != HAD_OK) {
         return status;
     }
     had_exemplar_drop_replaced(&ln->exemplars);
+    uint32_t known = ln->committed.n_classes;
     /* Features are those of the new network, so it becomes current first. */
     ln->committed = ln->working;
     had_view_refresh(ln);
+#if HAD_BIAS_CORRECTION
+    renew_correction(ln, known, hold, steps);
+#endif
+    (void)known;
+    (void)hold;
+    (void)steps;
     had_features_refresh(ln);
     had_herd_and_trim(ln);
 #if HAD_KEEP_PROTOTYPES
@@ -159,6 +185,19 @@ had_status had_commit(had_learner *ln) {
     ln->trained = 0U;
     return HAD_OK;
 }
+
+had_status had_commit(had_learner *ln) {
+    return commit(ln, 0U, 0U);
+}
+
+#if HAD_BIAS_CORRECTION
+had_status had_commit_corrected(had_learner *ln, uint32_t hold, uint32_t steps) {
+    if (hold < 1U || hold > HAD_HOLD_MAX || steps < 1U || steps > 255U) {
+        return HAD_ERR_ARGUMENT;
+    }
+    return commit(ln, hold, steps);
+}
+#endif
 
 void had_rollback(had_learner *ln) {
     ln->working = ln->committed;

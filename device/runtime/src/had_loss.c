@@ -96,6 +96,16 @@ static int32_t distilled(const had_teacher *t, int32_t d, int32_t y, uint32_t c)
     return ((256 - t->weight) * d + t->weight * (1 << t->soften) * difference + 128) >> 8;
 }
 
+#if HAD_BIAS_CORRECTION
+void had_probabilities(uint16_t *p, const int16_t *logits, uint32_t classes, uint32_t frac_bits) {
+    int32_t y_max = logits[argmax(logits, 1U, classes)];
+    had_softmax s = softmax_of(logits, 1U, classes, y_max, frac_bits);
+    for (uint32_t c = 0U; c < classes; c++) {
+        p[c] = (uint16_t)probability(&s, logits[c]);
+    }
+}
+#endif
+
 void had_soft_targets(uint8_t *target, const int16_t *logits, uint32_t classes,
                       uint32_t frac_bits) {
     int32_t y_max = logits[argmax(logits, 1U, classes)];

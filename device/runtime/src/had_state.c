@@ -8,7 +8,9 @@
 #include "had_fields.h"
 
 #define FORMAT_VERSION 1U
-#define FLAGS ((HAD_MASTER_BITS == 16 ? 1U : 0U) | (HAD_KEEP_PROTOTYPES ? 2U : 0U))
+#define FLAGS                                                                                      \
+    ((HAD_MASTER_BITS == 16 ? 1U : 0U) | (HAD_KEEP_PROTOTYPES ? 2U : 0U) |                         \
+     (HAD_BIAS_CORRECTION ? 8U : 0U))
 
 static had_field layer_field(had_copy *copy, uint32_t number) {
     const had_layer *layer = &had_layers[number >> 1];
@@ -31,6 +33,11 @@ had_field had_field_of(const had_copy *source, uint32_t number) {
     if (number == 2U * HAD_LAYERS) {
         return (had_field){copy->tracked + 1, 4U * (HAD_LAYERS - 1U)};
     }
+#if HAD_BIAS_CORRECTION
+    if (number == 2U * HAD_LAYERS + 1U) {
+        return (had_field){&copy->correction, (uint32_t)sizeof copy->correction};
+    }
+#endif
 #if HAD_KEEP_PROTOTYPES
     return (had_field){copy->prototype, (uint32_t)sizeof copy->prototype};
 #else

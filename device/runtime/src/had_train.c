@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Training sessions in slices, SPEC.md 7 and 8.6. */
+#include "hadapt/correction.h"
 #include "hadapt/exemplar.h"
 #include "hadapt/learner.h"
 #include "hadapt/plan.h"
@@ -26,7 +27,7 @@ static uint32_t rates_are_valid(const had_train_config *config) {
 
 /* What is drawn from, and of whom to learn; HAD_ERR_STATE: nothing to draw from. */
 static had_status prepare(had_learner *ln, had_session *session) {
-    had_exemplar_part(&ln->exemplars, session->config.sampling & 2U);
+    had_exemplar_part(&ln->exemplars, session->config.sampling & 2U, session->config.hold);
     if (ln->exemplars.part_total == 0U) {
         return HAD_ERR_STATE;
     }
@@ -46,6 +47,9 @@ static void take_target(had_learner *ln) {
     had_x0_unpack(had_plan_at_x0(ln), ln->exemplars.packed[slot]);
     had_plan_features(ln);
     had_plan_logits(ln, session->old_classes);
+#if HAD_BIAS_CORRECTION
+    had_correct(&ln->committed.correction, had_plan_at_logits(ln), session->old_classes);
+#endif
     had_soft_targets(ln->target[slot], had_plan_at_logits(ln), session->old_classes, frac_bits);
     session->targets_left -= 1U;
 }
@@ -55,15 +59,22 @@ static void take_target(had_learner *ln) {
 #define SOFTEN_MAX 0U
 #endif
 
-/* Weight and temperature of distillation; no temperature without a weight. */
-static uint32_t distillation_is_valid(const had_train_config *config) {
+#if HAD_BIAS_CORRECTION
+#define HOLD_MAX HAD_HOLD_MAX
+#else
+#define HOLD_MAX 0U
+#endif
+
+/* Weight, temperature and hold-out; no temperature without a weight, new samples with hold-out. */
+static uint32_t method_is_valid(const had_train_config *config) {
     return config->distill <= DISTILL_MAX && config->soften <= SOFTEN_MAX &&
-           (config->distill > 0U || config->soften == 0U);
+           (config->distill > 0U || config->soften == 0U) && config->hold <= HOLD_MAX &&
+           (config->hold == 0U || (config->sampling & 2U) == 0U);
 }
 
 had_status had_train_begin(had_learner *ln, const had_train_config *config) {
     if (config->steps == 0U || config->sampling > SAMPLING_MAX || rates_are_valid(config) == 0U ||
-        distillation_is_valid(config) == 0U) {
+        method_is_valid(config) == 0U) {
         return HAD_ERR_ARGUMENT;
     }
     if (had_idle(ln) != HAD_OK || ln->exemplars.count == 0U) {

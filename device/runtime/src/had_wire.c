@@ -161,7 +161,8 @@ static had_status handle_train_begin(had_reply *reply, const uint8_t *req, uint3
     config.sampling = req[8];
     config.rates = req[9];
     config.distill = req[10];
-    config.soften = req[11];
+    config.soften = req[11] & 0xFU;
+    config.hold = (uint32_t)req[11] >> 4;
     if (length != TRAIN_HEAD + RATE_BYTES * config.rates) {
         return HAD_ERR_FORMAT;
     }
@@ -185,8 +186,16 @@ static had_status handle_train(had_reply *reply, const uint8_t *req, uint32_t le
 
 static had_status handle_commit(had_reply *reply, const uint8_t *req, uint32_t length) {
     (void)req;
+#if HAD_BIAS_CORRECTION
+    if (length == 1U) {
+        return HAD_ERR_FORMAT;
+    }
+    had_status status =
+        length == 0U ? had_commit(&device) : had_commit_corrected(&device, req[0], req[1]);
+#else
     (void)length;
     had_status status = had_commit(&device);
+#endif
     return status != HAD_OK ? status : put_hash(reply);
 }
 
@@ -309,7 +318,7 @@ static const had_lengths lengths[] = {
     [CMD_ADD_CLASS] = {0U, 0U},
     [CMD_TRAIN_BEGIN] = {TRAIN_HEAD, ANY},
     [CMD_TRAIN] = {4U, 4U},
-    [CMD_COMMIT] = {0U, 0U},
+    [CMD_COMMIT] = {0U, 2U * HAD_BIAS_CORRECTION},
     [CMD_ROLLBACK] = {0U, 0U},
     [CMD_HASH] = {0U, 0U},
     [CMD_EXPORT] = {8U, 8U},

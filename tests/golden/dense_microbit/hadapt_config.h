@@ -55,6 +55,7 @@
 #ifndef HAD_DISTILLATION
 #define HAD_DISTILLATION 0 /* SPEC.md 6.6 */
 #endif
+#define HAD_BIAS_CORRECTION 0 /* SPEC.md 8.8 */
 #ifndef HAD_EXEMPLAR_SLOTS
 #define HAD_EXEMPLAR_SLOTS 12U
 #endif

@@ -127,7 +127,7 @@ def test_learn_by_icarl_and_unknown_method(run: Run, model: str) -> None:
     assert done.json()["new_classes"] == ["3"]
     assert load_model_file(Path("m2.hadapt")).history[0]["method"] == "icarl"
     wrong = run("learn", model, "--data", "new.npz", "--method", "der", "-o", "m3.hadapt")
-    assert wrong.code != 0 and "ncm, finetune, replay, lwf, icarl" in wrong.err
+    assert wrong.code != 0 and "ncm, finetune, replay, lwf, icarl, bic" in wrong.err
 
 
 def test_learn_test_part_of_same_file_is_used(run: Run, model: str) -> None:

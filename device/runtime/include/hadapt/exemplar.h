@@ -35,8 +35,11 @@ uint32_t had_exemplar_find(const had_exemplars *ex, uint32_t label, uint32_t ran
 void had_exemplar_index(had_exemplars *ex);
 
 #if HAD_DISTILLATION
-/* Set what a session draws from: all samples, or those that arrived since the last commit. */
-void had_exemplar_part(had_exemplars *ex, uint32_t new_only);
+/*
+ * Set what a session draws from: all samples, or those that arrived since the last commit; of all, but
+ * what `hold` > 0 holds out, SPEC.md 8.8.
+ */
+void had_exemplar_part(had_exemplars *ex, uint32_t new_only, uint32_t hold);
 #endif
 
 /* Drop committed samples for which a staged one of the same label and rank is there. */

@@ -28,12 +28,23 @@
 _Static_assert(HAD_SLOTS <= 65535U, "slots are counted in 16 bits");
 _Static_assert(HAD_INITIAL_EXEMPLARS <= HAD_SLOTS, "the model's exemplars need slots");
 
+/* Of the logits of classes first .. last - 1 in inference, SPEC.md 8.8. */
+typedef struct had_correction {
+    uint16_t first;
+    uint16_t last;
+    int16_t alpha; /* Q12 */
+    int16_t beta;  /* in the grid of the logits */
+} had_correction;
+
 /* What learning changes, and a commit makes current. */
 typedef struct had_copy {
     uint32_t step;
     uint32_t n_classes;
     int32_t tracked[HAD_LAYERS]; /* of the inputs of layers 1 ..; [0] is not used */
     int32_t bias[HAD_BIAS_COUNT];
+#if HAD_BIAS_CORRECTION
+    had_correction correction;
+#endif
 #if HAD_KEEP_PROTOTYPES
     int16_t prototype[HAD_MAX_CLASSES][1U + HAD_FEATURES]; /* n_c, then S_c */
 #endif
@@ -87,6 +98,7 @@ typedef struct had_train_config {
     uint32_t rates;    /* 1 .. HAD_SCHEDULE_MAX */
     uint32_t distill;  /* weight in 1/256, SPEC.md 6.6; 0: none */
     uint32_t soften;   /* log2 of the temperature */
+    uint32_t hold;     /* hold-out, SPEC.md 8.8; 0: none */
     had_rate rate[HAD_SCHEDULE_MAX];
 } had_train_config;
 
@@ -170,7 +182,13 @@ typedef struct had_learner {
     had_view view;
     had_exemplars exemplars;
 #if HAD_DISTILLATION
-    uint8_t target[HAD_SLOTS_ALLOCATED][HAD_MAX_CLASSES]; /* by slot, SPEC.md 6.6 */
+    union {
+        uint8_t target[HAD_SLOTS_ALLOCATED][HAD_MAX_CLASSES]; /* by slot, SPEC.md 6.6 */
+#if HAD_BIAS_CORRECTION
+        /* Logits of held-out samples, at most half of all; a commit needs no targets. */
+        int16_t held[(HAD_SLOTS_ALLOCATED + 1U) / 2U][HAD_MAX_CLASSES];
+#endif
+    };
 #endif
     had_session session;
     had_step step;
@@ -232,6 +250,14 @@ HAD_CHECKED had_status had_train(had_learner *ln, had_train_report *report, uint
 
 /* Make the working state current. HAD_ERR_STATE: training steps are left, or an import is open. */
 HAD_CHECKED had_status had_commit(had_learner *ln);
+
+#if HAD_BIAS_CORRECTION
+/*
+ * Commit, and fit the correction in `steps` steps to the samples that `hold` holds out, SPEC.md 8.8.
+ * HAD_ERR_ARGUMENT: hold outside 1 .. 7, or steps outside 1 .. 255. Otherwise as had_commit.
+ */
+HAD_CHECKED had_status had_commit_corrected(had_learner *ln, uint32_t hold, uint32_t steps);
+#endif
 
 /* Back to the committed state; staged samples are dropped, session and import end. */
 void had_rollback(had_learner *ln);

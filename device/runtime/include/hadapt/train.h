@@ -32,6 +32,9 @@ void had_activate(had_learner *ln, const had_layer *layer, int8_t *x, uint8_t *m
 /* Slot of the sample in row b of the current step's batch. */
 uint32_t had_batch_slot(const had_learner *ln, uint32_t b);
 
+/* Q15 probabilities of `classes` logits; p may lie where the logits lie. */
+void had_probabilities(uint16_t *p, const int16_t *logits, uint32_t classes, uint32_t frac_bits);
+
 /* 8-bit targets of `classes` logits, SPEC.md 6.6. */
 void had_soft_targets(uint8_t *target, const int16_t *logits, uint32_t classes, uint32_t frac_bits);
 #endif

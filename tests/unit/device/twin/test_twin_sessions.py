@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twin_models import RATE, Shape, random_model, random_raw, reference_of
 
 from device.twin import kernels, layers, learner
+from device.twin.correction import Correction, fit_correction, held_out
 from device.twin.distillation import NONE, Distillation, distilled_error, soft_targets
 from device.twin.exemplars import Sampling, pack_x0
 from device.twin.kernels import IntArray
@@ -93,20 +94,22 @@ class Both:
         sampling: Sampling,
         budgets: Sequence[int],
         how: Distillation = NONE,
+        hold: int = 0,
     ) -> None:
         """A session in slices of the given budgets, then to its end."""
+        options = (sampling, how.weight, how.soften, hold)
         try:
-            self.twin.train_begin(seed, steps, SCHEDULE, sampling, how.weight, how.soften)
+            self.twin.train_begin(seed, steps, SCHEDULE, *options)
         except LearnerError:
             return
-        self.reference.train_begin(seed, steps, PAIRS, sampling, how.weight, how.soften)
+        self.reference.train_begin(seed, steps, PAIRS, *options)
         for budget in (*budgets, 10**9):
             r = self.twin.train(budget)
             answer = (r.units, r.steps_left, r.seen, r.correct, r.probability)
             assert answer == self.reference.train(budget)
 
-    def commit(self) -> None:
-        assert self.twin.commit() == self.reference.commit()
+    def commit(self, hold: int = 0, steps: int = 0) -> None:
+        assert self.twin.commit(hold, steps) == self.reference.commit(hold, steps)
 
     def rollback(self) -> None:
         assert self.twin.rollback() == self.reference.rollback()
@@ -178,6 +181,53 @@ def run_method_session(model: IntModel) -> Both:
     both.infer(2)
     both.restore()
     return both
+
+
+CORRECTED = Shape(
+    distillation=True, bias_correction=True, max_classes=6, exemplar_slots=16, staging_slots=14
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_session_of_bias_correction_matches_the_reference(seed: int) -> None:
+    both = Both(random_model(CORRECTED, seed))
+    for task, (hold, steps) in enumerate(((1, 25), (2, 255))):
+        both.add_class()
+        for number in range(9):
+            both.learn(3 + task if number % 3 else number % 2, 20 * task + number)
+        both.train(21, 2, "uniform", (1, 4), Distillation(140, 1), hold)
+        both.save()
+        both.restore()
+        both.train(22, 2, "balanced", (), Distillation(140, 1), hold)
+        both.commit(hold, steps)
+        both.infer(task)
+        both.check()
+    both.commit()
+    both.check()
+    both.train(23, 1, "uniform", ())
+    both.commit()
+    both.commit(7, 1)
+    both.check()
+
+
+def test_correction_of_a_hand_worked_case() -> None:
+    """One sample of the old class, logits 0 and 64 (one unit), two steps by hand.
+
+    p of the new class is above 0, so both sums are positive: alpha falls by 512, beta by 32, twice.
+    """
+    found = fit_correction(np.array([[0, 64]]), np.array([0]), 1, 6, 2)
+    assert found == Correction(1, 2, 4096 - 2 * 512, -2 * 32)
+    turned = fit_correction(np.array([[0, 0], [0, 0]]), np.array([0, 1]), 1, 6, 9)
+    assert turned == Correction(1, 2, 4096, 0), "both sums are 0: nothing moves"
+    corrected = found.apply(np.array([[100, 100, 100]]))
+    assert corrected.tolist() == [[100, ((3072 * 100 + 2048) >> 12) - 64, 100]]
+
+
+def test_hold_out_spares_the_smallest_class() -> None:
+    labels = np.array([0] * 8 + [1] * 4 + [2])
+    assert held_out(labels, 1).tolist() == [7, 11], "v is max(1, 1 >> 1), and class 2 has one only"
+    assert held_out(labels[:12], 1).tolist() == [6, 7, 10, 11]
+    assert held_out(labels[:12], 3).tolist() == [7, 11]
 
 
 @pytest.mark.parametrize("seed", range(3))

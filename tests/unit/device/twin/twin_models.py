@@ -44,6 +44,7 @@ class Shape:
     per_class_limit: int = 0
     keep_prototypes: bool = True
     distillation: bool = False
+    bias_correction: bool = False
     zero_row: bool = False
     arithmetic: Arithmetic = SMALL
 
@@ -77,6 +78,7 @@ def random_model(shape: Shape, seed: int) -> IntModel:
         per_class_limit=shape.per_class_limit,
         keep_prototypes=shape.keep_prototypes,
         distillation=shape.distillation,
+        bias_correction=shape.bias_correction,
     )
     return _with_memory(model, rng)
 
@@ -169,7 +171,12 @@ def reference_of(model: IntModel) -> reference.ReferenceLearner:
     samples = [
         reference.Sample(e.label, e.rank, False, [int(v) for v in e.x0]) for e in model.exemplars
     ]
-    memory = reference.Memory(model.exemplar_slots, model.per_class_limit, model.keep_prototypes)
+    memory = reference.Memory(
+        model.exemplar_slots,
+        model.per_class_limit,
+        model.keep_prototypes,
+        model.bias_correction,
+    )
     return reference.ReferenceLearner(
         model.model_id, network_of(model), memory, _state_of(model), samples
     )
