@@ -16,7 +16,7 @@ FUZZ_ROUNDS ?= 50
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill fuzz check-c screenshots proof verify bench serve \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill fuzz check-c screenshots proof verify bench serve bench-on-device \
     constraints package clean
 
 help: ## list the targets
@@ -81,6 +81,9 @@ bench: setup ## instructions, RAM, flash and stack into benchmarks/results/
 
 screenshots: setup ## the pictures of docs/images, from a real browser
 	@HADAPT_SCREENSHOTS=docs/images $(PYTEST) tests/browser -k screenshots
+
+bench-on-device: setup ## a whole DSADS run inside an emulated Cortex-M4; HADAPT_DATA=folder
+	@$(PYTHON) -m benchmarks.on_device
 
 serve: setup-demo ## the REST service on this machine; Ctrl-C ends it
 	@$(BIN)/hadapt serve

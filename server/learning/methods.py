@@ -5,6 +5,9 @@ Every method is a recipe over the same integer learner (device/SPEC.md 6, 8): it
 its head. In all of them integer arithmetic changed this against the papers: 4-bit operands and
 saturating tiles in the Hadamard domain, plain SGD with stochastic rounding, exemplars stored as the
 4-bit input of the first trainable layer, features that are 4-bit and not normalised.
+
+Missing: der_expandable (Yan et al., CVPR 2021) and memo (Zhou et al., ICLR 2023), whose networks
+grow with every task.
 """
 
 from dataclasses import dataclass

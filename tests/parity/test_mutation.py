@@ -146,12 +146,12 @@ MUTATIONS = (
     Mutation(SOURCE + "had_correction.c", "d->step >> 1 : 1", "d->step >> 2 : 1", "bic"),
     Mutation(SOURCE + "had_correction.c", "e * y[c]", "e * z[c]", "bic"),
     Mutation(SOURCE + "had_correction.c", "sign * d->sign < 0", "sign * d->sign > 0", "bic"),
-    Mutation(SOURCE + "had_exemplar.c", "[label] >> hold", "[label] >> 1U", "bic"),
+    Mutation(SOURCE + "had_exemplar.c", "most > 0U ? most : 1U", "most", "bic"),
     Mutation(SOURCE + "had_exemplar.c", "ex->part_total -= held", "ex->part_total -= 0U", "bic"),
     Mutation(
         SOURCE + "had_train.c",
-        "committed.correction, had_plan",
-        "working.correction, had_plan",
+        "(ln), session->old_classes);",
+        "(ln), 0U);",
         "bic",
     ),
     Mutation(
