@@ -3,6 +3,7 @@
 
 import json
 
+from codegen.bounds import product_bounds
 from codegen.emit.header import FORMAT_VERSION, payload_bytes
 from codegen.lower import Plan
 from device.harness.boards import Board
@@ -70,7 +71,9 @@ def manifest(model: IntModel, plan: Plan, board: Board) -> list[str]:
             "inference_bytes": plan.infer_arena.bytes,
             "state_payload_bytes": payload_bytes(model, plan),
             "units_per_step": plan.units_per_step,
+            "units_a_row_at_most": max(op.units for op in plan.operations),
         },
+        "largest_sums": product_bounds(model, plan),
         "class_names": list(model.class_names),
         "raw_frac_bits": model.input.raw_frac_bits.tolist(),
     }

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Largest magnitudes of a model's products, checked and printed (SPEC.md 1.8)."""
+
+from codegen.errors import GenerateError
+from codegen.lower import Plan, accumulator_bound
+from device.twin.model import IntModel
+
+ACC_MAX = 2**31 - 1
+GRADIENT_MAX = 2**15 - 1  # times a multiplier of 15 bits and a draw of 30: 32 bits
+
+
+def product_bounds(model: IntModel, plan: Plan) -> list[dict[str, int]]:
+    """D of each trainable layer's three products.
+
+    Returns: a mapping a layer: forward, input_gradient (0 for layer 0) and weight_gradient.
+    Raises: GenerateError if a sum could leave the width that the kernels hold it in.
+    """
+    a = model.arithmetic
+    out = []
+    for layer in plan.layers:
+        x_max = 7 if layer.index == 0 and model.x0_signed else 15
+        below = accumulator_bound(a, layer.outputs_padded, 7, 7) if layer.index else 0
+        bounds = {
+            "forward": accumulator_bound(a, layer.inputs, x_max, 7),
+            "input_gradient": below,
+            "weight_gradient": accumulator_bound(a, plan.batch_padded, 7, 7),
+        }
+        _check(bounds, layer.name)
+        out.append(bounds)
+    return out
+
+
+def _check(bounds: dict[str, int], name: str) -> None:
+    for product, bound in bounds.items():
+        limit = GRADIENT_MAX if product == "weight_gradient" else ACC_MAX
+        if bound > limit:
+            raise GenerateError(
+                f"a sum of the {product.replace('_', ' ')} may reach {bound}",
+                where=f"layer {name}",
+                expected=f"at most {limit}: fewer inputs, a smaller batch or narrower accumulators",
+            )
