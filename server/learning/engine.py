@@ -194,9 +194,8 @@ class HadaptEngine:
     def finish(self, task: LearnTask, checkpoint: bytes) -> Learner:
         """Commit the session on the host build."""
         model = IntModel.from_bytes(task.int_model)
-        _, working = _open_checkpoint(checkpoint)
         with host_learner(model, len(task.x), self.cache) as device:
-            self._resume(device, model, task, working)
+            self._resume(device, model, task, _open_checkpoint(checkpoint)[1])
             digest = device.commit(*RECIPES[task.method].correction)
             data = collect(device, digest, device.info().samples)
         return _learner(data)
