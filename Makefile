@@ -82,6 +82,7 @@ bench: setup ## instructions, RAM, flash and stack into benchmarks/results/
 screenshots: setup ## the pictures of docs/images, from a real browser
 	@HADAPT_SCREENSHOTS=docs/images $(PYTEST) tests/browser -k screenshots
 
+.PHONY: bench-on-device
 bench-on-device: setup ## a whole DSADS run inside an emulated Cortex-M4; HADAPT_DATA=folder
 	@$(PYTHON) -m benchmarks.on_device
 
