@@ -325,15 +325,9 @@ def _steps(task: LearnTask) -> int:
 
 def _plan(task: LearnTask) -> TrainPlan:
     """The whole session of a task, the same in every chunk."""
-    known = LearnerData.from_bytes(task.learner).n_classes
-    options = task.options
-    how = distillation_of(
-        task.method,
-        known,
-        task.class_count,
-        options.get("distillation_weight"),
-        options.get("temperature"),
-    )
+    classes = (LearnerData.from_bytes(task.learner).n_classes, task.class_count)
+    wanted = (task.options.get("distillation_weight"), task.options.get("temperature"))
+    how = distillation_of(task.method, *classes, *wanted)
     rate = task.learning_rate or DEFAULT_LEARNING_RATE
     recipe = RECIPES[task.method]
     return TrainPlan(_steps(task), task.seed, rate, recipe.sampling, how, recipe.hold)
