@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from server.commands import access, device, devices, doctor, keys, learning, models
+from server.commands import access, device, devices, doctor, keys, learning, models, planning
 from server.commands.console import command, wrong
 from server.settings import Settings
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.command("import", epilog=EPILOG)(models.import_model)
 app.command(epilog=EPILOG)(models.quantize)
+app.command(epilog=EPILOG)(planning.plan)
 app.command(epilog=EPILOG)(devices.generate)
 app.command(epilog=EPILOG)(devices.emulate)
 app.command(epilog=EPILOG)(learning.learn)

@@ -78,7 +78,7 @@ def fuse(last: Step) -> Fused:
         last = last.source
     steps = ordered(last)
     readers = count_readers(steps)
-    plain = all(_is_plain(step) for step in steps) and max(readers.values()) <= 1
+    plain = _is_stack(steps) and max(readers.values()) <= 1
     tail = steps if plain else _tail(steps, readers)
     draft = _Draft()
     front = None
@@ -99,6 +99,29 @@ def fuse(last: Step) -> Fused:
     return Fused(_layers(draft), front)
 
 
+def _is_stack(steps: Sequence[Step]) -> bool:
+    """Whether all are of dense layers, every ReLU directly after one."""
+    may_follow = False
+    for step in steps:
+        if not _is_plain(step):
+            return False
+        if isinstance(step, ReluStep) and not may_follow:
+            return False
+        may_follow = isinstance(step, DenseStep | ReluStep) or (
+            may_follow and isinstance(step, AffineStep | ClampStep)
+        )
+        if isinstance(step, AffineStep) and _after_relu(step):
+            may_follow = False
+    return True
+
+
+def _after_relu(step: Step) -> bool:
+    """Whether scales and shifts lead back to a ReLU."""
+    while isinstance(step, AffineStep | ClampStep):
+        step = step.source
+    return isinstance(step, ReluStep)
+
+
 def _is_plain(step: Step) -> bool:
     known = isinstance(step, InputStep | AffineStep | DenseStep | ReluStep)
     return known or (isinstance(step, ClampStep) and step.measured)
@@ -112,7 +135,9 @@ def _tail(steps: Sequence[Step], readers: dict[int, int]) -> Sequence[Step]:
         if sources_of(step) != (steps[start - 2],) or readers[id(step)] > 1:
             break
         start -= 1
-    while start < len(steps) and not isinstance(steps[start], DenseStep):
+    while start < len(steps) and not (
+        isinstance(steps[start], DenseStep) and _is_stack(steps[start:])
+    ):
         start += 1
     while start > 1 and isinstance(steps[start - 1], AffineStep) and start < len(steps):
         if readers[id(steps[start - 1])] > 1 or readers[id(steps[start - 2])] > 1:

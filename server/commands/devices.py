@@ -27,6 +27,7 @@ from server.commands.console import (
 from server.commands.engine import choose_boards, engine, stop_signal
 from server.commands.model_file import ModelFile, load_model_file
 from server.commands.models import ModelPath
+from server.commands.planning import parts_for
 from server.errors import HadaptError, Issue, SampleInvalidError
 from server.learning.ports import DeviceTask, Json
 
@@ -34,15 +35,24 @@ LAYOUT_HELP = f"Form of the package: {', '.join(LAYOUTS)}."
 Boards = Annotated[list[str], typer.Option("--board", "-b", help="Board; again for more; all.")]
 
 
-def boards(as_json: AsJson = False) -> None:
-    """List the boards firmware can be made for, the smallest first.
+def boards(
+    model: Annotated[
+        Path | None, typer.Option("--for", help="ONNX file: which common parts can hold it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the boards firmware can be made for, the smallest first; or the parts for a model.
 
     \b
     Examples:
       hadapt boards
       hadapt boards --json | jq -r '.[] | select(.available) | .name'
+      hadapt boards --for digits.onnx
     """
     with command(as_json):
+        if model is not None:
+            parts_for(model, as_json)
+            return
         found = engine().boards()
         if as_json:
             print_json([dataclasses.asdict(board) for board in found])

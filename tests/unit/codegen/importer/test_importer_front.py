@@ -187,6 +187,19 @@ def silu() -> onnx.ModelProto:
     return image(nodes, {**constants, **HEAD}, (2, 7, 9))
 
 
+def relu_of_input() -> onnx.ModelProto:
+    """ReLU where no dense layer is, before and after scales."""
+    nodes = [
+        node("Relu", "x", "r"),
+        node("Gemm", "r w1 b1", "h"),
+        node("Relu", "h", "q"),
+        node("Mul", "q b1", "m"),
+        node("Relu", "m", "f"),
+    ]
+    constants = {"w1": weights(6, 7), "b1": matrix(7, 0)}
+    return image(nodes, {**constants, "w": weights(7, 3), **HEAD}, (6,))
+
+
 FORMS: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[int, ...]]] = {
     "channels_last": (channels_last, (6, 8, 2)),
     "shape_chain": (shape_chain, (2, 6, 8)),
@@ -194,6 +207,7 @@ FORMS: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[int, ...]]] = {
     "conv_head": (conv_head, (2, 7, 8)),
     "dense_residual": (dense_residual, (6,)),
     "silu": (silu, (2, 7, 9)),
+    "relu_of_input": (relu_of_input, (6,)),
 }
 
 

@@ -196,17 +196,6 @@ REFUSED_FORMS: dict[str, tuple[list[NodeProto], type[ModelImportError], str]] = 
         UnsupportedModelError,
         "Gemm_y.*transposes the samples",
     ),
-    "relu_of_input": (
-        [node("Relu", "x", "r"), node("Gemm", "r w b", "y")],
-        UnsupportedModelError,
-        "node Relu_r: Relu does not follow",
-    ),
-    "relu_after_fold": (
-        [GEMM, node("Relu", "h", "r"), node("Mul", "r b", "m"), node("Relu", "m", "n"),
-         node("MatMul", "n u", "y")],
-        UnsupportedModelError,
-        "node Relu_n: Relu does not follow",
-    ),
     "scaled_relu_last": (
         [GEMM, node("Relu", "h", "r"), node("Mul", "r b", "y")],
         UnsupportedModelError,

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The planner: what it says is what is linked; what does not fit is refused with what does."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from codegen.generate import generate, write_folder
+from codegen.graph import FloatGraph
+from codegen.importer import import_onnx
+from codegen.quantize import QuantizeOptions, quantize
+from device.harness.boards import BOARDS
+from device.harness.build import build
+from device.harness.stack import learner_stack
+from device.harness.toolchain import find_toolchain
+from device.twin.model import Arithmetic
+from server.errors import InvalidInputError
+from server.learning.parts import PARTS, custom_part, find_part
+from server.learning.planning import Wanted, plan
+from tests.suite.models import SUITE
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Builds of this module."""
+    return tmp_path_factory.mktemp("planning")
+
+
+@pytest.fixture(scope="module")
+def graph() -> FloatGraph:
+    """The 1-D network of the suite."""
+    return import_onnx(SUITE["cnn_1d"].build().SerializeToString())
+
+
+def samples(graph: FloatGraph) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Calibration of other values than the planner's own."""
+    x = SUITE["cnn_1d"].samples(60, 5).reshape(60, -1)
+    return x, np.arange(60) % graph.n_classes
+
+
+def test_bytes_of_a_plan_are_those_of_the_firmware(graph: FloatGraph, cache: Path) -> None:
+    x, y = samples(graph)
+    part = find_part("stm32f411ce")
+    found = plan(graph, part, Wanted(10, 36, staging=16), cache, x, y).planned
+    assert found is not None
+    choice, board = found.choice, part.board()
+    options = QuantizeOptions(
+        Arithmetic(batch=choice.batch, master_bits=choice.master_bits),
+        train_last=choice.train_last,
+        max_classes=10,
+        exemplar_slots=36,
+        staging_slots=16,
+    )
+    folder = write_folder(generate(quantize(graph, x, y, options), board), cache / "own")
+    firmware = build(folder, board, find_toolchain(board), cache / "own-builds")
+    report = found.report()
+    assert report["ram_bytes"] == firmware.ram_bytes <= part.ram_bytes
+    assert report["flash_bytes"] == firmware.flash_bytes <= part.flash_bytes
+    assert report["stack_bytes"] == learner_stack(firmware).worst_bytes
+    assert sum(report["flash_parts"].values()) == firmware.flash_bytes
+    assert report["flash_parts"]["front"] > 4000
+    assert report["instructions"]["training_step"] > 0
+    assert (
+        report["inference_arena"]["bytes"] <= 1.1 * report["inference_arena"]["lower_bound_bytes"]
+    )
+
+
+def test_random_samples_stand_in_to_the_byte_of_ram(graph: FloatGraph, cache: Path) -> None:
+    x, y = samples(graph)
+    part, wanted = find_part("nrf52840"), Wanted(10, 36, train_last=1, batch=8)
+    without = plan(graph, part, wanted, cache, count=False).planned
+    with_data = plan(graph, part, wanted, cache, x, y, count=False).planned
+    assert without is not None and with_data is not None
+    assert without.firmware.ram_bytes == with_data.firmware.ram_bytes
+    assert abs(without.firmware.flash_bytes - with_data.firmware.flash_bytes) < 64
+
+
+def test_wish_that_does_not_fit_is_refused_with_the_nearest_plan(
+    graph: FloatGraph, cache: Path
+) -> None:
+    part = custom_part(20_000, 100_000)
+    answer = plan(graph, part, Wanted(10, 60, train_last=2), cache, count=False)
+    assert answer.planned is None and "RAM" in answer.refused
+    assert answer.nearest is not None
+    assert answer.nearest.choice.train_last == 1 and answer.nearest.choice.exemplars == 60
+    assert answer.nearest.firmware.ram_bytes <= part.ram_bytes
+
+
+def test_flash_that_is_too_small_is_refused_by_the_linker(graph: FloatGraph, cache: Path) -> None:
+    answer = plan(graph, custom_part(64_000, 20_000), Wanted(10, 20), cache, count=False)
+    assert answer.planned is None and answer.nearest is None
+    assert "bytes of flash are missing" in answer.refused
+
+
+def test_parts_are_those_of_known_cores_with_a_source() -> None:
+    assert len(PARTS) >= 12
+    for part in PARTS.values():
+        assert part.base in BOARDS and part.source
+        assert part.ram_bytes <= part.board().ram_bytes
+
+
+@pytest.mark.parametrize("budget", [(0, 9999), (99_999_999, 9999), (9999, 1)])
+def test_absurd_budget_is_refused(budget: tuple[int, int]) -> None:
+    with pytest.raises(InvalidInputError, match="budget"):
+        custom_part(*budget)
+
+
+def test_unknown_part_is_refused_with_a_list() -> None:
+    with pytest.raises(InvalidInputError, match="no part or board 'z80'"):
+        find_part("z80")
