@@ -2,15 +2,16 @@
 """One run: base training, the tasks in turn, the accuracy matrix."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from benchmarks.accuracy.arms import Arm, open_arm
-from benchmarks.accuracy.setting import Setting
+from benchmarks.accuracy.setting import JOINT, Setting
 from server.learning.base_model import fit_normaliser
 from server.learning.datasets import Dataset
 from server.learning.float_reference import TrainOptions, train_base
+from server.learning.methods import LINEAR, NEAREST_MEAN, RECIPES, Method
 from server.learning.metrics import (
     accuracy_row,
     average_incremental_accuracy,
@@ -20,6 +21,14 @@ from server.learning.metrics import (
     last_accuracy,
 )
 from server.learning.stream import TaskStream, make_stream
+
+HEADS = ("linear", "nearest_mean")
+_BOTH_HEADS = (
+    "average_incremental_accuracy",
+    "average_incremental_balanced_accuracy",
+    "last_accuracy",
+    "forgetting_chaudhry",
+)
 
 
 def run(setting: Setting, data: Dataset, seed: int, cache: Path) -> dict[str, Any]:
@@ -31,7 +40,7 @@ def run(setting: Setting, data: Dataset, seed: int, cache: Path) -> dict[str, An
     stream = make_stream(classes, setting.base_classes, setting.step_classes, seed)
     base = stream.rows(data.y_train, 0)
     x, y = data.x_train[base], stream.slots(data.y_train[base])
-    normaliser = fit_normaliser(x)
+    normaliser = fit_normaliser(x, setting.normaliser_floor)
     options = TrainOptions(
         hidden=setting.hidden,
         epochs=setting.base_epochs,
@@ -42,12 +51,24 @@ def run(setting: Setting, data: Dataset, seed: int, cache: Path) -> dict[str, An
     params = train_base(normaliser.apply(x), y, setting.base_classes, options, seed)
     sizes = [len(stream.rows(data.y_train, k)) for k in range(1, len(stream.tasks))]
     largest = max(sizes, default=1)
-    with open_arm(setting, params, normaliser, x, y, classes, largest, cache) as arm:
-        return {**setting.record(), "seed": seed, **_learn_all(arm, stream, data, seed)}
+    with open_arm(setting, params, normaliser, x, y, classes, largest, cache, seed) as arm:
+        heads = _learn_all(arm, stream, data, seed)
+    own = head_of(setting.method)
+    other = {f"{HEADS[1 - own]}_{name}": heads[1 - own][name] for name in _BOTH_HEADS}
+    order = {"seed": seed, "head": HEADS[own], "class_order": list(stream.class_order)}
+    return {**setting.record(), **order, **heads[own], **other}
 
 
-def _learn_all(arm: Arm, stream: TaskStream, data: Dataset, seed: int) -> dict[str, Any]:
-    matrix, after, balanced = [], [], []
+def head_of(method: str) -> int:
+    """Index in HEADS of the head by which a method decides."""
+    return LINEAR if method == JOINT else RECIPES[cast(Method, method)].head
+
+
+def _learn_all(
+    arm: Arm, stream: TaskStream, data: Dataset, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Metrics of the stream by the linear and by the nearest-mean head."""
+    tables: tuple[list[Any], list[Any]] = ([], [])
     for task in range(len(stream.tasks)):
         if task:
             rows = stream.rows(data.y_train, task)
@@ -55,12 +76,21 @@ def _learn_all(arm: Arm, stream: TaskStream, data: Dataset, seed: int) -> dict[s
             arm.learn(data.x_train[rows], slots, stream.class_count(task), seed * 1000 + task)
         seen = stream.rows_seen(data.y_test, task)
         labels = stream.slots(data.y_test[seen])
-        table = confusion(labels, arm.predict(data.x_test[seen]), stream.class_count(task))
-        matrix.append([100 * a for a in accuracy_row(table, stream.tasks[: task + 1])])
-        after.append(100 * float(np.trace(np.array(table)) / len(seen)))
-        balanced.append(100 * (balanced_accuracy(table) or 0.0))
+        for head in (LINEAR, NEAREST_MEAN):
+            found = arm.predict(data.x_test[seen], head)
+            tables[head].append(confusion(labels, found, stream.class_count(task)))
+    linear, nearest = (_metrics(found, stream) for found in tables)
+    return linear, nearest
+
+
+def _metrics(tables: list[Any], stream: TaskStream) -> dict[str, Any]:
+    matrix = [
+        [100 * a for a in accuracy_row(table, stream.tasks[: task + 1])]
+        for task, table in enumerate(tables)
+    ]
+    after = [100 * float(np.trace(np.array(table)) / np.sum(table)) for table in tables]
+    balanced = [100 * (balanced_accuracy(table) or 0.0) for table in tables]
     return {
-        "class_order": list(stream.class_order),
         "matrix": matrix,
         "accuracy_after_task": after,
         "average_incremental_accuracy": average_incremental_accuracy(after),

@@ -2,12 +2,23 @@
 """What is compared: data, tasks, network, schedule, memory, method and arithmetic."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Method = Literal["replay", "ncm"]
-Arithmetic = Literal["float32", "hdqt-int16", "hdqt-int8"]
-METHODS: tuple[Method, ...] = ("replay", "ncm")
-ARITHMETICS: tuple[Arithmetic, ...] = ("float32", "hdqt-int16", "hdqt-int8")
+JOINT = "joint"
+METHODS: tuple[str, ...] = ("ncm", "finetune", "replay", "lwf", "icarl", JOINT)
+Arithmetic = Literal[
+    "float32",
+    "hdqt-int16",
+    "hdqt-int8",
+    "float32-tuned",
+    "simulated-hdqt",
+    "simulated-no-hadamard",
+    "simulated-nearest",
+    "simulated-luq",
+]
+ARITHMETICS: tuple[Arithmetic, ...] = get_args(Arithmetic)
+CORE_METHODS = ("replay", "lwf", "icarl")
+CORE_ARITHMETICS: tuple[Arithmetic, ...] = ("float32", "hdqt-int16", "hdqt-int8")
 
 
 @dataclass(frozen=True)
@@ -16,18 +27,21 @@ class Setting:
 
     Attributes:
         dataset: name, as server.learning.datasets.load takes it, or the stem of an npz file.
-        method: `replay`: train all layers on new samples and exemplars, linear head; `ncm`: no
-            training, nearest class mean of the base network's features.
-        arithmetic: of base quantization and learning; `float32` learns in NumPy.
+        method: one of server.learning.methods, or `joint`: replay that keeps every sample, the
+            upper bound, on this machine only.
+        arithmetic: of base quantization and learning. `float32` and `float32-tuned` learn in
+            NumPy, the latter by its own recipe (`benchmarks/README.md`); `hdqt-*` in the host
+            build of the generated C; `simulated-*` in NumPy (`networks.py`).
         hidden: widths of the hidden layers.
         base_classes, step_classes: classes of task 0, and of each later task.
         exemplar_slots: samples kept between tasks, shared equally by the classes.
         epochs: session steps = epochs * stored samples / batch.
+        normaliser_floor: least deviation of a feature, as a share of the largest one.
         quantizer: further options of the quantizer, such as tile_k or acc_bits.
     """
 
     dataset: str
-    method: Method
+    method: str
     arithmetic: Arithmetic
     hidden: tuple[int, ...] = (128, 128)
     base_classes: int = 2
@@ -37,12 +51,18 @@ class Setting:
     batch: int = 32
     learning_rate: float = 0.05
     base_epochs: int = 30
+    normaliser_floor: float = 0.1
     quantizer: tuple[tuple[str, Any], ...] = ()
 
     @property
     def network(self) -> str:
         """Hidden widths as text."""
         return "-".join(str(width) for width in self.hidden)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether this method has this arithmetic."""
+        return self.method != JOINT or not self.arithmetic.startswith("hdqt")
 
     def options(self, classes: int) -> dict[str, Any]:
         """Options of the quantizer."""

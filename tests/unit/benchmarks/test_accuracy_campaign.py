@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The accuracy command: what is run, resumed, written."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from benchmarks.accuracy.__main__ import main, parse, settings
+from benchmarks.accuracy.campaign import key_of
+from benchmarks.accuracy.plots import write_plots
+from benchmarks.accuracy.setting import Setting
+
+
+def made_up(path: Path) -> Path:
+    random = np.random.default_rng(0)
+    y = np.arange(120) % 4
+    x = random.normal(size=(120, 3, 2)).astype(np.float32)
+    x[np.arange(120), y % 3, y // 3] += 5
+    np.savez(path, x_train=x, y_train=y, x_test=x[:40], y_test=y[:40])
+    return path
+
+
+def command(folder: Path) -> list[str]:
+    return [
+        *("--npz", str(made_up(folder / "made_up.npz")), "--out", str(folder / "out.json")),
+        *("--method", "replay", "--method", "icarl", "--arithmetic", "float32"),
+        *("--seeds", "2", "--hidden", "8", "--slots", "8", "--epochs", "2", "--jobs", "1"),
+    ]
+
+
+def test_command_writes_records_and_table_and_repeats_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(tmp_path)) == 0
+    records = json.loads((tmp_path / "out.json").read_text())
+    assert {(r["method"], r["seed"], r["head"]) for r in records} == {
+        *(("replay", 0, "linear"), ("replay", 1, "linear")),
+        *(("icarl", 0, "nearest_mean"), ("icarl", 1, "nearest_mean")),
+    }
+    for record in records:
+        after = record["accuracy_after_task"]
+        assert record["average_incremental_accuracy"] == pytest.approx(np.mean(after))
+        assert [len(row) for row in record["matrix"]] == [1, 2]
+        assert after[0] == record["matrix"][0][0]
+        assert {"dataset", "network", "last_accuracy", "forgetting_chaudhry"} <= set(record)
+    assert "| made_up | icarl | 8 | 2 + 2 | 8 | 2 |" in (tmp_path / "out.md").read_text()
+    capsys.readouterr()
+    assert main(command(tmp_path)) == 0
+    assert capsys.readouterr().err == ""
+    assert json.loads((tmp_path / "out.json").read_text()) == records
+
+
+def test_data_that_is_not_there_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "none.npz"
+    assert main(["--npz", str(missing), "--out", str(tmp_path / "out.json")]) == 1
+    assert str(missing) in capsys.readouterr().err
+
+
+def test_core_table_has_the_accumulators_of_both_widths_for_integers_only() -> None:
+    found = settings(parse(["--core"]), "digits")
+    arms = {(s.arithmetic, s.quantizer) for s in found if s.method == "replay"}
+    wide = (("acc_bits", 12),)
+    assert arms == {
+        ("float32", ()),
+        *((f"hdqt-int{bits}", q) for bits in (8, 16) for q in ((), wide)),
+    }
+
+
+def test_joint_training_has_no_integer_arm() -> None:
+    assert not Setting("digits", "joint", "hdqt-int8").is_possible
+    assert Setting("digits", "joint", "float32").is_possible
+
+
+def test_record_without_a_newer_setting_counts_as_run_with_its_default() -> None:
+    record = {**Setting("digits", "ncm", "float32").record(), "seed": 0}
+    older = {k: v for k, v in record.items() if k != "normaliser_floor"}
+    assert key_of(older) == key_of(record)
+    assert key_of({**record, "normaliser_floor": 0.5}) != key_of(record)
+
+
+def test_plot_is_svg_with_a_curve_an_arithmetic(tmp_path: Path) -> None:
+    records = [
+        {
+            **Setting(
+                "made_up", "replay", arithmetic, normaliser_floor=0.5, quantizer=quantizer
+            ).record(),
+            "seed": seed,
+            "accuracy_after_task": [100.0, 90.0 - seed],
+        }
+        for arithmetic, quantizer in (
+            ("float32", ()),
+            ("hdqt-int8", (("acc_bits", 12),)),
+            ("hdqt-int16", ()),
+        )
+        for seed in (0, 1)
+    ]
+    (path,) = write_plots(records, tmp_path)
+    root = ElementTree.parse(path).getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(root.findall(".//{*}polyline")) == 2
+    assert "89.5 %" in path.read_text()  # the mean of both seeds

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks that learn on this machine: float32 is the reference's, simulations do as told."""
+
+import numpy as np
+import pytest
+
+from benchmarks.accuracy.learners import HostLearner, Schedule, softmax
+from benchmarks.accuracy.networks import (
+    HDQT,
+    SIMULATIONS,
+    Network,
+    Optimiser,
+    Simulation,
+    _logarithmic,
+    _quantised,
+    fwht,
+)
+from server.learning.base_model import Normaliser
+from server.learning.float_reference import init_params, train_step
+
+PLAIN = Normaliser(np.zeros(12, np.float32), np.ones(12, np.float32))
+
+
+def network(simulation: Simulation, optimiser: Optimiser | None = None) -> Network:
+    """12-16-8-3 with one class to come."""
+    params = init_params([12, 16, 8, 3], np.random.default_rng(1))
+    return Network(params, PLAIN, 4, simulation, optimiser or Optimiser(), 5)
+
+
+def batch(rows: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(2)
+    return random.normal(size=(rows, 12)).astype(np.float32), random.integers(0, 3, rows)
+
+
+def step(net: Network, x: np.ndarray, y: np.ndarray, rate: float) -> None:
+    error = softmax(net.forward(net.store(x)))
+    error[np.arange(len(y)), y] -= 1
+    net.backward(error, rate)
+
+
+def test_float_network_takes_the_steps_of_the_float_reference() -> None:
+    net, (x, y) = network(Simulation()), batch()
+    params = init_params([12, 16, 8, 3], np.random.default_rng(1))
+    for _ in range(5):
+        step(net, x, y, 0.1)
+        params, _ = train_step(params, x, y, 0.1, 3)
+    for layer, (weight, bias) in enumerate(zip(net._weights, net._biases, strict=True)):
+        rows = len(params[layer].weight)
+        np.testing.assert_allclose(weight[:rows], params[layer].weight, atol=1e-6)
+        np.testing.assert_allclose(bias[:rows], params[layer].bias, atol=1e-6)
+
+
+def test_momentum_and_decay_follow_their_recurrence() -> None:
+    net, (x, y) = network(Simulation(), Optimiser(0.9, 0.01)), batch()
+    plain = network(Simulation())
+    before = plain._weights[0].copy()
+    step(plain, x, y, 1.0)
+    gradient = before - plain._weights[0]
+    step(net, x, y, 0.1)
+    first = gradient + np.float32(0.01) * before
+    np.testing.assert_allclose(net._weights[0], before - 0.1 * first, atol=1e-6)
+    np.testing.assert_allclose(net._momenta[0], first, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(SIMULATIONS))
+def test_every_arithmetic_learns_a_separable_task(name: str) -> None:
+    net, (x, y) = network(SIMULATIONS[name]), batch(64)
+    x[np.arange(64), y] += 4
+    net.calibrate(x)
+    for _ in range(120):
+        step(net, x, y, 0.1)
+    found = net.infer(net.store(x))[1].argmax(axis=1)
+    assert (found == y).mean() > 0.9, name
+
+
+def test_saturating_product_of_tiles_by_hand() -> None:
+    net = network(HDQT)
+    a, b = np.full((1, 40), 7, np.float32), np.full((1, 40), 7, np.float32)
+    assert net._dot(a, b)[0, 0] == 127 + 127  # 32 * 49 and 8 * 49, both beyond 8 bits
+    assert net._dot(a, -b)[0, 0] == -256
+    assert network(SIMULATIONS["simulated-luq"])._dot(a, b)[0, 0] == 40 * 49
+
+
+def test_transform_twice_is_order_times_its_input() -> None:
+    x = np.arange(32, dtype=np.float32).reshape(2, 16)
+    np.testing.assert_array_equal(fwht(fwht(x, 8), 8), 8 * x)
+
+
+def test_logarithmic_and_stochastic_rounding_have_no_bias() -> None:
+    random = np.random.default_rng(3)
+    values = np.repeat(np.array([[0.001, -0.03, 0.4, 0.7, 1.0]], np.float32), 40000, axis=0)
+    top = np.float32(1)
+    found = _logarithmic(values, top, random)
+    np.testing.assert_allclose(found.mean(axis=0), values[0], atol=0.004)
+    assert len(np.unique(np.abs(found))) <= 8  # zero and seven powers: four bits with the sign
+    q, size = _quantised(values, top, 7, "stochastic", random)
+    np.testing.assert_allclose((q * size).mean(axis=0), values[0], atol=0.004)
+
+
+def test_distillation_keeps_old_outputs_where_only_new_samples_are_drawn() -> None:
+    x, y = batch(90)
+    x[np.arange(90), y] += 4
+    old, new = y < 2, y == 2
+    kept = {}
+    for method in ("finetune", "lwf"):
+        params = init_params([12, 16, 8, 2], np.random.default_rng(1))
+        net = Network(params, PLAIN, 3, Simulation(), Optimiser(), 5)
+        for _ in range(100):
+            error = softmax(net.forward(x[old]))
+            error[np.arange(old.sum()), y[old]] -= 1
+            net.backward(error, 0.1)
+        learner = HostLearner(net, method, 20, Schedule(20, 16, 0.02))
+        learner.start(x[old], y[old])
+        before = net.infer(x[old])[1]
+        learner.learn(x[new], y[new], 3, 0)
+        kept[method] = np.abs(softmax(net.infer(x[old])[1][:, :2]) - softmax(before)).mean()
+        assert (learner.predict(x[new], 0) == 2).mean() > 0.5, method
+    assert kept["lwf"] < kept["finetune"]
