@@ -13,10 +13,11 @@ PYTEST := $(PYTHON) -m pytest
 # Two processes: enough for two cores; QEMU and compilers run beside them.
 JOBS ?= 2
 FUZZ_ROUNDS ?= 50
+SEEDS ?= 10
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill fuzz check-c screenshots proof verify bench serve bench-on-device \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill fuzz check-c screenshots proof verify bench bench-accuracy serve bench-on-device \
     constraints package clean
 
 help: ## list the targets
@@ -85,6 +86,9 @@ screenshots: setup ## the pictures of docs/images, from a real browser
 .PHONY: bench-on-device
 bench-on-device: setup ## a whole DSADS run inside an emulated Cortex-M4; HADAPT_DATA=folder
 	@$(PYTHON) -m benchmarks.on_device
+
+bench-accuracy: setup ## core accuracy table on the sets in HADAPT_DATA, resumable; SEEDS=n
+	@$(PYTHON) -m benchmarks.accuracy --core --seeds $(SEEDS) --jobs $(JOBS)
 
 serve: setup-demo ## the REST service on this machine; Ctrl-C ends it
 	@$(BIN)/hadapt serve
