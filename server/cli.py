@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from server.commands import access, device, devices, doctor, keys, learning, models, planning
+from server.commands import access, device, devices, doctor, jobs, keys, learning, models, planning
 from server.commands.console import command, wrong
 from server.settings import Settings
 
@@ -38,6 +38,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(access.keys_app, name="api-keys")
 app.add_typer(access.users_app, name="users")
 app.add_typer(device.app, name="device")
+app.add_typer(jobs.app, name="jobs")
 
 
 def _version(value: bool) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import IO, Self
 
+from device.harness.confine import confined, empty_folder
 from device.harness.errors import (
     DeviceCrashedError,
     DeviceError,
@@ -74,7 +75,8 @@ class ProcessTransport:
         reader, self._lifeline = os.pipe()
         try:
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARD, "device", str(reader), *command],
+                ["/bin/sh", "-c", _GUARD, "device", str(reader), *confined(command)],
+                cwd=empty_folder(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

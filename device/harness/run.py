@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from device.harness.confine import confined
+
 
 def run_limited(
     command: Sequence[str], *, cwd: Path, timeout_s: float
@@ -17,7 +19,7 @@ def run_limited(
     Raises: subprocess.TimeoutExpired; OSError if it cannot be started.
     """
     with subprocess.Popen(
-        command,
+        confined(command),
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

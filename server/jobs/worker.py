@@ -22,6 +22,7 @@ import structlog
 from dbos import DBOS, DBOSConfig, Serializer
 from sqlalchemy.exc import SQLAlchemyError
 
+from device.harness import confine
 from server import logs
 from server.errors import HadaptError, InternalError
 from server.jobs.kinds import MACHINES
@@ -231,6 +232,8 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    confine.enable()
+    log.info(confine.status())
     context = open_context(settings, load_engine(settings))
     set_write_ahead_log(settings.engine_database_url)
     launch(settings)

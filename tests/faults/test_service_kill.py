@@ -6,8 +6,12 @@ The long form has HADAPT_KILLS kills (200 by default). HADAPT_KILL_SEED sets the
 
 import os
 import random
+import subprocess
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,8 @@ from server.errors import UnavailableError
 from tests.api.fake_engine import fake_onnx
 from tests.api.harness import calibration, make_samples
 from tests.faults.service_process import ServiceProcess, running
+from tests.postgres import Cluster, cluster
+from tests.s3 import s3_server
 
 SHORT_KILLS = 6
 LONG_KILLS = int(os.environ.get("HADAPT_KILLS", "200"))
@@ -50,8 +56,34 @@ def begin_update(client: HadaptClient, model_id: str, step_ms: int, seed: int = 
     )
 
 
-def kill(service: ServiceProcess, kind: str) -> None:
+@dataclass(frozen=True)
+class Stores:
+    """Settings that name the databases, and the cluster if there is one."""
+
+    settings: dict[str, str] = field(default_factory=dict)
+    cluster: Cluster | None = None
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
+    """Databases of both kinds; with PostgreSQL, blobs are on S3."""
+    if request.param == "sqlite":
+        yield Stores()
+        return
+    with cluster() as found, s3_server() as environment:
+        urls = {
+            "HADAPT_DATABASE_URL": found.new_database(),
+            "HADAPT_JOBS_DATABASE_URL": found.new_database(),
+            "HADAPT_BLOB_URL": "s3://hadapt-blobs/kill",
+        }
+        yield Stores({**urls, **environment}, found)
+
+
+def kill(service: ServiceProcess, kind: str, stores: Stores | None = None) -> None:
     """Kill, check for orphans, start again if the server is gone."""
+    if kind == "connections":
+        assert stores is not None and stores.cluster is not None
+        stores.cluster.cut_connections()
     if kind in ("worker", "both"):
         service.kill_worker()
     if kind in ("server", "both"):
@@ -81,9 +113,13 @@ def send_until_acknowledged(service: ServiceProcess, model_id: str, number: int)
         ),
     ],
 )
-def test_killed_service_ends_the_job_once_with_the_same_bits(tmp_path: Path, kills: int) -> None:
+def test_killed_service_ends_the_job_once_with_the_same_bits(
+    tmp_path: Path, kills: int, stores: Stores
+) -> None:
     draw = random.Random(SEED)
-    with running(tmp_path / "data") as service:
+    kinds = KINDS if stores.cluster is None else (*KINDS, "connections")
+    done: Counter[str] = Counter()
+    with running(tmp_path / "data", **stores.settings) as service:
         model_id = prepare(service.client)
         quiet = begin_update(service.client, model_id, step_ms=0)
         service.client.wait_job(quiet.job_id, timeout_s=30)
@@ -97,7 +133,8 @@ def test_killed_service_ends_the_job_once_with_the_same_bits(tmp_path: Path, kil
             time.sleep(draw.uniform(0.0, 0.4))
             send_until_acknowledged(service, model_id, sent)
             sent += 1
-            kill(service, KINDS[killed % len(KINDS)])
+            kill(service, kinds[killed % len(kinds)], stores)
+            done[kinds[killed % len(kinds)]] += 1
             killed += 1
             if service.client.update(update.id).state == "succeeded" and killed < kills:
                 check_update(service, update, wanted.state_hash)
@@ -111,6 +148,8 @@ def test_killed_service_ends_the_job_once_with_the_same_bits(tmp_path: Path, kil
         assert stored.count("4") == sent, "every acknowledged sample once"
         assert service.stop() == 0
         assert not service.wait_gone(), "orphans"
+    name = "PostgreSQL and S3" if stores.cluster else "SQLite"
+    print(f"| {name} | {kills} | {dict(done)} | {sent} | {sent} | {SEED} |")
 
 
 def wait_for_progress(service: ServiceProcess, job_id: str) -> None:
@@ -193,3 +232,33 @@ def test_job_that_kills_its_worker_fails_and_others_go_on(
     with pytest.raises(JobEndedError, match="given up"):
         service.client.wait_job(bad.job_id, timeout_s=60)
     service.client.wait_job(good.job_id, timeout_s=60)
+
+
+def test_jobs_of_a_worker_that_is_gone_are_adopted(tmp_path: Path) -> None:
+    """Two services on PostgreSQL; one is killed for good, the other finishes its job."""
+    with cluster() as found:
+        settings = {
+            "HADAPT_DATABASE_URL": found.new_database(),
+            "HADAPT_JOBS_DATABASE_URL": found.new_database(),
+            "HADAPT_BLOB_URL": f"file://{tmp_path / 'blobs'}",
+        }
+        (tmp_path / "blobs").mkdir()
+        with running(tmp_path / "one", **settings, HADAPT_EXECUTOR_ID="one") as gone:
+            model_id = prepare(gone.client)
+            update = begin_update(gone.client, model_id, step_ms=50)
+            wait_for_progress(gone, update.job_id)
+            gone.kill_server()
+            assert not gone.wait_gone()
+            with running(tmp_path / "two", **settings, HADAPT_EXECUTOR_ID="two") as other:
+                other.client = HadaptClient(other.url, key=gone.key)
+                command = [sys.executable, "-m", "server.cli", "jobs", "adopt"]
+                command += ["--executor", "one", "--data-dir", str(other.data), "--json"]
+                environment = {**os.environ, **settings}
+                early = subprocess.run(command, env=environment, capture_output=True, text=True)
+                assert "seems alive" in early.stdout or early.returncode == 0
+                done = subprocess.run(
+                    [*command, "--force"], env=environment, capture_output=True, text=True
+                )
+                assert update.job_id in done.stdout + early.stdout, done.stdout + done.stderr
+                other.client.wait_job(update.job_id, timeout_s=60)
+                assert other.client.update(update.id).result is not None
