@@ -41,7 +41,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["fleet"])
 ControllerPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")]
 
 
-def _actor(request: Request) -> str:
+def actor_of(request: Request) -> str:
     """Who acts, for the audit."""
     principal = getattr(request.state, "principal", None)
     return str(getattr(principal, "id", "anonymous"))[:200]
@@ -67,7 +67,7 @@ def create_packet(
 
     def action(unit: Unit) -> tuple[s.PacketRead, str]:
         made = packets.create_packet(
-            context, unit, body.model_id, body.version, body.base_version, _actor(request)
+            context, unit, body.model_id, body.version, body.base_version, actor_of(request)
         )
         return _packet(unit, made), f"/api/v1/packets/{made.id}"
 
@@ -132,7 +132,7 @@ def create_target(
     """Let a registered device pull updates under its name. Shows its token, this once."""
     with context.database.write() as unit:
         made, token = targets.create_target(
-            unit, body.device_id, body.form, body.version, _actor(request)
+            unit, body.device_id, body.form, body.version, actor_of(request)
         )
     response.headers["Location"] = f"/api/v1/targets/{made.controller_id}"
     return _with_token(response, s.TargetToken, _target_fields(made), token)
@@ -160,7 +160,7 @@ def renew_token(
 ) -> s.TargetToken:
     """A new token for a device; the old one ends at once."""
     with context.database.write() as unit:
-        made, token = targets.renew_token(unit, controller_id, _actor(request))
+        made, token = targets.renew_token(unit, controller_id, actor_of(request))
     return _with_token(response, s.TargetToken, _target_fields(made), token)
 
 
@@ -198,7 +198,7 @@ def create_gateway(
 ) -> s.GatewayToken:
     """A token that speaks for every device. It is shown this once."""
     with context.database.write() as unit:
-        made, token = targets.create_gateway(unit, body.name, _actor(request))
+        made, token = targets.create_gateway(unit, body.name, actor_of(request))
     return _with_token(response, s.GatewayToken, _gateway_fields(made), token)
 
 
@@ -222,7 +222,7 @@ def list_gateways(
 def cancel_gateway(gateway_id: Id, request: Request, context: ContextDep) -> s.GatewayRead:
     """Revoke a gateway's token, for ever."""
     with context.database.write() as unit:
-        record = targets.revoke_gateway(unit, gateway_id, _actor(request))
+        record = targets.revoke_gateway(unit, gateway_id, actor_of(request))
     return s.GatewayRead.model_validate(_gateway_fields(record))
 
 
@@ -251,7 +251,9 @@ def create_rollout(
     policy = Policy(**{**body.policy.model_dump(), "shares": tuple(shares)})
 
     def action(unit: Unit) -> tuple[s.RolloutRead, str]:
-        made = rollouts.create_rollout(unit, body.packet_id, policy, body.targets, _actor(request))
+        made = rollouts.create_rollout(
+            unit, body.packet_id, policy, body.targets, actor_of(request)
+        )
         return _rollout(unit, made), f"/api/v1/rollouts/{made.id}"
 
     return create(context, request, key, body.model_dump(), action)
@@ -317,7 +319,7 @@ def operate_rollout(
     """Pause, resume, abort (nothing new is offered) or roll back (every device goes back)."""
 
     def action(unit: Unit) -> tuple[s.RolloutRead, str]:
-        after = rollouts.operate(unit, rollout_id, verb, _actor(request))
+        after = rollouts.operate(unit, rollout_id, verb, actor_of(request))
         return _rollout(unit, after), f"/api/v1/rollouts/{rollout_id}"
 
     return create(context, request, key, verb, action, status=200)

@@ -4,17 +4,19 @@
 import dataclasses
 from typing import Annotated
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 
 from server.api.access import GuardedRoute, scope
-from server.api.common import ContextDep
-from server.api.fleet import ControllerPath
+from server.api.common import ContextDep, IdempotencyKey, create
+from server.api.fleet import ControllerPath, actor_of
 from server.api.fleet_schemas import ControllerId
 from server.api.problems import documented
-from server.api.schemas import Id, Json, Sha256
-from server.fleet import lineage
+from server.api.schemas import Body, Id, Json, Name, Sha256
+from server.fleet import lineage, withdrawals
 from server.fleet.targets import require_target
+from server.storage.ports import Unit
 
 router = APIRouter(route_class=GuardedRoute, tags=["fleet"])
 
@@ -101,3 +103,46 @@ def compare_targets(
     with context.database.read() as unit:
         pair = [lineage.lineage_of(unit, name) for name in (left, right)]
     return ComparisonRead.model_validate(dataclasses.asdict(lineage.compare(*pair)))
+
+
+class WithdrawalCreate(Body):
+    """Samples to take out of a model for good."""
+
+    model_id: Id
+    kind: withdrawals.Kind
+    subject: Name = Field(description="Content digest, class name, or device id.")
+
+
+class WithdrawalRead(BaseModel):
+    """What was withdrawn. An update with base_version = rebuild_from rebuilds the model."""
+
+    id: Id
+    model_id: Id
+    created_at: str
+    kind: withdrawals.Kind
+    subject: str
+    rebuild_from: int
+    samples: int
+    versions: list[int] = Field(description="Versions that had used them.")
+    targets: list[str] = Field(description="Devices that run one of those.")
+
+
+@router.post(
+    "/withdrawals",
+    status_code=201,
+    response_model=WithdrawalRead,
+    responses=documented(404, 409, 413, 507),
+    dependencies=[scope("samples:write")],
+)
+def create_withdrawal(
+    body: WithdrawalCreate, request: Request, context: ContextDep, key: IdempotencyKey = None
+) -> JSONResponse:
+    """Erase a sample, a class or a contributor's samples; nothing is trained on them again."""
+
+    def action(unit: Unit) -> tuple[WithdrawalRead, str]:
+        done = withdrawals.withdraw(unit, body.model_id, body.kind, body.subject, actor_of(request))
+        fields = dataclasses.asdict(done.record)
+        read = WithdrawalRead(**fields, versions=done.versions, targets=done.targets)
+        return read, f"/api/v1/models/{body.model_id}/samples"
+
+    return create(context, request, key, body.model_dump(), action)

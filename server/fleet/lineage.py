@@ -97,9 +97,29 @@ def _samples(unit: Unit, version: VersionRecord) -> list[SampleRecord]:
     update = require_update(unit, version.update_id)
     names = class_names(unit, version.model_id)
     positions = [p for p, name in enumerate(names) if name in update.spec["classes"]]
-    found = unit.samples.select(version.model_id, update.last_seq, "train", positions)
+    bounds = (version.model_id, update.last_seq)
+    found = unit.samples.select(*bounds, "train", positions)
+    # Samples that were withdrawn later had their part too.
+    for sample in unit.samples.select(*bounds, "x-train", positions):
+        end = _withdrawn_by(unit, sample, names)
+        if end is None or update.created_at < end:
+            found.append(sample)
     device_id = update.spec["selection"].get("device_id")
     return [s for s in found if device_id is None or s.device_id == device_id]
+
+
+def _withdrawn_by(unit: Unit, sample: SampleRecord, names: list[str]) -> str | None:
+    """When a withdrawn sample was; None while that is still being stored."""
+    found = unit.fleet.withdrawals.page(
+        order="id", after=None, limit=10**6, model_id=sample.model_id
+    )
+    subjects = {
+        "sample": sample.content_sha256,
+        "class": names[sample.class_position],
+        "contributor": sample.device_id,
+    }
+    times = [w.created_at for w in found if subjects[w.kind] == w.subject]
+    return min((t for t in times if t >= sample.created_at), default=None)
 
 
 def lineage_of(unit: Unit, controller_id: str) -> Lineage:

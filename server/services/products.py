@@ -84,7 +84,9 @@ def create_device_test(context: Context, unit: Unit, spec: Json) -> DeviceTestRe
     version = require_version(unit, spec["model_id"], spec["version"])
     names = class_names(unit, version.model_id)
     known = [p for p, name in enumerate(names) if name in version.classes]
-    if not unit.samples.count(model_id=version.model_id, class_position=known):
+    if not unit.samples.count(
+        model_id=version.model_id, class_position=known, split=("train", "test")
+    ):
         issue = Issue(
             "no samples",
             f"model {version.model_id}",

@@ -263,7 +263,9 @@ def list_samples(
             model_id = require_device(unit, device_id).model_id
         else:
             where = {"model_id": require_model(unit, str(model_id)).id}
-        found = unit.samples.page(order="seq", after=after, limit=limit + 1, **where)
+        found = unit.samples.page(
+            order="seq", after=after, limit=limit + 1, split=("train", "test"), **where
+        )
         names = class_names(unit, str(model_id))
     return make_page(found, limit, lambda sample: int(sample.seq or 0)), names
 

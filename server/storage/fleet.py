@@ -152,15 +152,15 @@ class LearningRecord:
 
 @dataclass(frozen=True)
 class WithdrawalRecord:
-    """Something withdrawn from a model's samples, and the version rebuilt without it."""
+    """Samples taken out of a model for good; kind: sample, class or contributor.
+
+    rebuild_from: the newest version that none of them had a part in.
+    """
 
     id: str
     model_id: str
-    job_id: str
     created_at: str
     kind: str
     subject: str
-    from_version: int
+    rebuild_from: int
     samples: int
-    version: int | None = None
-    result: Json | None = None

@@ -3,7 +3,8 @@
 
 from typing import Any
 
-from tests.api.fleet import add_device, roll_out, sign
+from server.fleet.lineage import ancestors
+from tests.api.fleet import accepted_version, add_device, roll_out, sign
 from tests.api.fleet_fixtures import Fleet, fleet
 from tests.api.harness import make_samples
 
@@ -69,3 +70,59 @@ def test_device_that_learns_alone_tells_hash_and_figures_only(fleet: Fleet) -> N
     assert [t["state_hash"][0] for t in told] == ["b", "a"]
     assert told[1]["metrics"] == {"accuracy": 0.9, "forgetting": 0.01}
     assert fleet.http.get(f"/api/v1/models/{fleet.model_id}/classes").json() == before
+
+
+def test_withdrawn_contributor_is_erased_and_the_model_rebuilt_without(fleet: Fleet) -> None:
+    http, model = fleet.http, accepted_version(fleet)
+    device = add_device(fleet, model, "giver-1")
+    sender = http.get("/api/v1/targets/giver-1").json()["device_id"]
+    x, y = make_samples(4, 6, seed=9)
+    fleet.client.send_samples(x, y, device_id=sender)
+
+    def update(**more: Any) -> Any:
+        made = http.post("/api/v1/updates", json={"model_id": model, "steps": 20, **more})
+        assert made.status_code == 202, made.text
+        fleet.run(made.json()["job_id"])
+        return http.get(f"/api/v1/models/{model}/versions").json()["items"][0]
+
+    assert update()["classes"] == ["0", "1", "2", "3", "4"]
+    body = {"model_id": model, "kind": "contributor", "subject": sender}
+    done = http.post("/api/v1/withdrawals", json=body).json()
+    assert (done["samples"], done["versions"], done["rebuild_from"]) == (6, [3], 2)
+    assert http.post("/api/v1/withdrawals", json=body).status_code == 404, "nothing is left"
+    left = http.get(f"/api/v1/models/{model}/samples", params={"limit": 200}).json()["items"]
+    assert len(left) == 10
+    assert sender not in {s["device_id"] for s in left}
+    with fleet.context.database.read() as unit:
+        kept = unit.samples.page(order="seq", after=None, limit=99, device_id=sender)
+    assert {s.features for s in kept} == {b""}
+    again = fleet.client.send_samples(x, y, device_id=sender)
+    assert (again.stored, again.duplicates) == (0, 6)
+    fleet.send(model, 4)
+    rebuilt = update(base_version=done["rebuild_from"])
+    assert (rebuilt["number"], rebuilt["parent"]) == (4, 2)
+    device.config(version="4")
+    with fleet.context.database.read() as unit:
+        line = ancestors(unit, model, 4)
+        old = ancestors(unit, model, 3)
+    gone = {s.content_sha256 for s in kept}
+    assert not gone & {digest for a in line for digest in a.samples}
+    assert gone == set(old[0].samples), "what version 3 had used is still told"
+
+
+def test_withdrawal_of_a_sample_a_class_and_a_base_class(fleet: Fleet) -> None:
+    http, model = fleet.http, accepted_version(fleet)
+
+    def withdraw(kind: str, subject: str) -> Any:
+        body = {"model_id": model, "kind": kind, "subject": subject}
+        return http.post("/api/v1/withdrawals", json=body)
+
+    sample = http.get(f"/api/v1/models/{model}/samples").json()["items"][0]["content_sha256"]
+    assert withdraw("sample", sample).json()["samples"] == 1
+    found = withdraw("class", "3").json()
+    assert (found["samples"], found["rebuild_from"], found["versions"]) == (9, 1, [2])
+    assert withdraw("class", "0").status_code == 409
+    assert withdraw("class", "nine").status_code == 404
+    assert withdraw("sample", "0" * 64).status_code == 404
+    rows = http.get("/api/v1/audit", params={"limit": 200}).json()["items"]
+    assert [r["action"] for r in rows].count("samples.withdraw") >= 2
