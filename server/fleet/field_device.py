@@ -229,7 +229,9 @@ class FieldDevice:
             "base_hash": before.state_hash.hex(),
             "result_hash": learner.state_hash.hex(),
             "class_count": class_count,
-            **vars(plan),
+            "steps": plan.steps,
+            "seed": plan.seed,
+            "learning_rate": plan.learning_rate,
             "samples": [
                 {"sha256": d, "label": int(label)} for d, label in zip(digests, y, strict=True)
             ],
