@@ -66,6 +66,8 @@ def _fields(model: IntModel) -> list[_Field]:
         shapes.append((1, layer.outputs, 32))
     if len(model.layers) > 1:
         shapes.append((1, len(model.layers) - 1, 32))
+    if model.bias_correction:
+        shapes.append((1, 4, 16))
     if model.keep_prototypes:
         shapes.append((model.max_classes, 1 + model.features, 16))
     fields, at = [], 4

@@ -167,12 +167,16 @@ uint32_t had_exemplar_staged(const had_exemplars *ex) {
     return staged;
 }
 
-void had_exemplars_init(had_exemplars *ex) {
+void had_exemplars_clear(had_exemplars *ex) {
     ex->count = 0U;
     ex->hint = 0U;
     for (uint32_t slot = 0U; slot < HAD_SLOTS_ALLOCATED; slot++) {
         ex->state[slot] = HAD_SLOT_FREE;
     }
+}
+
+void had_exemplars_init(had_exemplars *ex) {
+    had_exemplars_clear(ex);
 #if HAD_INITIAL_EXEMPLARS > 0
     for (uint32_t j = 0U; j < HAD_INITIAL_EXEMPLARS; j++) {
         /* The generator has checked the table: there is room, and no pair occurs twice. */

@@ -22,6 +22,9 @@ typedef struct had_field {
 /* Field number < HAD_FIELDS of a copy. Callers with a const copy do not write through it. */
 had_field had_field_of(const had_copy *copy, uint32_t number);
 
+/* 0 for values that no learner could have: they would break the kernels' bounds. */
+uint32_t had_values_are_valid(const had_copy *copy);
+
 /* Header of an exported state, SPEC.md 9. */
 void had_state_header(uint8_t header[HAD_STATE_HEADER_BYTES], uint32_t n_classes, uint32_t trained);
 

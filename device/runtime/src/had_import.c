@@ -10,7 +10,7 @@
 #define TRACKED_MAX (32767 * 256)
 
 had_status had_import_begin(had_learner *ln, uint32_t total) {
-    if (had_steps_left(ln) > 0U) {
+    if (had_steps_left(ln) > 0U || ln->importing == HAD_IMPORTING_PACKET) {
         return HAD_ERR_STATE;
     }
     if (total != HAD_STATE_BYTES) {
@@ -19,7 +19,7 @@ had_status had_import_begin(had_learner *ln, uint32_t total) {
     had_import *import = &ln->arena.import;
     had_sha256_begin(&import->sha);
     import->received = 0U;
-    ln->importing = 1U;
+    ln->importing = HAD_IMPORTING_STATE;
     return HAD_OK;
 }
 
@@ -69,7 +69,7 @@ static uint32_t part_end(uint32_t at) {
 
 had_status had_import_data(had_learner *ln, const uint8_t *src, uint32_t count) {
     had_import *import = &ln->arena.import;
-    if (ln->importing == 0U) {
+    if (ln->importing != HAD_IMPORTING_STATE) {
         return HAD_ERR_STATE;
     }
     if (count > HAD_STATE_BYTES - import->received) {
@@ -109,8 +109,7 @@ static uint32_t prototypes_are_valid(const had_copy *copy) {
 }
 #endif
 
-/* Values that no learner could have: they would break the kernels' bounds. */
-static uint32_t values_are_valid(const had_copy *copy) {
+uint32_t had_values_are_valid(const had_copy *copy) {
     for (uint32_t j = 0U; j < HAD_MASTER_COUNT; j++) {
         if (copy->master[j] < -HAD_MASTER_MAX) {
             return 0U;
@@ -137,7 +136,7 @@ static uint32_t values_are_valid(const had_copy *copy) {
 had_status had_import_end(had_learner *ln) {
     had_import *import = &ln->arena.import;
     uint8_t digest[HAD_SHA256_BYTES];
-    if (ln->importing == 0U) {
+    if (ln->importing != HAD_IMPORTING_STATE) {
         return HAD_ERR_STATE;
     }
     if (import->received != HAD_STATE_BYTES || header_is_valid(import->header) == 0U) {
@@ -147,7 +146,7 @@ had_status had_import_end(had_learner *ln) {
     if (memcmp(digest, import->digest, sizeof digest) != 0) {
         return refuse(ln, HAD_ERR_DIGEST);
     }
-    if (values_are_valid(&ln->working) == 0U) {
+    if (had_values_are_valid(&ln->working) == 0U) {
         return refuse(ln, HAD_ERR_FORMAT);
     }
     ln->working.n_classes = had_load_u16(import->header + 28);

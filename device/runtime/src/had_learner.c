@@ -47,8 +47,7 @@ had_status had_idle(const had_learner *ln) {
     return had_steps_left(ln) > 0U || ln->importing != 0U ? HAD_ERR_STATE : HAD_OK;
 }
 
-/* Lowest index of the maximum. */
-static uint32_t argmax(const int16_t *logits, uint32_t classes) {
+uint32_t had_argmax(const int16_t *logits, uint32_t classes) {
     uint32_t best = 0U;
     for (uint32_t c = 1U; c < classes; c++) {
         best = logits[c] > logits[best] ? c : best;
@@ -62,7 +61,7 @@ static void infer_linear(had_learner *ln, had_inference *out) {
     had_correct(&ln->committed.correction, had_plan_at_logits(ln), out->n_classes);
 #endif
     out->logits = had_plan_at_logits(ln);
-    out->label = argmax(out->logits, out->n_classes);
+    out->label = had_argmax(out->logits, out->n_classes);
 }
 
 static had_status infer_nearest(had_learner *ln, had_inference *out) {

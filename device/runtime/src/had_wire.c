@@ -3,6 +3,7 @@
 #include "hadapt/wire.h"
 
 #include "had_bytes.h"
+#include "had_wire_field.h"
 #include "hadapt/exemplar.h"
 #include "hadapt/state.h"
 
@@ -191,10 +192,10 @@ static had_status handle_commit(had_reply *reply, const uint8_t *req, uint32_t l
         return HAD_ERR_FORMAT;
     }
     had_status status =
-        length == 0U ? had_commit(&device) : had_commit_corrected(&device, req[0], req[1]);
+        length == 0U ? had_field_commit(&device) : had_commit_corrected(&device, req[0], req[1]);
 #else
     (void)length;
-    had_status status = had_commit(&device);
+    had_status status = had_field_commit(&device);
 #endif
     return status != HAD_OK ? status : put_hash(reply);
 }
@@ -374,21 +375,28 @@ static had_status dispatch(uint8_t command, had_reply *reply, const uint8_t *req
 }
 
 had_status had_wire_boot(void) {
-    had_init(&device);
-    return HAD_OK;
+    return had_field_boot(&device);
 }
 
 had_status had_wire_handle(uint8_t command, const uint8_t *req, uint32_t req_len, uint8_t *resp,
                            uint32_t resp_cap, uint32_t *resp_len) {
     had_reply reply = {resp, resp_cap, 0U};
     *resp_len = 0U;
+#if HAD_FIELD
+    if (command >= HAD_FIELD_FIRST && command <= HAD_FIELD_LAST) {
+        return had_field_handle(command, req, req_len, resp, resp_cap, resp_len);
+    }
+#endif
     if (command == 0U || command >= sizeof lengths / sizeof lengths[0]) {
         return HAD_ERR_COMMAND;
     }
     if (req_len < lengths[command].shortest || req_len > lengths[command].longest) {
         return HAD_ERR_FORMAT;
     }
+    /* resp may lie where req does: what is to be kept is kept from the request. */
+    had_field_before(&device, command, req, req_len);
     had_status status = dispatch(command, &reply, req, req_len);
+    status = status == HAD_OK ? had_field_after() : status;
     *resp_len = status == HAD_OK ? reply.length : 0U;
     return status;
 }

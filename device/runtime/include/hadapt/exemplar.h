@@ -7,6 +7,9 @@
 
 #include "hadapt/learner.h"
 
+/* Free every slot. */
+void had_exemplars_clear(had_exemplars *ex);
+
 /* Load the model's exemplars as committed ones. */
 void had_exemplars_init(had_exemplars *ex);
 

@@ -23,4 +23,7 @@ void had_infer_hidden(const had_learner *ln, int8_t *out, const int8_t *x, const
 void had_infer_head(const had_learner *ln, int16_t *logits, const int8_t *x, const had_layer *layer,
                     uint32_t rows);
 
+/* Lowest index of the maximum. */
+uint32_t had_argmax(const int16_t *logits, uint32_t classes);
+
 #endif

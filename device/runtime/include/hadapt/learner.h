@@ -176,6 +176,9 @@ typedef union had_arena {
 
 #define HAD_PANEL_BLOCK 32U /* columns of a block of the operand that vector kernels take */
 
+/* What is being read into the working copy; 0: nothing. */
+enum had_importing { HAD_IMPORTING_STATE = 1, HAD_IMPORTING_PACKET = 2 };
+
 typedef struct had_learner {
     had_copy working;
     had_copy committed;
@@ -197,8 +200,8 @@ typedef struct had_learner {
 #if HAD_ROWS == 8U
     uint8_t panel[HAD_PANEL_BYTES]; /* operand of the product that runs, see had_panel.h */
 #endif
-    uint32_t trained; /* a step was trained since the last commit */
-    uint32_t importing;
+    uint32_t trained;   /* a step was trained since the last commit */
+    uint32_t importing; /* enum had_importing */
 #ifdef HAD_COUNTERS
     had_counters counters;
 #endif

@@ -16,7 +16,8 @@ typedef enum had_status {
     HAD_ERR_DIGEST = -5,   /* a blob's digest is wrong */
     HAD_ERR_IO = -6,       /* the transport ended or failed */
     HAD_ERR_COMMAND = -7,  /* no such command */
-    HAD_ERR_SIZE = -8      /* longer than the device takes */
+    HAD_ERR_SIZE = -8,     /* longer than the device takes */
+    HAD_ERR_REFUSED = -9   /* a packet or a commit that the device does not trust */
 } had_status;
 
 /* The result must be looked at: ignoring it fails the build under -Werror. */

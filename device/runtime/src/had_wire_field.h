@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a field device adds to the wire, SPEC.md 13.3; nothing where HAD_FIELD is 0. */
+#ifndef HAD_WIRE_FIELD_H
+#define HAD_WIRE_FIELD_H
+
+#include <stdint.h>
+
+#include "hadapt/flash.h"
+#include "hadapt/learner.h"
+
+#define HAD_FIELD_FIRST 0x20U
+#define HAD_FIELD_LAST 0x28U
+
+#if HAD_FIELD
+
+/* Start the device from flash. */
+HAD_CHECKED had_status had_field_boot(had_learner *ln);
+
+/* Guarded commit. */
+HAD_CHECKED had_status had_field_commit(had_learner *ln);
+
+/* Before a command of section 10: remember of its request what will have to be kept. */
+void had_field_before(had_learner *ln, uint8_t command, const uint8_t *req, uint32_t length);
+
+/* After it was carried out: keep it. */
+HAD_CHECKED had_status had_field_after(void);
+
+/* Commands HAD_FIELD_FIRST to HAD_FIELD_LAST. */
+HAD_CHECKED had_status had_field_handle(uint8_t command, const uint8_t *req, uint32_t req_len,
+                                        uint8_t *resp, uint32_t resp_cap, uint32_t *resp_len);
+
+#else
+
+static inline had_status had_field_boot(had_learner *ln) {
+    had_init(ln);
+    return HAD_OK;
+}
+
+static inline had_status had_field_commit(had_learner *ln) {
+    return had_commit(ln);
+}
+
+static inline void had_field_before(had_learner *ln, uint8_t command, const uint8_t *req,
+                                    uint32_t length) {
+    (void)ln;
+    (void)command;
+    (void)req;
+    (void)length;
+}
+
+static inline had_status had_field_after(void) {
+    return HAD_OK;
+}
+
+#endif
+
+#endif

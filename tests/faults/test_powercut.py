@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Power ends at every flash operation of a session of three tasks and an update: nothing is lost.
+
+The driver is C (powercut/powercut.c) and runs in one process; the end of the session is the twin's.
+"""
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from codegen.generate import generate, write_folder
+from device.harness.boards import BOARDS
+from device.harness.build import build
+from device.harness.toolchain import find_toolchain
+from tests.faults.powercut.session import make_session, session_header
+
+DRIVER = Path(__file__).parent / "powercut" / "powercut.c"
+LEFT_OUT = ("port/main.c", "port/host.c", "port/marks.c")
+FIELD = ("HAD_FIELD=1", "HAD_FLASH_FAULTS=1", "HAD_GUARD_SLOTS=4U", "HAD_FLASH_BLOCK_BYTES=1024U")
+# Program unit, blocks, slots: two slots and three, small units and large ones.
+FLASHES = {
+    "unit 8, two slots": ("HAD_FLASH_PROGRAM_BYTES=8U", "HAD_FLASH_BLOCKS=8U"),
+    "unit 4, three slots": (
+        "HAD_FLASH_PROGRAM_BYTES=4U",
+        "HAD_FLASH_BLOCKS=6U",
+        "HAD_STORE_SLOTS=3U",
+    ),
+    "unit 64, two slots": ("HAD_FLASH_PROGRAM_BYTES=64U", "HAD_FLASH_BLOCKS=4U"),
+}
+Change = Callable[[dict[str, bytes]], dict[str, bytes]]
+
+
+def run_driver(
+    folder: Path, flash: tuple[str, ...], change: Change = dict, sanitize: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Build the driver with the runtime and run it."""
+    session = make_session()
+    host = BOARDS["host"]
+    files = {n: c for n, c in generate(session.model, host).items() if n not in LEFT_OUT}
+    files["powercut.c"] = DRIVER.read_bytes()
+    files["powercut_session.h"] = session_header(session).encode()
+    write_folder(change(files), folder / "sources")
+    firmware = build(
+        folder / "sources",
+        host,
+        find_toolchain(host),
+        folder / "builds",
+        opt="-O2",
+        defines=FIELD + flash,
+        sanitize=sanitize,
+    )
+    return subprocess.run([firmware.elf], capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("flash", FLASHES)
+def test_every_cut_leaves_the_old_or_the_new_state(
+    flash: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    done = run_driver(tmp_path, FLASHES[flash])
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(f"{flash}: {done.stdout}")
+    found = re.search(r"(\d+) cuts, (\d+) found", done.stdout)
+    assert found is not None
+    record_property("cuts", int(found[1]))
+    assert int(found[1]) >= 10_000 or "64" in flash
+    assert 0 < int(found[2]) < int(found[1])
+
+
+PLANTED = {
+    "the current slot is overwritten": (
+        "runtime/src/had_store.c",
+        b"uint32_t index = store->current == HAD_STORE_NONE ? 0U : store->current + 1U;",
+        b"uint32_t index = store->current == HAD_STORE_NONE ? 0U : store->current;",
+    ),
+    "a record's check sum is not looked at": (
+        "runtime/src/had_journal.c",
+        b"had_load_u32(record->payload + record->bytes) == record_crc(store, record);",
+        b"record_crc(store, record) != 1U;",
+    ),
+    "the place behind a torn record is used": (
+        "runtime/src/had_journal.c",
+        b"erased != 0U ? store->journal_at : store->slot_bytes;",
+        b"erased < 2U ? store->journal_at : store->slot_bytes;",
+    ),
+    "a session forgets its place": (
+        "runtime/src/had_archive.c",
+        b"        session->done = place->done;",
+        b"        session->done = 0U;",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_driver_finds_a_planted_fault(fault: str, tmp_path: Path) -> None:
+    name, right, wrong = PLANTED[fault]
+
+    def plant(files: dict[str, bytes]) -> dict[str, bytes]:
+        assert files[name].count(right) == 1
+        return {**files, name: files[name].replace(right, wrong)}
+
+    done = run_driver(tmp_path, FLASHES["unit 8, two slots"], plant)
+    assert done.returncode == 1 and done.stdout.startswith("FAILED: "), done.stdout
