@@ -207,12 +207,6 @@ static had_status handle_rollback(had_reply *reply, const uint8_t *req, uint32_t
     return put_hash(reply);
 }
 
-static had_status handle_hash(had_reply *reply, const uint8_t *req, uint32_t length) {
-    (void)req;
-    (void)length;
-    return put_hash(reply);
-}
-
 static had_status handle_export(had_reply *reply, const uint8_t *req, uint32_t length) {
     uint32_t offset = had_load_u32(req);
     uint32_t count = had_load_u16(req + 4);
@@ -352,7 +346,7 @@ static had_status dispatch(uint8_t command, had_reply *reply, const uint8_t *req
     case CMD_ROLLBACK:
         return handle_rollback(reply, req, length);
     case CMD_HASH:
-        return handle_hash(reply, req, length);
+        return put_hash(reply);
     case CMD_EXPORT:
         return handle_export(reply, req, length);
     case CMD_IMPORT_BEGIN:
@@ -393,7 +387,6 @@ had_status had_wire_handle(uint8_t command, const uint8_t *req, uint32_t req_len
     if (req_len < lengths[command].shortest || req_len > lengths[command].longest) {
         return HAD_ERR_FORMAT;
     }
-    /* resp may lie where req does: what is to be kept is kept from the request. */
     had_field_before(&device, command, req, req_len);
     had_status status = dispatch(command, &reply, req, req_len);
     status = status == HAD_OK ? had_field_after() : status;

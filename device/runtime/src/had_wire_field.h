@@ -19,7 +19,7 @@ HAD_CHECKED had_status had_field_boot(had_learner *ln);
 /* Guarded commit. */
 HAD_CHECKED had_status had_field_commit(had_learner *ln);
 
-/* Before a command of section 10: remember of its request what will have to be kept. */
+/* Before a command of section 10: remember what will be kept of its request; the reply may overwrite it. */
 void had_field_before(had_learner *ln, uint8_t command, const uint8_t *req, uint32_t length);
 
 /* After it was carried out: keep it. */
