@@ -17,7 +17,7 @@ SEEDS ?= 10
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill fuzz check-c screenshots proof verify bench bench-accuracy serve bench-on-device \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill api-fuzz fuzz check-c screenshots proof verify bench bench-accuracy serve bench-on-device \
     constraints package clean
 
 help: ## list the targets
@@ -61,6 +61,9 @@ golden: setup ## rewrite the approved generated C; look at the diff before commi
 
 kill: setup ## long form: the service is killed 200 times in mid-training, and resumes to the same bits
 	@$(PYTEST) tests/faults -m long --timeout 3600
+
+api-fuzz: setup ## long form: many made-up requests to every operation of the API; API_EXAMPLES=n
+	@HADAPT_API_EXAMPLES=$(API_EXAMPLES) $(PYTEST) tests/api/test_strangers.py --timeout 3600
 
 fuzz: setup ## long form: many more damaged ONNX files; FUZZ_ROUNDS=n
 	@HADAPT_FUZZ_ROUNDS=$(FUZZ_ROUNDS) $(PYTEST) tests/unit/codegen/importer/test_importer_properties.py --timeout 3600

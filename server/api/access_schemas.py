@@ -5,9 +5,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from server.services.scopes import ALL, SCOPES
+
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Scopes = Annotated[
-    list[Annotated[str, Field(max_length=60)]],
+    list[Annotated[str, Field(max_length=60, json_schema_extra={"enum": [ALL, *SCOPES]})]],
     Field(min_length=1, max_length=60, examples=[["models:read", "samples:write"]]),
 ]
 

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The API against strangers: schemathesis makes up requests by the OpenAPI description, right and
+wrong ones, and holds every answer against the description with all of its checks.
+
+The short form takes few requests an operation; `make api-fuzz` takes HADAPT_API_EXAMPLES.
+"""
+
+import os
+import time
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis.generation import GenerationMode
+
+from server.storage.records import WorkerRecord
+from tests.api.harness import Service
+
+EXAMPLES = int(os.environ.get("HADAPT_API_EXAMPLES", "2"))
+# A stream of events lasts as long as its job; tests/api/test_jobs.py reads it.
+# Packets need signing keys, which this service has not: 503 says so; tests/api/test_ddi.py makes them.
+LEFT_OUT = r"(/events|/packets)$"
+# What a description cannot say is refused with 422: bytes that are no ONNX, a cursor that is of no
+# listing, a board that there is not; and with 400 the text field `options` if it is no JSON.
+CONFIG = {
+    "checks": {
+        "positive_data_acceptance": {
+            "expected-statuses": ["2xx", "400", "401", "403", "404", "409", "415", "422"]
+        }
+    }
+}
+
+
+def failures(service: Service, mode: GenerationMode) -> list[str]:
+    """What schemathesis finds wrong, operation by operation."""
+    config = schemathesis.Config.from_dict(CONFIG)
+    schema = schemathesis.openapi.from_asgi("/openapi.json", service.app, config=config)
+    headers = {"Authorization": service.http.headers["Authorization"]}
+    found, seen = [], 0
+    for result in schema.exclude(path_regex=LEFT_OUT).get_all_operations():
+        operation = result.ok()
+        seen += 1
+
+        @settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case: Any) -> None:
+            case.call_and_validate(headers=headers)
+
+        try:
+            ask()
+        except BaseExceptionGroup as group:
+            found += [f"{operation.label}: {error}" for error in group.exceptions]
+        except Unsatisfiable:
+            # Nothing can be wrong in a request without parameters.
+            assert mode is GenerationMode.NEGATIVE, operation.label
+        except Exception as error:
+            found.append(f"{operation.label}: {type(error).__name__}: {error}")
+    assert seen > 30
+    return found
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+def test_made_up_requests_are_answered_as_described(shared: Service, mode: GenerationMode) -> None:
+    with shared.context.database.write() as unit:
+        unit.workers.delete()
+        unit.workers.add(WorkerRecord("w", 1, time.time() + 600))
+    found = failures(shared, mode)
+    assert not found, "\n\n".join(found)
