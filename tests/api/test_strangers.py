@@ -20,7 +20,7 @@ from tests.api.harness import Service
 
 EXAMPLES = int(os.environ.get("HADAPT_API_EXAMPLES", "2"))
 # A stream of events lasts as long as its job; tests/api/test_jobs.py reads it.
-# Packets need signing keys, which this service has not: 503 says so; tests/api/test_ddi.py makes them.
+# Packets are signed with keys that this service has not; tests/api/test_ddi.py makes them.
 LEFT_OUT = r"(/events|/packets)$"
 # What a description cannot say is refused with 422: bytes that are no ONNX, a cursor that is of no
 # listing, a board that there is not; and with 400 the text field `options` if it is no JSON.
