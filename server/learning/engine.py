@@ -115,6 +115,10 @@ class HadaptEngine:
         summary = {"name": graph.name, "layers": layers, "weights": graph.n_weights}
         return ImportedModel(graph.features, graph.n_classes, graph.class_names, summary)
 
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """See Engine.check_options."""
+        parse_options(options)
+
     def quantize(
         self, onnx: bytes, calibration: Calibration, options: Mapping[str, Any]
     ) -> IntModelArtifact:

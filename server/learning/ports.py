@@ -232,6 +232,9 @@ class Engine(Protocol):
     def boards(self) -> Sequence[BoardInfo]:
         """Every board, the smallest first."""
 
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raises: InvalidInputError for an option of quantize that is unknown or wrong."""
+
     def import_model(self, onnx: bytes) -> ImportedModel:
         """Check an ONNX file. Quick: it is called within the request."""
 

@@ -47,6 +47,7 @@ def check_upload(
         onnx, calibration: path and SHA-256 of the uploaded files.
     Raises: ModelRejectedError and its kind, StorageFullError.
     """
+    context.engine.check_options({k: v for k, v in options.items() if k != "class_names"})
     imported = context.engine.import_model(onnx[0].read_bytes())
     names = _class_names(imported, options)
     read_calibration(context, calibration[0], imported.feature_count, names)

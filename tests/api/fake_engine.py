@@ -75,6 +75,10 @@ class FakeEngine:
         names = tuple(model["names"]) if "names" in model else None
         return ports.ImportedModel(model["features"], model["classes"], names, {"layers": ["Gemm"]})
 
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        for name in set(options) - {"max_classes"}:
+            raise InvalidInputError("options", [Issue(f"option {name}", "options", "max_classes")])
+
     def quantize(
         self, onnx: bytes, calibration: ports.Calibration, options: Mapping[str, Any]
     ) -> ports.IntModelArtifact:

@@ -11,7 +11,6 @@ from server.errors import (
     InvalidInputError,
     ModelRejectedError,
     NotFoundError,
-    NotReadyError,
     OperatorUnsupportedError,
     SampleInvalidError,
 )
@@ -93,15 +92,11 @@ def test_bad_options_are_refused(service: Service, options: str) -> None:
     )
 
 
-def test_unknown_quantiser_option_fails_the_job_with_a_problem(service: Service) -> None:
-    model = service.client.upload_model("m", fake_onnx(), calibration(), {"odd": 1})
-    service.run(model.job_id)
-    job = service.client.job(model.job_id)
-    assert job.state == "failed"
-    assert job.error is not None
-    assert job.error.errors[0].what == "option odd"
-    with pytest.raises(NotReadyError, match="its job is failed"):
-        service.client.int_model(model.id)
+def test_unknown_quantiser_option_is_refused_at_once(service: Service) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        service.client.upload_model("m", fake_onnx(), calibration(), {"odd": 1})
+    assert caught.value.errors[0].what == "option odd"
+    assert list(service.client.models()) == []
 
 
 def test_missing_version_is_404(service: Service) -> None:
