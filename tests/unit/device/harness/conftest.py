@@ -33,7 +33,7 @@ def write_sources(tmp_path_factory: pytest.TempPathFactory) -> WriteSources:
         folder = tmp_path_factory.mktemp("sources") / "generated"
         shutil.copytree(ECHO, folder)
         (folder / "include" / "hadapt").mkdir(parents=True)
-        for name in ("port.h", "status.h"):
+        for name in ("port.h", "status.h", "flash.h"):
             shutil.copy(INCLUDE_DIR / "hadapt" / name, folder / "include" / "hadapt")
         files = dict(port_files(board))
         files.update({name: text.encode() for name, text in (extra or {}).items()})
