@@ -59,7 +59,7 @@ class Shape:
     def weight_bytes(self, terms: int, rows: int) -> int:
         """Bytes of operand rows as the kernels take them: int8, or pairs of 16-bit fields."""
         if self.rows in PACKED_ROWS:
-            return terms * rows * INT16_BYTES
+            return round_up(terms, 2) * rows * INT16_BYTES
         return (self.row_terms or terms) * rows
 
 

@@ -31,9 +31,11 @@ SMALL = ModelSpec(
     arithmetic={"order": 16, "batch": 10, "tile_k": 16, "master_bits": 8},
 )
 TILES = ModelSpec("tiles", (40, 9, 5), arithmetic={"order": 4, "batch": 6, "tile_k": 13})
+CHUNKS = ModelSpec("chunks", (45, 9, 5), arithmetic={"order": 4, "batch": 6, "tile_k": 32})
 MODELS = {
     "small": SMALL,
     "tiles": TILES,
+    "chunks": CHUNKS,
     **{spec.name: spec for spec in METHOD_SPECS},
     **{spec.name: spec for spec in SPECS if spec.name in ("frozen", "wide", "head", "blocks")},
 }
@@ -43,7 +45,8 @@ MODELS = {
 class Mutation:
     """One planted error: in `file`, the first `old` becomes `new`; `model` notices it.
 
-    `layout` is the board whose plan is compiled for the host: devices use packed fields.
+    `layout` is the board whose plan is compiled for the host: devices use packed fields;
+    with +dsp the kernels of the DSP extension, from plain C.
     """
 
     file: str
@@ -87,6 +90,21 @@ MUTATIONS = (
             (HEADER + "dot.h", "*word + value * 65536", "*word + value * 65535"),
         )
         for layout in ("microbit", "mps2-an386")
+    ),
+    *(
+        Mutation(file, old, new, "chunks", "mps2-an386+dsp")
+        for file, old, new in (
+            (SOURCE + "had_dsp.c", "had_saturate_acc16(tile[i])", "tile[i]"),
+            (SOURCE + "had_dsp.h", "had_add16(tile[i], had_f", "had_add16(0U, had_f"),
+            (SOURCE + "had_dot_columns_dsp.c", "first = 0U;", "first = 1U;"),
+            (
+                SOURCE + "had_dot_row_dsp.c",
+                "had_bytes_odd(four), w[3]",
+                "had_bytes_odd(four), w[2]",
+            ),
+            (HEADER + "core.h", "(acc - low) >> 12", "acc >> 12"),
+            (HEADER + "dot.h", "(uint32_t)v1 << 28", "(uint32_t)v1 << 29"),
+        )
     ),
     Mutation(SOURCE + "had_gather.c", "(word & 0xFFFFU) * classes", "(word >> 16) * classes"),
     Mutation(SOURCE + "had_row.c", "had_widen(amax, layer->w_range)", "amax"),
@@ -171,7 +189,9 @@ class Workshop:
     def __init__(self, folder: Path, model: IntModel, layout: str) -> None:
         self.folder = folder
         self.model = model
-        device = {n: c for n, c in generate(model, BOARDS[layout]).items() if n[:5] != "port/"}
+        board, _, dsp = layout.partition("+")
+        self.flags = ["-DHAD_DSP_IN_C"] if dsp else []
+        device = {n: c for n, c in generate(model, BOARDS[board]).items() if n[:5] != "port/"}
         self.files = {**generate(model, BOARDS["host"]), **device}
         self.objects = self._compile_all(write_folder(self.files, folder / "sound"))
 
@@ -195,13 +215,16 @@ class Workshop:
         changed = source.with_name(f"mutant-{number}.txt")
         changed.write_text(text)
         target = self.folder / f"{number}.o"
-        _compile(self.folder / "sound", ["-x", "c", "-c", str(changed), "-o", str(target)])
+        _compile(
+            self.folder / "sound", [*self.flags, "-x", "c", "-c", str(changed), "-o", str(target)]
+        )
         return {**self.objects, mutation.file: target}
 
     def _compile_all(self, folder: Path) -> dict[str, Path]:
         sources = {n: folder / n for n in self.files if n.endswith(".c")}
         for source in sources.values():
-            _compile(folder, ["-c", str(source), "-o", str(source.with_suffix(".o"))])
+            target = str(source.with_suffix(".o"))
+            _compile(folder, [*self.flags, "-c", str(source), "-o", target])
         return {name: source.with_suffix(".o") for name, source in sources.items()}
 
     def _link(self, objects: dict[str, Path], name: str) -> Path:

@@ -3,6 +3,7 @@
  * Operand xh of the weight gradient: the 4-bit input transformed over the batch, SPEC.md 6.3 b.
  * |v| <= HAD_ORDER * 15 = 960 at most, so the quantiser drops no bits and clips nothing.
  */
+#include "had_dsp.h"
 #include "had_wide.h"
 #include "hadapt/fwht.h"
 #include "hadapt/random.h"
@@ -15,9 +16,14 @@ static void transform(int32_t *row, const int8_t *x) {
     had_fwht_row(row, HAD_BATCH_PADDED);
 }
 
-void had_activation_range(had_learner *ln, const had_layer *layer, const int8_t *x, int32_t *row,
+void had_activation_range(had_learner *ln, const had_layer *layer, int8_t *x, int32_t *row,
                           uint32_t begin, uint32_t end) {
     int32_t amax = begin == 0U ? 0 : ln->step.activation_max;
+#if HAD_DSP
+    if (begin == 0U) {
+        had_dsp_exchange(x, layer->inputs); /* as before had_forward */
+    }
+#endif
     if (ln->step.flow[layer->index].d_max > 0) {
         for (uint32_t i = begin; i < end; i++) {
             transform(row, x + i * HAD_BATCH_STRIDE);

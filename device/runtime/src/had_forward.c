@@ -4,6 +4,7 @@
  *
  * |acc| <= D and acc_shift = bitlen(D) - 15, so |rhu(acc)| < 2^15; times m < 2^15 below 2^30.
  */
+#include "had_dsp.h"
 #include "had_panel.h"
 #include "had_row.h"
 #include "hadapt/dot.h"
@@ -19,16 +20,28 @@ static uint32_t lanes_left(uint32_t column) {
                                            : (column < HAD_BATCH ? HAD_BATCH - column : 0U);
 }
 
+/* A master in its row's range, which is widened: nothing is clipped; of 8 bits no bit is dropped either. */
+static inline int32_t quantize(had_master w, const had_quantizer *q) {
+    return had_quant_small(HAD_MASTER_BITS == 8 ? w : w >> q->k, q->r, 128U);
+}
+
 /* Row `row` of the weights of a group, from masters. */
 static void quantize_row(had_learner *ln, const had_layer *layer, had_weight *wq,
                          const had_master *w, const had_quantizer *prepared, uint32_t row) {
     const had_quantizer q = *prepared;
-    for (uint32_t i = 0U; i < layer->inputs; i++) {
-        int32_t value = had_quant_small(w[i] >> q.k, q.r, 128U); /* widened: nothing is clipped */
-        had_put_weight(wq + i * HAD_WORDS, row, value);
-        HAD_COUNT(had_tally_element(&ln->counters.layer[layer->index].tensor[HAD_T_WQ], w[i] >> q.k,
-                                    -q.limit, q.limit, value);)
+    uint32_t inputs = layer->inputs;
+    uint32_t i = 0U;
+    for (; i + 1U < inputs; i += 2U) {
+        had_put_pair(wq, i, row, quantize(w[i], &q), quantize(w[i + 1U], &q));
     }
+    if (i < inputs) {
+        had_put_last(wq, i, row, quantize(w[i], &q));
+    }
+    had_put_padding(wq, inputs, row);
+    HAD_COUNT(for (i = 0U; i < inputs; i++) {
+        had_tally_element(&ln->counters.layer[layer->index].tensor[HAD_T_WQ], w[i] >> q.k, -q.limit,
+                          q.limit, quantize(w[i], &q));
+    })
     (void)ln;
 }
 
@@ -52,7 +65,7 @@ static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, cons
 static int32_t forward_rows(had_learner *ln, const had_layer *layer, int16_t *y, const int8_t *x,
                             const had_weight *wq, const had_output *out, uint32_t rows,
                             int32_t y_max) {
-    had_counted counted = {(1U << rows) - 1U, 0U,
+    had_counted counted = {(1U << rows) - 1U, 0U, layer->index > 0U || !HAD_X0_SIGNED ? 1U : 0U,
                            HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_FORWARD)};
     for (uint32_t c = 0U; c < HAD_BATCH; c += HAD_LANES) {
         int32_t acc[HAD_ROWS * HAD_LANES];
@@ -66,11 +79,16 @@ static int32_t forward_rows(had_learner *ln, const had_layer *layer, int16_t *y,
     return y_max;
 }
 
-void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, const int8_t *x,
-                 had_weight *wq, uint32_t begin, uint32_t end) {
+void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, int8_t *x, had_weight *wq,
+                 uint32_t begin, uint32_t end) {
     had_flow *flow = &ln->step.flow[layer->index];
     int32_t y_max = begin == 0U ? 0 : flow->y_max;
-    x = had_operand_columns(ln, x, layer->inputs, begin);
+#if HAD_DSP
+    if (begin == 0U) {
+        had_dsp_exchange(x, layer->inputs); /* and back in had_activation_range */
+    }
+#endif
+    const int8_t *operand = had_operand_columns(ln, x, layer->inputs, begin);
     for (uint32_t o = begin; o < end; o += HAD_ROWS) {
         uint32_t rows = end - o < HAD_ROWS ? end - o : HAD_ROWS;
         had_output out[HAD_ROWS];
@@ -84,7 +102,7 @@ void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, const int8
         for (uint32_t r = rows; r < HAD_ROWS; r++) {
             had_clear_row(wq, layer->inputs, r);
         }
-        y_max = forward_rows(ln, layer, y + o * HAD_BATCH_STRIDE, x, wq, out, rows, y_max);
+        y_max = forward_rows(ln, layer, y + o * HAD_BATCH_STRIDE, operand, wq, out, rows, y_max);
     }
     flow->y_max = y_max;
 }

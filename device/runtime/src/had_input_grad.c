@@ -6,6 +6,7 @@
  * the rounding of D itself.
  */
 #include "had_block.h"
+#include "had_dsp.h"
 #include "had_panel.h"
 #include "had_wide.h"
 #include "hadapt/dot.h"
@@ -47,6 +48,21 @@ static void quantize_block(had_weight *wh, const int32_t *block, const had_quant
         wh += HAD_PANEL_TERMS;
     }
 }
+#else
+/* A column of a block: terms first .. of one input. */
+static void quantize_column(had_weight *group, uint32_t first, uint32_t row, const int32_t *column,
+                            const had_quantizer *prepared) {
+    const had_quantizer q = *prepared;
+#if HAD_ORDER == 1
+    had_put_last(group, first, row, had_quant_within(column[0], &q, 128U));
+#else
+    for (uint32_t r = first; r < first + HAD_ORDER; r += 2U) {
+        had_put_pair(group, r, row, had_quant_within(column[0], &q, 128U),
+                     had_quant_within(column[HAD_LANES], &q, 128U));
+        column += 2U * HAD_LANES;
+    }
+#endif
+}
 #endif
 
 /* Operand wh of `columns` inputs from `column` on, in groups of HAD_ROWS inputs: Opad terms each. */
@@ -61,14 +77,13 @@ static void quantize_weights(had_learner *ln, const had_layer *layer, had_weight
         quantize_block(wh + o, block, &q, columns);
 #else
         for (uint32_t c = 0U; c < columns; c++) {
-            had_weight *group = wh + c / HAD_ROWS * HAD_GROUP_WORDS(terms) + o * HAD_WORDS;
-            for (uint32_t r = 0U; r < HAD_ORDER; r++) {
+            had_weight *group = wh + c / HAD_ROWS * HAD_GROUP_WORDS(terms);
+            quantize_column(group, o, c % HAD_ROWS, block + c, &q);
+            HAD_COUNT(for (uint32_t r = 0U; r < HAD_ORDER; r++) {
                 int32_t v = block[r * HAD_LANES + c];
-                int32_t value = had_quant_nearest(v, &q);
-                had_put_weight(group + r * HAD_WORDS, c % HAD_ROWS, value);
-                HAD_COUNT(had_tally_element(&ln->counters.layer[layer->index].tensor[HAD_T_WH],
-                                            v >> q.k, -q.limit, q.limit, value);)
-            }
+                had_tally_element(&ln->counters.layer[layer->index].tensor[HAD_T_WH], v >> q.k,
+                                  -q.limit, q.limit, had_quant_nearest(v, &q));
+            })
         }
 #endif
     }
@@ -81,7 +96,7 @@ static void quantize_weights(had_learner *ln, const had_layer *layer, had_weight
 static void zero_weights(had_learner *ln, const had_layer *layer, had_weight *wh,
                          uint32_t columns) {
     uint32_t groups = (columns + HAD_ROWS - 1U) / HAD_ROWS;
-    for (uint32_t j = 0U; j < groups * HAD_GROUP_WORDS(layer->outputs_padded); j++) {
+    for (uint32_t j = 0U; j < groups * HAD_GROUP_WORDS((uint32_t)layer->outputs_padded); j++) {
         wh[j] = 0;
     }
     HAD_COUNT(had_tally_zeros(&ln->counters.layer[layer->index].tensor[HAD_T_WH],
@@ -145,7 +160,8 @@ static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_belo
 static void gradient_rows(had_learner *ln, const had_layer *layer, int16_t *d_below,
                           const int8_t *dh, const uint8_t *mask, const had_weight *wh,
                           uint32_t rows) {
-    had_counted counted = {(1U << rows) - 1U, 0U, HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_INPUT)};
+    had_counted counted = {(1U << rows) - 1U, 0U, 0U,
+                           HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_INPUT)};
     for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b += HAD_LANES) {
         int32_t acc[HAD_ROWS * HAD_LANES];
         counted.lanes = b < HAD_BATCH ? lanes_left(b, HAD_BATCH) : 0U;
@@ -157,7 +173,7 @@ static void gradient_rows(had_learner *ln, const had_layer *layer, int16_t *d_be
     }
 }
 
-void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_below, const int8_t *dh,
+void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_below, int8_t *dh,
                         const uint8_t *mask, int32_t *block, had_weight *wh, uint32_t begin,
                         uint32_t end) {
     if (begin == 0U) {
@@ -168,8 +184,11 @@ void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_belo
     }
     if (begin == 0U) {
         start(ln, layer);
+#if HAD_DSP
+        had_dsp_exchange(dh, layer->outputs_padded);
+#endif
     }
-    dh = had_operand_columns(ln, dh, layer->outputs_padded, begin);
+    const int8_t *operand = had_operand_columns(ln, dh, layer->outputs_padded, begin);
     for (uint32_t i = begin; i < end; i += HAD_LANES) {
         uint32_t columns = lanes_left(i, end);
         if (ln->step.weight_max > 0) {
@@ -179,9 +198,10 @@ void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_belo
         }
         for (uint32_t c = 0U; c < columns; c += HAD_ROWS) {
             uint32_t rows = columns - c < HAD_ROWS ? columns - c : HAD_ROWS;
-            gradient_rows(ln, layer, d_below + (i + c) * HAD_BATCH_STRIDE, dh,
+            gradient_rows(ln, layer, d_below + (i + c) * HAD_BATCH_STRIDE, operand,
                           mask + (i + c) * HAD_MASK_BYTES,
-                          wh + c / HAD_ROWS * HAD_GROUP_WORDS(layer->outputs_padded), rows);
+                          wh + c / HAD_ROWS * HAD_GROUP_WORDS((uint32_t)layer->outputs_padded),
+                          rows);
         }
     }
 }

@@ -7,7 +7,7 @@
  */
 #include "had_packed.h"
 
-#if HAD_ROWS == 2U || HAD_ROWS == 4U
+#if (HAD_ROWS == 2U || HAD_ROWS == 4U) && !HAD_DSP
 #define BOTH(v) ((v) * 0x00010001U)
 
 #ifdef HAD_COUNTERS
@@ -79,5 +79,5 @@ void had_packed_end(int32_t out[HAD_ROWS * HAD_QUAD], const int32_t *before,
     }
 }
 #else
-typedef int had_packed_is_left_out; /* plain loops are chosen */
+typedef int had_packed_is_left_out; /* another variant is chosen */
 #endif

@@ -12,7 +12,7 @@
 #include "had_tile.h"
 #include "hadapt/dot.h"
 
-#if HAD_ROWS == 2U || HAD_ROWS == 4U
+#if (HAD_ROWS == 2U || HAD_ROWS == 4U) && !HAD_DSP
 #define HAD_QUAD 4U
 #define HAD_SUMS (HAD_WORDS * HAD_QUAD)
 

@@ -37,7 +37,7 @@ static void update_row(had_master *restrict w, const int32_t *restrict acc, cons
 
 void had_update_rows(had_master *w, const had_weight *dt, const int8_t *xh,
                      const had_update *update, uint32_t rows, uint32_t inputs) {
-    had_counted counted = {0U, 0U, 0};
+    had_counted counted = {0U, 0U, 0U, 0};
     HAD_COUNT(counted.tally = &update->tally->product[HAD_P_WEIGHT];
               for (uint32_t r = 0U; r < rows; r++) { counted.row_bits |= update[r].live << r; })
     const uint8_t *panel = (const uint8_t *)xh;

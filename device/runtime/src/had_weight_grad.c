@@ -22,20 +22,28 @@ static void draw_errors(had_weight *dt, uint32_t r, const int32_t *row,
     had_wide_quantize(dt + r * HAD_PANEL_TERMS, row, prepared, key + (index >> 2),
                       HAD_BATCH_PADDED);
 }
+#elif HAD_ORDER == 1
+/* Draws from index on: words are shared by four elements, by two rows only without a transform. */
+static void draw_errors(had_weight *dt, uint32_t r, const int32_t *row,
+                        const had_quantizer *prepared, uint32_t key, uint32_t index) {
+    for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
+        had_put_last(dt, b, r, had_quant_within(row[b], prepared, had_draw8(key, index + b)));
+    }
+}
 #else
-/* Draws index .. of the row: words are shared by four elements, by two rows only without a transform. */
 static void draw_errors(had_weight *dt, uint32_t r, const int32_t *row,
                         const had_quantizer *prepared, uint32_t key, uint32_t index) {
     const had_quantizer q = *prepared;
-    uint32_t word = had_mix(key + (index >> 2)) >> (8U * (index & 3U));
-    for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
-        had_put_weight(dt, r, had_quant_within(row[b], &q, word & 0xFFU));
-        dt += HAD_WORDS;
-        word >>= 8;
-        index++;
-        if ((index & 3U) == 0U) {
-            word = had_mix(key + (index >> 2));
-        }
+    key += index >> 2;
+    for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b += 4U) {
+        uint32_t word = had_mix(key);
+        int32_t v[4];
+        v[0] = had_quant_within(row[b], &q, word & 0xFFU);
+        v[1] = had_quant_within(row[b + 1U], &q, word >> 8 & 0xFFU);
+        v[2] = had_quant_within(row[b + 2U], &q, word >> 16 & 0xFFU);
+        v[3] = had_quant_within(row[b + 3U], &q, word >> 24);
+        had_put_quad(dt, b, r, v);
+        key++;
     }
 }
 #endif

@@ -11,9 +11,14 @@
 
 #include <stdint.h>
 
+#include "hadapt/core.h"
 #include "hadapt/counters.h"
 
-#if HAD_ROWS == 1U
+#if HAD_DSP
+typedef uint32_t had_weight; /* two terms of two rows: halves low + high * 2^12 */
+#define HAD_WORDS 2U         /* a pair of terms */
+#define HAD_TAPS 4U
+#elif HAD_ROWS == 1U
 typedef int8_t had_weight;
 #define HAD_WORDS 1U
 #define HAD_TAPS 2U
@@ -28,7 +33,10 @@ typedef int32_t had_weight; /* two rows: low + high * 2^16 */
 #endif
 
 /* Weights of a group of HAD_ROWS rows; eight rows lie one behind the other, in rows of one length. */
-#if HAD_ROWS == 8U
+#if HAD_DSP
+#define HAD_GROUP_WORDS(terms)                                                                     \
+    (((terms) + 3U) / 4U * 2U * HAD_WORDS) /* to a multiple of four terms */
+#elif HAD_ROWS == 8U
 #define HAD_GROUP_WORDS(terms) (8U * HAD_PANEL_TERMS)
 #else
 #define HAD_GROUP_WORDS(terms) ((terms) * HAD_WORDS)
@@ -40,29 +48,77 @@ typedef int32_t had_weight; /* two rows: low + high * 2^16 */
 typedef struct had_counted {
     uint32_t row_bits;
     uint32_t lanes;
+    uint32_t positive; /* 1: x is in [0, 15], 0: in [-7, 7] */
     had_tally *tally;
 } had_counted;
 
 /*
- * Set row `row` of a term's weights to value. Even rows come before the odd ones; all rows of a term are
- * set, those that are not there to 0.
+ * Set terms k and k + 1 of row `row` of a group's weights; k is even. Even rows come before the odd ones; all
+ * rows of a term are set, those that are not there to 0.
  */
-static inline void had_put_weight(had_weight *term, uint32_t row, int32_t value) {
+#if HAD_DSP
+static inline void had_put_pair(had_weight *w, uint32_t k, uint32_t row, int32_t v0, int32_t v1) {
+    had_weight *word = w + (k / 2U * HAD_WORDS + row / 2U);
+    *word = (row & 1U) == 0U
+                ? ((uint32_t)v0 & 0xFFFFU) | (uint32_t)v1 << 16
+                : had_add16(*word, ((uint32_t)v0 << 12 & 0xFFFFU) | (uint32_t)v1 << 28);
+}
+
+/* The last of an odd number of terms. */
+static inline void had_put_last(had_weight *w, uint32_t k, uint32_t row, int32_t value) {
+    had_put_pair(w, k, row, value, 0);
+}
+
+/* Terms beyond the last, up to a multiple of four. */
+static inline void had_put_padding(had_weight *w, uint32_t terms, uint32_t row) {
+    if (((terms - 1U) & 2U) == 0U) {
+        had_put_pair(w, (terms + 1U) & ~1U, row, 0, 0);
+    }
+}
+#else
+static inline void had_put_last(had_weight *w, uint32_t k, uint32_t row, int32_t value) {
 #if HAD_ROWS == 1U
     (void)row;
-    *term = (had_weight)value;
+    w[k] = (had_weight)value;
 #elif HAD_ROWS == 8U
-    term[row * HAD_PANEL_TERMS] = (had_weight)value;
+    w[row * HAD_PANEL_TERMS + k] = (had_weight)value;
 #else
-    had_weight *word = term + row / 2U;
+    had_weight *word = w + (k * HAD_WORDS + row / 2U);
     *word = (row & 1U) == 0U ? value : *word + value * 65536;
 #endif
 }
 
+static inline void had_put_pair(had_weight *w, uint32_t k, uint32_t row, int32_t v0, int32_t v1) {
+    had_put_last(w, k, row, v0);
+    had_put_last(w, k + 1U, row, v1);
+}
+
+static inline void had_put_padding(had_weight *w, uint32_t terms, uint32_t row) {
+    (void)w;
+    (void)terms;
+    (void)row;
+}
+#endif
+
+/* Terms k to k + 3 of row `row` for had_dot_row, in the order in which it takes x apart. */
+static inline void had_put_quad(had_weight *w, uint32_t k, uint32_t row, const int32_t v[4]) {
+#if HAD_DSP
+    had_put_pair(w, k, row, v[0], v[2]);
+    had_put_pair(w, k + 2U, row, v[1], v[3]);
+#else
+    had_put_pair(w, k, row, v[0], v[1]);
+    had_put_pair(w, k + 2U, row, v[2], v[3]);
+#endif
+}
+
 static inline void had_clear_row(had_weight *w, uint32_t terms, uint32_t row) {
-    for (uint32_t k = 0U; k < terms; k++) {
-        had_put_weight(w + k * HAD_WORDS, row, 0);
+    for (uint32_t k = 0U; k + 1U < terms; k += 2U) {
+        had_put_pair(w, k, row, 0, 0);
     }
+    if ((terms & 1U) != 0U) {
+        had_put_last(w, terms - 1U, row, 0);
+    }
+    had_put_padding(w, terms, row);
 }
 
 /*

@@ -21,8 +21,8 @@
 void had_gather(had_learner *ln, int8_t *x0, uint8_t *labels, uint32_t begin, uint32_t end);
 
 /* y = x W^T + b for outputs begin .. end - 1; wq holds layer->inputs terms of HAD_ROWS rows. */
-void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, const int8_t *x,
-                 had_weight *wq, uint32_t begin, uint32_t end);
+void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, int8_t *x, had_weight *wq,
+                 uint32_t begin, uint32_t end);
 
 /* Quantise outputs y to the next layer's input x, for batch rows begin .. end - 1. */
 void had_activate(had_learner *ln, const had_layer *layer, int8_t *x, uint8_t *mask,
@@ -60,12 +60,12 @@ void had_error_quantize(had_learner *ln, const had_layer *layer, int8_t *dh, con
  * HAD_LANES inputs;
  * scale and maximum of the result go to the flow of the layer below.
  */
-void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_below, const int8_t *dh,
+void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_below, int8_t *dh,
                         const uint8_t *mask, int32_t *block, had_weight *wh, uint32_t begin,
                         uint32_t end);
 
 /* Maximum of the transformed input; row holds HAD_BATCH_PADDED values. */
-void had_activation_range(had_learner *ln, const had_layer *layer, const int8_t *x, int32_t *row,
+void had_activation_range(had_learner *ln, const had_layer *layer, int8_t *x, int32_t *row,
                           uint32_t begin, uint32_t end);
 
 /* Transform and quantise the input in place: x becomes xh. */

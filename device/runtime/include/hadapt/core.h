@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which kernels are built, decided here and nowhere else. Every variant gives the same bits.
+ *
+ * HAD_ROWS of the generated configuration: 1 is plain loops, 2 or 4 are rows of weights in the fields of a
+ * word. Where the core has the DSP extension (M4, M7, M33, M55), HAD_DSP is 1: two halves of a word, each
+ * with a field of 12 bits, go through one multiplication. Builds that count saturations keep the 16-bit
+ * fields. HAD_DSP_IN_C builds the same kernels from plain C, for tests on a host.
+ */
+#ifndef HADAPT_CORE_H
+#define HADAPT_CORE_H
+
+#include <stdint.h>
+
+#include "hadapt_config.h"
+
+#if (defined(__ARM_FEATURE_DSP) || defined(HAD_DSP_IN_C)) && !defined(HAD_COUNTERS) &&             \
+    HAD_ROWS == 4U && HAD_LANES == 4U && HAD_TILE_K % 4U == 0U && HAD_ORDER >= 4U
+#define HAD_DSP 1
+#else
+#define HAD_DSP 0
+#endif
+
+#if HAD_DSP && !defined(HAD_DSP_IN_C)
+#include <arm_acle.h>
+
+/* acc + a.low b.low + a.high b.high */
+static inline int32_t had_smlad(uint32_t a, uint32_t b, int32_t acc) {
+    return __smlad((int16x2_t)a, (int16x2_t)b, acc);
+}
+
+/* Bytes 0 and 2, or 1 and 3, sign-extended into the halves. */
+static inline uint32_t had_bytes_even(uint32_t v) {
+    return (uint32_t)__sxtb16((int8x4_t)v);
+}
+
+static inline uint32_t had_bytes_odd(uint32_t v) {
+    return (uint32_t)__sxtb16((int8x4_t)(v >> 8 | v << 24));
+}
+
+static inline uint32_t had_add16(uint32_t a, uint32_t b) {
+    return (uint32_t)__sadd16((int16x2_t)a, (int16x2_t)b);
+}
+
+static inline uint32_t had_sub16(uint32_t a, uint32_t b) {
+    return (uint32_t)__ssub16((int16x2_t)a, (int16x2_t)b);
+}
+
+/* high = low + high, low = low - high: the butterfly within a word, its halves exchanged. */
+static inline uint32_t had_cross16(uint32_t v) {
+    return (uint32_t)__sasx((int16x2_t)v, (int16x2_t)v);
+}
+
+/* Halves: low from the 12 bits of acc, high from the bits above them, for what low takes away from them. */
+static inline uint32_t had_fields12(int32_t acc) {
+    uint32_t both;
+    __asm__("sbfx %0, %1, #0, #12\n\tsub %1, %1, %0\n\tpkhbt %0, %0, %1, lsl #4"
+            : "=&r"(both), "+r"(acc));
+    return both;
+}
+
+/* Two rows of four bytes to two columns each of a pair of rows, and back again. */
+static inline void had_exchange(uint32_t *a, uint32_t *b) {
+    uint32_t low;
+    __asm__("pkhbt %0, %1, %2, lsl #16\n\tpkhtb %2, %2, %1, asr #16"
+            : "=&r"(low), "+r"(*a), "+r"(*b));
+    *a = low;
+}
+
+#if HAD_ACC_BITS < 16
+static inline uint32_t had_saturate_acc16(uint32_t v) {
+    __asm__("ssat16 %0, %2, %1" : "=r"(v) : "r"(v), "I"(HAD_ACC_BITS)); /* GCC's __ssat16 warns */
+    return v;
+}
+#endif
+#elif HAD_DSP
+static inline int32_t had_half(uint32_t v, uint32_t half) {
+    return (int16_t)(uint16_t)(v >> (16U * half));
+}
+
+static inline uint32_t had_halves(int32_t low, int32_t high) {
+    return ((uint32_t)low & 0xFFFFU) | (uint32_t)high << 16;
+}
+
+static inline int32_t had_smlad(uint32_t a, uint32_t b, int32_t acc) {
+    return acc + had_half(a, 0U) * had_half(b, 0U) + had_half(a, 1U) * had_half(b, 1U);
+}
+
+static inline uint32_t had_bytes_even(uint32_t v) {
+    return had_halves((int8_t)(uint8_t)v, (int8_t)(uint8_t)(v >> 16));
+}
+
+static inline uint32_t had_bytes_odd(uint32_t v) {
+    return had_bytes_even(v >> 8);
+}
+
+static inline uint32_t had_add16(uint32_t a, uint32_t b) {
+    return had_halves(had_half(a, 0U) + had_half(b, 0U), had_half(a, 1U) + had_half(b, 1U));
+}
+
+static inline uint32_t had_sub16(uint32_t a, uint32_t b) {
+    return had_halves(had_half(a, 0U) - had_half(b, 0U), had_half(a, 1U) - had_half(b, 1U));
+}
+
+static inline uint32_t had_cross16(uint32_t v) {
+    return had_halves(had_half(v, 0U) - had_half(v, 1U), had_half(v, 0U) + had_half(v, 1U));
+}
+
+static inline uint32_t had_fields12(int32_t acc) {
+    int32_t low = (acc & 0x7FF) - (acc & 0x800);
+    return had_halves(low, (acc - low) >> 12);
+}
+
+static inline void had_exchange(uint32_t *a, uint32_t *b) {
+    uint32_t low = (*a & 0xFFFFU) | *b << 16;
+    *b = (*b & 0xFFFF0000U) | *a >> 16;
+    *a = low;
+}
+
+#if HAD_ACC_BITS < 16
+static inline int32_t had_saturate_half(int32_t v) {
+    const int32_t most = (1 << (HAD_ACC_BITS - 1)) - 1;
+    return v < -most - 1 ? -most - 1 : (v > most ? most : v);
+}
+
+static inline uint32_t had_saturate_acc16(uint32_t v) {
+    return had_halves(had_saturate_half(had_half(v, 0U)), had_saturate_half(had_half(v, 1U)));
+}
+#endif
+#endif
+
+#endif
