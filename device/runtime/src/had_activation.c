@@ -4,17 +4,54 @@
  * |v| <= HAD_ORDER * 15 = 960 at most, so the quantiser drops no bits and clips nothing.
  */
 #include "had_dsp.h"
+#include "had_grow.h"
 #include "had_wide.h"
 #include "hadapt/fwht.h"
 #include "hadapt/random.h"
 #include "hadapt/train.h"
 
+#if HAD_ORDER == 1 || HAD_WIDE
+#define PAIRS 0
 static void transform(int32_t *row, const int8_t *x) {
     for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
         row[b] = x[b];
     }
     had_fwht_row(row, HAD_BATCH_PADDED);
 }
+
+static int32_t grow_row(const int32_t *row, int32_t amax) {
+    for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
+        amax = had_grow(amax, row[b]);
+    }
+    return amax;
+}
+#else
+#define PAIRS 1
+#define WORDS (HAD_BATCH_PADDED / 2U)
+
+/* All but the last butterfly, on two values a word: low + high * 2^16, both below 2^10. */
+static void transform(int32_t *row, const int8_t *x) {
+    for (const int32_t *end = row + WORDS; row != end; row++) {
+        *row = x[0] + x[1] * 65536;
+        x += 2;
+    }
+    had_fwht_pairs(row - WORDS, WORDS);
+}
+
+static inline int32_t low_of(int32_t word) {
+    return (int16_t)(uint16_t)((uint32_t)word & 0xFFFFU);
+}
+
+/* Of a sum and a difference the larger magnitude is the sum of the magnitudes. */
+static int32_t grow_row(const int32_t *row, int32_t amax) {
+    for (const int32_t *end = row + WORDS; row != end; row++) {
+        int32_t low = low_of(*row);
+        int32_t most = had_abs(low) + had_abs((*row - low) >> 16);
+        amax = most > amax ? most : amax;
+    }
+    return amax;
+}
+#endif
 
 void had_activation_range(had_learner *ln, const had_layer *layer, int8_t *x, int32_t *row,
                           uint32_t begin, uint32_t end) {
@@ -27,9 +64,7 @@ void had_activation_range(had_learner *ln, const had_layer *layer, int8_t *x, in
     if (ln->step.flow[layer->index].d_max > 0) {
         for (uint32_t i = begin; i < end; i++) {
             transform(row, x + i * HAD_BATCH_STRIDE);
-            for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
-                amax = had_abs(row[b]) > amax ? had_abs(row[b]) : amax;
-            }
+            amax = grow_row(row, amax);
         }
     }
     ln->step.activation_max = amax;
@@ -49,15 +84,21 @@ static void quantize_row(int8_t *xh, const int32_t *row, int32_t r, uint32_t key
     had_wide_quantize(xh, row, &q, key + (index >> 2), HAD_BATCH_PADDED);
 }
 #else
+/* The last butterfly, of two values. */
+static inline void quantize_two(int8_t *xh, int32_t word, int32_t r, uint32_t u0, uint32_t u1) {
+    int32_t low = low_of(word);
+    int32_t high = (word - low) >> 16;
+    xh[0] = (int8_t)had_quant_small(low + high, r, u0);
+    xh[1] = (int8_t)had_quant_small(low - high, r, u1);
+}
+
 /* Rows start at multiples of four draws. */
 static void quantize_row(int8_t *xh, const int32_t *row, int32_t r, uint32_t key, uint32_t index) {
     key += index >> 2;
-    for (const int32_t *end = row + HAD_BATCH_PADDED; row != end; row += 4) {
+    for (const int32_t *end = row + WORDS; row != end; row += 2) {
         uint32_t word = had_mix(key);
-        xh[0] = (int8_t)had_quant_small(row[0], r, word & 0xFFU);
-        xh[1] = (int8_t)had_quant_small(row[1], r, word >> 8 & 0xFFU);
-        xh[2] = (int8_t)had_quant_small(row[2], r, word >> 16 & 0xFFU);
-        xh[3] = (int8_t)had_quant_small(row[3], r, word >> 24);
+        quantize_two(xh, row[0], r, word & 0xFFU, word >> 8 & 0xFFU);
+        quantize_two(xh + 2, row[1], r, word >> 16 & 0xFFU, word >> 24);
         xh += 4;
         key++;
     }
@@ -70,7 +111,14 @@ static void count_row(had_learner *ln, const had_layer *layer, const int8_t *xh,
     const had_quantizer *q = &ln->step.activation;
     had_tensor_tally *tally = &ln->counters.layer[layer->index].tensor[HAD_T_XH];
     for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
-        had_tally_element(tally, row[b] >> q->k, -q->limit, q->limit, xh[b]);
+#if !PAIRS
+        int32_t v = row[b];
+#else
+        int32_t low = low_of(row[b / 2U]);
+        int32_t high = (row[b / 2U] - low) >> 16;
+        int32_t v = (b & 1U) == 0U ? low + high : low - high;
+#endif
+        had_tally_element(tally, v >> q->k, -q->limit, q->limit, xh[b]);
     }
 }
 #endif

@@ -2,6 +2,8 @@
 /* Blocks of the transforms over outputs, SPEC.md 6.3 a; bounds in had_block.h. */
 #include "had_block.h"
 
+#include "had_grow.h"
+
 #include "hadapt/fwht.h"
 
 #define BLOCK_VALUES (HAD_ORDER * HAD_LANES)
@@ -46,9 +48,8 @@ void had_block_weights(int32_t *block, const had_master *w, const had_layer *lay
 }
 
 int32_t had_block_max(const int32_t *block, int32_t so_far) {
-    for (uint32_t j = 0U; j < BLOCK_VALUES; j++) {
-        int32_t magnitude = had_abs(block[j]);
-        so_far = magnitude > so_far ? magnitude : so_far;
+    for (const int32_t *end = block + BLOCK_VALUES; block != end; block++) {
+        so_far = had_grow(so_far, *block);
     }
     return so_far;
 }

@@ -56,9 +56,10 @@ static void pairs_of(int32_t s[HAD_SUMS], const int8_t *x, const uint32_t *w, co
 
 void had_dot_columns(int32_t out[HAD_ROWS * HAD_LANES], const int8_t *x, const had_weight *w,
                      uint32_t terms, const had_counted *counted) {
-    uint32_t total[HAD_SUMS] = {0};
+    uint32_t total[HAD_SUMS];
     uint32_t tile[HAD_SUMS];
     const uint32_t most = counted->positive != 0U ? HAD_CHUNK_POSITIVE : HAD_CHUNK_SIGNED;
+    had_dsp_clear(total);
     while (terms > 0U) {
         uint32_t left = terms < HAD_TILE_K ? terms : HAD_TILE_K;
         uint32_t first = 1U;

@@ -51,9 +51,10 @@ static void quads_of(int32_t s[HAD_SUMS], const int8_t *x, const uint32_t *w, co
 
 void had_dot_row(int32_t out[HAD_ROWS * HAD_TAPS], const int8_t *x, const had_weight *w,
                  uint32_t terms, const had_counted *counted) {
-    uint32_t total[HAD_SUMS] = {0};
+    uint32_t total[HAD_SUMS];
     uint32_t tile[HAD_SUMS];
     (void)counted;
+    had_dsp_clear(total);
     while (terms > 0U) {
         uint32_t left = terms < HAD_TILE_K ? terms : HAD_TILE_K;
         uint32_t first = 1U;

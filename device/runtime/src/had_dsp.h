@@ -24,6 +24,12 @@
 #define HAD_UNROLL_SUMS
 #endif
 
+/* Spelled out: compilers would call memset for so little. */
+static inline void had_dsp_clear(uint32_t total[HAD_SUMS]) {
+    total[0] = total[1] = total[2] = total[3] = 0U;
+    total[4] = total[5] = total[6] = total[7] = 0U;
+}
+
 /* Accumulators: value of x of rows 0 and 1, then of rows 2 and 3. Sums of a tile are those of its chunks. */
 static inline void had_dsp_store(uint32_t tile[HAD_SUMS], const int32_t acc[HAD_SUMS],
                                  uint32_t first) {

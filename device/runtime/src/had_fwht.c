@@ -33,26 +33,30 @@ static inline void radix2(int32_t *v, uint32_t count, uint32_t h) {
     }
 }
 
-/* Elements of a transform lie `unit` apart; constant steps let compilers use constant offsets. */
-static inline void transform(int32_t *v, uint32_t count, uint32_t unit) {
-    if (HAD_ORDER >= 4U) {
+/* Passes for `order` elements that lie `unit` apart; constant steps let compilers use constant offsets. */
+static inline void transform(int32_t *v, uint32_t count, uint32_t order, uint32_t unit) {
+    if (order >= 4U) {
         radix4(v, count, unit);
     }
-    if (HAD_ORDER >= 16U) {
+    if (order >= 16U) {
         radix4(v, count, 4U * unit);
     }
-    if (HAD_ORDER >= 64U) {
+    if (order >= 64U) {
         radix4(v, count, 16U * unit);
     }
-    if (HAD_ORDER == 8U || HAD_ORDER == 32U) {
-        radix2(v, count, HAD_ORDER / 2U * unit);
+    if (order == 2U || order == 8U || order == 32U) {
+        radix2(v, count, order / 2U * unit);
     }
 }
 
 void had_fwht_row(int32_t *v, uint32_t count) {
-    transform(v, count, 1U);
+    transform(v, count, HAD_ORDER, 1U);
+}
+
+void had_fwht_pairs(int32_t *v, uint32_t count) {
+    transform(v, count, HAD_ORDER / 2U, 1U);
 }
 
 void had_fwht_columns(int32_t v[HAD_ORDER * HAD_LANES]) {
-    transform(v, HAD_ORDER * HAD_LANES, HAD_LANES);
+    transform(v, HAD_ORDER * HAD_LANES, HAD_ORDER, HAD_LANES);
 }

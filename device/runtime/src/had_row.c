@@ -2,15 +2,16 @@
 /* Rows of the 4-bit weight view, SPEC.md 5.1 and 5.2. */
 #include "had_row.h"
 
+#include "had_grow.h"
+
 had_scale had_row_scale(const had_layer *layer, uint32_t row) {
     return had_scale_mul(layer->scale, had_scale_from_int(layer->row_factor[row]));
 }
 
 static int32_t row_amax(const had_master *w, uint32_t inputs) {
     int32_t amax = 0;
-    for (uint32_t i = 0U; i < inputs; i++) {
-        int32_t magnitude = had_abs(w[i]);
-        amax = magnitude > amax ? magnitude : amax;
+    for (const had_master *end = w + inputs; w != end; w++) {
+        amax = had_grow(amax, *w);
     }
     return amax;
 }

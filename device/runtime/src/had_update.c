@@ -19,21 +19,27 @@ static inline void update_one(had_master *w, int32_t acc, const had_update *upda
     *w = (had_master)next;
 }
 
-/* Masters i .. i + taps - 1 of a row. One word serves two neighbours: rows start at even indices. */
-static void update_taps(had_master *w, const int32_t *acc, const had_update *row, uint32_t i,
-                        uint32_t taps) {
+#define STRETCH                                                                                    \
+    (4U * HAD_TAPS) /* inputs whose products are taken before their masters are updated */
+
+/*
+ * Masters of a row from an even index on: HAD_TAPS accumulators lie together, those of all rows in between.
+ * One word serves two neighbours: rows start at even indices.
+ */
+static void update_row(had_master *w, const int32_t *acc, const had_update *row, uint32_t i,
+                       uint32_t count) {
     const had_update update = *row;
     uint32_t key = update.key + (i >> 1);
-    for (; taps > 1U; taps -= 2U) {
+    uint32_t at = 0U;
+    for (; at + 1U < count; at += 2U) {
         uint32_t word = had_mix(key);
-        update_one(w, acc[0], &update, (word << 16) >> 2);
-        update_one(w + 1, acc[1], &update, (word >> 16) << 14);
-        w += 2;
-        acc += 2;
+        update_one(w + at, acc[0], &update, (word << 16) >> 2);
+        update_one(w + at + 1U, acc[1], &update, (word >> 16) << 14);
+        acc += (at + 2U) % HAD_TAPS != 0U ? 2U : (HAD_ROWS - 1U) * HAD_TAPS + 2U;
         key++;
     }
-    if (taps > 0U) {
-        update_one(w, acc[0], &update, (had_mix(key) << 16) >> 2);
+    if (at < count) {
+        update_one(w + at, acc[0], &update, (had_mix(key) << 16) >> 2);
     }
 }
 
@@ -42,17 +48,19 @@ void had_update_rows(had_master *w, const had_weight *dt, const int8_t *xh,
     had_counted counted = {0U, 0U, 0U, 0};
     HAD_COUNT(counted.tally = &update->tally->product[HAD_P_WEIGHT];
               for (uint32_t r = 0U; r < rows; r++) { counted.row_bits |= update[r].live << r; })
-    for (uint32_t i = 0U; i < inputs; i += HAD_TAPS) {
-        int32_t acc[HAD_ROWS * HAD_TAPS];
-        uint32_t taps = inputs - i < HAD_TAPS ? inputs - i : HAD_TAPS;
-        counted.lanes = taps;
-        had_dot_row(acc, xh, dt, HAD_BATCH_PADDED, &counted);
+    for (uint32_t i = 0U; i < inputs; i += STRETCH) {
+        int32_t acc[HAD_ROWS * STRETCH];
+        uint32_t count = inputs - i < STRETCH ? inputs - i : STRETCH;
+        for (uint32_t at = 0U; at < count; at += HAD_TAPS) {
+            counted.lanes = count - at < HAD_TAPS ? count - at : HAD_TAPS;
+            had_dot_row(acc + at * HAD_ROWS, xh, dt, HAD_BATCH_PADDED, &counted);
+            xh += HAD_TAPS * HAD_BATCH_STRIDE;
+        }
         for (uint32_t r = 0U; r < rows; r++) {
             if (update[r].live != 0U) {
-                update_taps(w + r * inputs + i, acc + r * HAD_TAPS, update + r, i, taps);
+                update_row(w + r * inputs + i, acc + r * HAD_TAPS, update + r, i, count);
             }
         }
-        xh += HAD_TAPS * HAD_BATCH_STRIDE;
     }
 }
 #else

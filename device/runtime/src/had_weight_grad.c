@@ -6,6 +6,7 @@
  * 32 bits. |delta| <= 2^30 and |w| < 2^15: the difference fits too. Bias: |g| <= 512 * 2^15 = 2^24, times
  * m < 2^15 below 2^39, plus half of 2^62 fits 64 bits.
  */
+#include "had_grow.h"
 #include "had_panel.h"
 #include "had_row.h"
 #include "had_update.h"
@@ -57,7 +58,7 @@ static int32_t quantize_errors(had_learner *ln, const had_layer *layer, had_weig
     }
     had_fwht_row(row, HAD_BATCH_PADDED);
     for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
-        amax = had_abs(row[b]) > amax ? had_abs(row[b]) : amax;
+        amax = had_grow(amax, row[b]);
     }
     if (amax == 0) {
         had_clear_row(dt, HAD_BATCH_PADDED, r);

@@ -13,6 +13,12 @@
 /* Consecutive blocks of HAD_ORDER along v; count is a multiple of HAD_ORDER. */
 void had_fwht_row(int32_t *v, uint32_t count);
 
+/*
+ * All but the butterflies of neighbours, on words that hold two neighbours as low + high * 2^16; magnitudes
+ * stay below 2^15 / HAD_ORDER. count is in words.
+ */
+void had_fwht_pairs(int32_t *v, uint32_t count);
+
 /* HAD_LANES transforms side by side: element r of lane c is v[r * HAD_LANES + c]. */
 void had_fwht_columns(int32_t v[HAD_ORDER * HAD_LANES]);
 
