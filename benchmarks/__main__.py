@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.cost import run
 from benchmarks.records import COST_NAME, FOLDER, TOLERANCE, changes, committed, save
-from benchmarks.report import cost_page
+from benchmarks.report import cost_page, targets_table
 from server.learning.firmwares import cache_folder
 
 
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for change in found:
         if change.before is not None:
             _say(change.text)
+    _say("\n".join(targets_table(report.records)))
     _say(
         f"{len(report.records)} figures in {time.monotonic() - started:.0f} s; against the "
         f"committed baseline {new} are new, {len(found) - new} differ, {behind} of them are "

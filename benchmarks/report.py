@@ -9,6 +9,8 @@ from benchmarks.cost import CostReport
 from benchmarks.measure import Measured
 from benchmarks.peers import QUOTES, Quote
 from benchmarks.records import Record
+from benchmarks.targets import CORES as TARGET_CORES
+from benchmarks.targets import TARGETS, Standing, standings
 
 CORES = ("M0", "M3", "M4", "M7", "M33", "M55", "RV32")
 PROFILED = ("M0", "M4", "M55")
@@ -26,16 +28,41 @@ tiles, requantisation, bias. Rows marked *quoted* are other libraries' and were 
 this command: [peers.py](../peers.py) says how they came about.
 """
 
+_TARGETS = """\
+The best of the compilers, each core for itself; M7 and M33 are within a few per cent of the M4.
+*Quoted* is the best figure of another library (CMSIS-NN for products, AIfES for training), from
+[peers.py](../peers.py). Where a target is missed, the tables below show by operation and function
+where the instructions go.
+"""
+
 
 def cost_page(report: CostReport) -> str:
     """The whole page."""
-    parts = [_INTRODUCTION, *_builds(report.records)]
+    parts = [_INTRODUCTION, *_builds(report.records), *targets_table(report.records)]
     for model in _unique(r.model for r in report.records):
         own = [r for r in report.records if r.model == model]
         for kind in _unique(r.kind for r in own):
             parts += _model_table(model, [r for r in own if r.kind == kind])
     parts += _profiles(report)
     return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def targets_table(records: Sequence[Record]) -> list[str]:
+    """Every target on every core: the best figure, what is wanted, the best quoted figure."""
+    lines = ["## Targets", "", _TARGETS, *_header(["figure", *TARGET_CORES])]
+    for target in TARGETS:
+        cells = [_standing(standing) for standing in standings(target, records)]
+        lines.append(_row([target.title, *cells]))
+    return [*lines, ""]
+
+
+def _standing(standing: Standing) -> str:
+    wanted = f"target {_number(standing.target.most[standing.core])}"
+    peer = "" if standing.peer is None else f"; *quoted {_number(standing.peer)}*"
+    if standing.value is None:
+        return f"not measured; {wanted}{peer}"
+    verdict = f"**missed**, {wanted}" if standing.is_missed else wanted
+    return f"{_number(standing.value)} {standing.kind}; {verdict}{peer}"
 
 
 def _builds(records: Sequence[Record]) -> list[str]:
