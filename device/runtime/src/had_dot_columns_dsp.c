@@ -10,7 +10,7 @@
 #include "had_dsp.h"
 
 #if HAD_DSP
-#ifndef HAD_DSP_IN_C
+#if HAD_DSP_ASSEMBLY
 /* A pair of terms: x at two offsets, w moves on. In assembly, for the compilers' own code spills registers. */
 #define COLUMN(at, n, rotate)                                                                      \
     "ldr %[v], [%[x], %[" at "]]\n\t"                                                              \

@@ -10,7 +10,7 @@
 #include "had_dsp.h"
 
 #if HAD_DSP
-#ifndef HAD_DSP_IN_C
+#if HAD_DSP_ASSEMBLY
 /* Four rows of x by a pair of terms; `rotate` picks it, `move` moves x on. The compilers' own code spills. */
 #define TAP(at, n, rotate)                                                                         \
     "ldr %[v], [%[x]" at "\n\t"                                                                    \

@@ -21,6 +21,13 @@
 #define HAD_DSP 0
 #endif
 
+/* Inner loops that need every register: without optimisation compilers keep one as frame pointer. */
+#if HAD_DSP && !defined(HAD_DSP_IN_C) && defined(__OPTIMIZE__)
+#define HAD_DSP_ASSEMBLY 1
+#else
+#define HAD_DSP_ASSEMBLY 0
+#endif
+
 #if HAD_DSP && !defined(HAD_DSP_IN_C)
 #include <arm_acle.h>
 
