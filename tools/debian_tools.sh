@@ -3,29 +3,33 @@
 # Debian's compilers and emulators: installs what is missing (root only), else says what cannot be had.
 #
 # None of them is needed to go on, except with CI=true, where a missing tool is a failure.
-# HADAPT_APT=0 installs nothing.
+# HADAPT_APT=0 installs nothing. Usage: tools/debian_tools.sh [demo | dev]
 set -euo pipefail
 
 install_limit_s=1800
 # Probe (a command, or a file that may have wildcards), packages, what is lost without it.
 tools=(
     "gcc|gcc libc6-dev|gcc on the host (zig compiles instead)"
-    "chromium|chromium|browser tests of the dashboard"
     "clang|clang|clang on the host (zig compiles instead)"
-    "cmake|cmake|checks of the CMake, Zephyr and ESP-IDF layouts"
     "/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.a|libclang-rt-14-dev|clang's sanitizers"
     "arm-none-eabi-gcc|gcc-arm-none-eabi|gcc for Cortex-M (zig compiles instead)"
     "/usr/lib/arm-none-eabi/newlib/libc.a|libnewlib-arm-none-eabi|gcc's library for Cortex-M"
     "riscv64-unknown-elf-gcc|gcc-riscv64-unknown-elf|gcc for RV32"
     "qemu-system-arm|qemu-system-arm|Cortex-M55; QEMU for the others (Unicorn emulates instead)"
+    "qemu-system-riscv32|qemu-system-misc|RV32"
+)
+# Of the tests alone.
+test_tools=(
+    "chromium|chromium|browser tests of the dashboard"
+    "cmake|cmake|checks of the CMake, Zephyr and ESP-IDF layouts"
     "/usr/lib/postgresql/*/bin/initdb|postgresql|tests on PostgreSQL"
     "frama-c|frama-c-base why3|the proof that the integer kernels do not overflow"
     "z3|z3|a prover for it"
     "cvc4|cvc4|a prover for it"
-    "qemu-system-riscv32|qemu-system-misc|RV32"
     "openssl|openssl|an independent check of signatures"
     "swupdate|swupdate|the proof that an unmodified client installs our packets"
 )
+[ "${1:-dev}" = demo ] || tools+=("${test_tools[@]}")
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

@@ -114,4 +114,4 @@ new_enough "$venv/bin/python" || make_venv
 stamp=$venv/.installed-$extra
 digest=$(sha256sum pyproject.toml constraints.txt server/__init__.py | sha256sum)
 [ "$(cat "$stamp" 2>/dev/null)" = "$digest" ] || install_packages "$stamp" "$digest"
-tools/debian_tools.sh
+tools/debian_tools.sh "$extra"
