@@ -117,14 +117,12 @@ def test_session_at_any_optimisation_equals_twin(kind: str, opt: str, open_pair:
 
 @pytest.mark.parametrize(
     ("name", "march"),
-    [("blocks", march) for march in MARCHES]
-    + [(name, "native") for name in VECTOR],
+    [("blocks", march) for march in MARCHES] + [(name, "native") for name in VECTOR],
 )
 def test_session_with_vector_kernels_equals_twin(
     name: str, march: str, open_pair: OpenPair
 ) -> None:
     run_session(open_pair(make_model(SPEC[name], seed=4), opt="-O2", march=march), seed=7)
-
 
 
 @pytest.mark.parametrize("march", ["", "native"])
