@@ -17,7 +17,7 @@ SEEDS ?= 10
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill api-fuzz fuzz check-c screenshots proof verify bench bench-accuracy serve bench-on-device \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill api-fuzz fuzz check-c reference screenshots proof verify bench bench-accuracy serve bench-on-device \
     constraints package clean
 
 help: ## list the targets
@@ -82,6 +82,9 @@ verify: setup ## Frama-C proves that the integer kernels do not overflow
 
 bench: setup ## instructions, RAM, flash and stack into benchmarks/results/
 	@$(PYTHON) -m benchmarks
+
+reference: setup ## rewrite docs/reference and the quoted figures from what they describe
+	@$(PYTHON) -m tools.reference
 
 screenshots: setup ## the pictures of docs/images, from a real browser
 	@HADAPT_SCREENSHOTS=docs/images $(PYTEST) tests/browser -k screenshots

@@ -31,38 +31,70 @@ class Progress(Protocol):
     """Answer of `train`."""
 
     @property
-    def units(self) -> int: ...
+    def units(self) -> int:
+        """Units of work that the call used."""
+
     @property
-    def steps_left(self) -> int: ...
+    def steps_left(self) -> int:
+        """Steps of the session still to do."""
+
     @property
-    def seen(self) -> int: ...
+    def seen(self) -> int:
+        """Samples seen since train_begin."""
+
     @property
-    def correct(self) -> int: ...
+    def correct(self) -> int:
+        """How many of them were classified rightly."""
+
     @property
-    def probability(self) -> int: ...
+    def probability(self) -> int:
+        """Sum of p[label] >> 8 over them, p in 2**-15."""
 
 
 class Learner(Protocol):
     """What the twin and a device have in common."""
 
-    def infer(self, raw: NDArray[np.int16], head: int = 0) -> tuple[int, NDArray[np.int64]]: ...
-    def learn(self, raw: NDArray[np.int16], label: int, prototype_only: bool = False) -> int: ...
-    def add_class(self) -> int: ...
+    def infer(self, raw: NDArray[np.int16], head: int = 0) -> tuple[int, NDArray[np.int64]]:
+        """Class and logits of a raw sample."""
+
+    def learn(self, raw: NDArray[np.int16], label: int, prototype_only: bool = False) -> int:
+        """Store a raw sample; the free slots after it."""
+
+    def add_class(self) -> int:
+        """One class more; its slot."""
+
     def train_begin(
         self,
         seed: int,
         steps: int,
         schedule: list[tuple[int, Scale]],
         sampling: Literal["uniform", "balanced"] = "balanced",
-    ) -> None: ...
-    def train(self, budget: int) -> Progress: ...
-    def commit(self) -> bytes: ...
-    def rollback(self) -> bytes: ...
-    def state_hash(self) -> bytes: ...
-    def export_state(self, working: bool = False) -> bytes: ...
-    def import_state(self, data: bytes) -> bytes: ...
-    def get_exemplar(self, index: int) -> tuple[int, int, bytes]: ...
-    def counters(self, reset: bool = False) -> list[int]: ...
+    ) -> None:
+        """Open a session."""
+
+    def train(self, budget: int) -> Progress:
+        """Train for about `budget` units."""
+
+    def commit(self) -> bytes:
+        """Make what was learned current; the state hash."""
+
+    def rollback(self) -> bytes:
+        """Back to the committed state; its hash."""
+
+    def state_hash(self) -> bytes:
+        """Hash of the committed state."""
+
+    def export_state(self, working: bool = False) -> bytes:
+        """State bytes (SPEC.md 9), of the working copy if asked."""
+
+    def import_state(self, data: bytes) -> bytes:
+        """Take over state bytes; the state hash."""
+
+    def get_exemplar(self, index: int) -> tuple[int, int, bytes]:
+        """Label, rank and packed values of an exemplar."""
+
+    def counters(self, reset: bool = False) -> list[int]:
+        """Counts of saturation since the last reset."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Placement:
 
     @property
     def end(self) -> int:
+        """First offset behind the buffer."""
         return self.offset + _aligned(self.buffer.bytes)
 
 

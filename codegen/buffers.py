@@ -54,6 +54,7 @@ class Shape:
 
     @property
     def batch(self) -> int:
+        """Samples a step."""
         return self.arithmetic.batch
 
     def weight_bytes(self, terms: int, rows: int) -> int:

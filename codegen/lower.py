@@ -89,18 +89,22 @@ class Plan:
 
     @property
     def master_count(self) -> int:
+        """Weights that learn."""
         return sum(layer.inputs * layer.outputs for layer in self.layers)
 
     @property
     def bias_count(self) -> int:
+        """Biases, one an output."""
         return sum(layer.outputs for layer in self.layers)
 
     @property
     def view_bytes(self) -> int:
+        """Bytes of the packed 4-bit weights."""
         return INT32_BYTES * self.view_words
 
     @property
     def view_words(self) -> int:
+        """32-bit words of the packed 4-bit weights."""
         return sum(_view_words(layer.outputs, layer.inputs) for layer in self.layers)
 
     @property
@@ -110,6 +114,7 @@ class Plan:
 
     @property
     def units_per_step(self) -> int:
+        """Work units of one training step (SPEC.md 8.6)."""
         return sum(op.rows * op.units for op in self.operations)
 
 

@@ -50,6 +50,7 @@ class IntegerArm:
         self._method = cast(Method, setting.method)
 
     def learn(self, x: Float32Array, y: Int64Array, class_count: int, seed: int) -> None:
+        """One session: stage the samples, train by the setting's method, commit."""
         known, recipe = self._device.info().n_classes, RECIPES[self._method]
         raw = raw_samples(self._model, x)
         stage(self._device, raw, y, known, class_count, prototype_only=not recipe.trains)
@@ -61,6 +62,7 @@ class IntegerArm:
         self._device.commit()
 
     def predict(self, x: Float32Array, head: int) -> Int64Array:
+        """Classes of the samples by a head."""
         classes, _ = self._device.infer_many(raw_samples(self._model, x), head)
         return np.asarray(classes, np.int64)
 

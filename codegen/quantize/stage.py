@@ -66,4 +66,5 @@ def _to_grid(values: FloatArray, frac_bits: NDArray[np.int16]) -> NDArray[np.flo
 
 
 def grid_scale(frac_bits: int) -> Scale:
+    """The grid of `frac_bits` bits after the point as a scale: 2**-frac_bits."""
     return Scale(1 << 14, -14 - frac_bits)

@@ -62,9 +62,11 @@ class ExemplarMemory:
 
     @property
     def free(self) -> int:
+        """Slots without a sample."""
         return self.exemplar_slots + self.staging_slots - len(self.samples)
 
     def has_staged(self, label: int, rank: int) -> bool:
+        """Whether a staged sample has this label and rank."""
         return any(
             s.staged and (s.exemplar.label, s.exemplar.rank) == (label, rank) for s in self.samples
         )
@@ -93,6 +95,7 @@ class ExemplarMemory:
         self.arrivals = {}
 
     def of_class(self, label: int) -> list[Exemplar]:
+        """Samples of a class in canonical order."""
         return [s.exemplar for s in self.samples if s.exemplar.label == label]
 
     def keep(self, exemplars: list[Exemplar]) -> None:
@@ -200,6 +203,7 @@ class Prototypes:
     total: IntArray
 
     def copy(self) -> "Prototypes":
+        """An independent copy."""
         return Prototypes(self.count.copy(), self.total.copy())
 
     def add(self, label: int, features: IntArray) -> None:
@@ -211,6 +215,7 @@ class Prototypes:
         self.total[label] += features
 
     def clear(self) -> None:
+        """Forget all prototypes."""
         self.count[:] = 0
         self.total[:] = 0
 

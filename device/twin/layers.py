@@ -70,6 +70,7 @@ class LayerWeights:
     bias: IntArray
 
     def copy(self) -> "LayerWeights":
+        """An independent copy."""
         return LayerWeights(self.master.copy(), self.bias.copy())
 
 
@@ -83,6 +84,7 @@ class LayerInput:
 
     @property
     def qmax(self) -> int:
+        """Largest value of the 4-bit grid."""
         return 7 if self.signed else 15
 
 

@@ -151,10 +151,12 @@ class TrainableLayer:
 
     @property
     def outputs(self) -> int:
+        """Rows of the weights."""
         return int(self.master.shape[0])
 
     @property
     def inputs(self) -> int:
+        """Columns of the weights."""
         return int(self.master.shape[1])
 
 
@@ -215,6 +217,7 @@ class IntModel:
 
     @property
     def x0_signed(self) -> bool:
+        """Whether x0 can be negative."""
         if self.frozen:
             return not self.frozen[-1].relu
         return not self.front[-1].nonnegative if self.front else self.input.signed

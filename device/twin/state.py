@@ -40,6 +40,7 @@ class LearnerState:
     correction: Correction = NO_CORRECTION
 
     def copy(self) -> "LearnerState":
+        """An independent copy."""
         return LearnerState(
             self.n_classes,
             self.step,

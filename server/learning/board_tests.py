@@ -43,6 +43,7 @@ class Trace:
 
     @property
     def final(self) -> bytes:
+        """Hash at the end."""
         return self.trained or self.delivered
 
     def equals(self, other: "Trace") -> bool:

@@ -26,20 +26,31 @@ class Progress(Protocol):
     """Answer of a learner to `train`; statistics since train_begin."""
 
     @property
-    def steps_left(self) -> int: ...
+    def steps_left(self) -> int:
+        """Steps of the session still to do."""
+
     @property
-    def seen(self) -> int: ...
+    def seen(self) -> int:
+        """Samples seen since train_begin."""
+
     @property
-    def correct(self) -> int: ...
+    def correct(self) -> int:
+        """How many of them were classified rightly."""
+
     @property
-    def probability(self) -> int: ...
+    def probability(self) -> int:
+        """Sum of p[label] >> 8 over them, p in 2**-15."""
 
 
 class LearnerOps(Protocol):
     """What a session needs of a learner; TwinLearner and DeviceClient both have it."""
 
-    def learn(self, raw: NDArray[np.int16], label: int, prototype_only: bool = False) -> int: ...
-    def add_class(self) -> int: ...
+    def learn(self, raw: NDArray[np.int16], label: int, prototype_only: bool = False) -> int:
+        """Store a raw sample; the free slots after it."""
+
+    def add_class(self) -> int:
+        """One class more; its slot."""
+
     def train_begin(
         self,
         seed: int,
@@ -49,13 +60,26 @@ class LearnerOps(Protocol):
         distill: int = 0,
         soften: int = 0,
         hold: int = 0,
-    ) -> None: ...
-    def train(self, budget: int) -> Progress: ...
-    def commit(self, hold: int = 0, steps: int = 0) -> bytes: ...
-    def export_state(self, working: bool = False) -> bytes: ...
-    def import_state(self, data: bytes) -> bytes: ...
-    def put_exemplar(self, label: int, rank: int, packed: bytes) -> int: ...
-    def get_exemplar(self, index: int) -> tuple[int, int, bytes]: ...
+    ) -> None:
+        """Open a session."""
+
+    def train(self, budget: int) -> Progress:
+        """Train for about `budget` units."""
+
+    def commit(self, hold: int = 0, steps: int = 0) -> bytes:
+        """Make what was learned current; the state hash."""
+
+    def export_state(self, working: bool = False) -> bytes:
+        """State bytes (SPEC.md 9), of the working copy if asked."""
+
+    def import_state(self, data: bytes) -> bytes:
+        """Take over state bytes; the state hash."""
+
+    def put_exemplar(self, label: int, rank: int, packed: bytes) -> int:
+        """Store an exemplar; the free slots after it."""
+
+    def get_exemplar(self, index: int) -> tuple[int, int, bytes]:
+        """Label, rank and packed values of an exemplar."""
 
 
 @dataclass(frozen=True)

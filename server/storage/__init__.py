@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Protocols of the stores, and their database and blob versions."""

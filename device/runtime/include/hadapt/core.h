@@ -14,6 +14,7 @@
 
 #include "hadapt_config.h"
 
+/* 1: the kernels of the DSP extension are built. */
 #if (defined(__ARM_FEATURE_DSP) || defined(HAD_DSP_IN_C)) && !defined(HAD_COUNTERS) &&             \
     HAD_ROWS == 4U && HAD_LANES == 4U && HAD_TILE_K % 4U == 0U && HAD_ORDER >= 4U
 #define HAD_DSP 1
@@ -36,19 +37,22 @@ static inline int32_t had_smlad(uint32_t a, uint32_t b, int32_t acc) {
     return __smlad((int16x2_t)a, (int16x2_t)b, acc);
 }
 
-/* Bytes 0 and 2, or 1 and 3, sign-extended into the halves. */
+/* Bytes 0 and 2, sign-extended into the halves. */
 static inline uint32_t had_bytes_even(uint32_t v) {
     return (uint32_t)__sxtb16((int8x4_t)v);
 }
 
+/* The same of bytes 1 and 3. */
 static inline uint32_t had_bytes_odd(uint32_t v) {
     return (uint32_t)__sxtb16((int8x4_t)(v >> 8 | v << 24));
 }
 
+/* Halves added, each for itself. */
 static inline uint32_t had_add16(uint32_t a, uint32_t b) {
     return (uint32_t)__sadd16((int16x2_t)a, (int16x2_t)b);
 }
 
+/* Halves subtracted, each for itself. */
 static inline uint32_t had_sub16(uint32_t a, uint32_t b) {
     return (uint32_t)__ssub16((int16x2_t)a, (int16x2_t)b);
 }
@@ -75,16 +79,19 @@ static inline void had_exchange(uint32_t *a, uint32_t *b) {
 }
 
 #if HAD_ACC_BITS < 16
+/* Halves saturated to HAD_ACC_BITS bits, each for itself. */
 static inline uint32_t had_saturate_acc16(uint32_t v) {
     __asm__("ssat16 %0, %2, %1" : "=r"(v) : "r"(v), "I"(HAD_ACC_BITS)); /* GCC's __ssat16 warns */
     return v;
 }
 #endif
 #elif HAD_DSP
+/* Half 0, the low one, or 1 of a word, sign-extended. */
 static inline int32_t had_half(uint32_t v, uint32_t half) {
     return (int16_t)(uint16_t)(v >> (16U * half));
 }
 
+/* A word of two halves. */
 static inline uint32_t had_halves(int32_t low, int32_t high) {
     return ((uint32_t)low & 0xFFFFU) | (uint32_t)high << 16;
 }
@@ -125,6 +132,7 @@ static inline void had_exchange(uint32_t *a, uint32_t *b) {
 }
 
 #if HAD_ACC_BITS < 16
+/* v saturated to HAD_ACC_BITS bits. */
 static inline int32_t had_saturate_half(int32_t v) {
     const int32_t most = (1 << (HAD_ACC_BITS - 1)) - 1;
     return v < -most - 1 ? -most - 1 : (v > most ? most : v);

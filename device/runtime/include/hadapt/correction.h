@@ -8,8 +8,9 @@
 #include "hadapt/learner.h"
 
 #if HAD_BIAS_CORRECTION
-#define HAD_HOLD_MAX 7U
+#define HAD_HOLD_MAX 7U /* largest hold of SPEC.md 8.8 */
 
+/* The correction that changes nothing. */
 static inline had_correction had_no_correction(void) {
     return (had_correction){0U, 0U, 1 << 12, 0};
 }

@@ -12,19 +12,23 @@
 
 /* The order is that of the reply to COUNTERS. */
 enum had_tensor { HAD_T_X, HAD_T_WQ, HAD_T_DH, HAD_T_WH, HAD_T_DT, HAD_T_XH, HAD_TENSORS };
+/* Products of a step, in the same order. */
 enum had_product { HAD_P_FORWARD, HAD_P_INPUT, HAD_P_WEIGHT, HAD_PRODUCTS };
 
+/* Of a tensor: values quantised, clipped to the range, and zero afterwards. */
 typedef struct had_tensor_tally {
     uint32_t elements;
     uint32_t clipped;
     uint32_t zeros;
 } had_tensor_tally;
 
+/* Of a product: tiles, and those that saturated. */
 typedef struct had_tally {
     uint32_t total; /* tiles; additions in mode every_add */
     uint32_t saturated;
 } had_tally;
 
+/* All that is counted of a layer. */
 typedef struct had_layer_tally {
     had_tensor_tally tensor[HAD_TENSORS];
     had_tally product[HAD_PRODUCTS];
@@ -33,12 +37,14 @@ typedef struct had_layer_tally {
     uint32_t errors_saturated;  /* d' made by the layer's input gradient */
 } had_layer_tally;
 
+/* All that is counted, as the reply to COUNTERS. */
 typedef struct had_counters {
     had_layer_tally layer[HAD_LAYERS];
 } had_counters;
 
 _Static_assert(sizeof(had_counters) == 4U * 27U * HAD_LAYERS, "had_counters is a list of u32");
 
+/* Code that is there in counting builds only, and a product's tally; null in others. */
 #ifdef HAD_COUNTERS
 #define HAD_COUNT(...) __VA_ARGS__
 #define HAD_PRODUCT_TALLY(ln, l, p) (&(ln)->counters.layer[l].product[p])

@@ -17,7 +17,7 @@
 #if HAD_DSP
 typedef uint32_t had_weight; /* two terms of two rows: halves low + high * 2^12 */
 #define HAD_WORDS 2U         /* a pair of terms */
-#define HAD_TAPS 4U
+#define HAD_TAPS 4U          /* values of x that had_dot_row takes at once */
 #elif HAD_ROWS == 1U
 typedef int8_t had_weight;
 #define HAD_WORDS 1U
@@ -111,6 +111,7 @@ static inline void had_put_quad(had_weight *w, uint32_t k, uint32_t row, const i
 #endif
 }
 
+/* All terms of a row to 0, padding too. */
 static inline void had_clear_row(had_weight *w, uint32_t terms, uint32_t row) {
     for (uint32_t k = 0U; k + 1U < terms; k += 2U) {
         had_put_pair(w, k, row, 0, 0);

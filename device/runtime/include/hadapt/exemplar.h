@@ -57,6 +57,7 @@ uint32_t had_exemplar_staged(const had_exemplars *ex);
 /* Whether packed bytes hold values that x0 can have. */
 uint32_t had_x0_is_valid(const uint8_t *packed);
 
+/* 4-bit values to packed bytes, the first in the low half of a byte, and back. */
 void had_x0_pack(uint8_t *packed, const int8_t *x0);
 void had_x0_unpack(int8_t *x0, const uint8_t *packed);
 

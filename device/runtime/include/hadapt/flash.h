@@ -17,6 +17,7 @@
 #define HAD_FIELD 0
 #endif
 
+/* What an area is like. */
 typedef struct had_flash_info {
     uint32_t block_bytes;   /* smallest erase, a multiple of 64 */
     uint32_t blocks;        /* of the area */

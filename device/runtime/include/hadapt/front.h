@@ -37,6 +37,7 @@ typedef struct had_window {
     uint16_t pad_left;
 } had_window;
 
+/* A convolution; multipliers and shifts a channel. */
 typedef struct had_conv_node {
     const int8_t *weight; /* out_channels x kernel_height x kernel_width x in_channels / groups */
     const int32_t *bias;
@@ -48,6 +49,7 @@ typedef struct had_conv_node {
     had_requant out;
 } had_conv_node;
 
+/* An average pool. */
 typedef struct had_average_node {
     had_window window;
     int16_t mult;
@@ -56,10 +58,12 @@ typedef struct had_average_node {
     had_requant out;
 } had_average_node;
 
+/* A maximum pool: in the grid of its input. */
 typedef struct had_max_node {
     had_window window;
 } had_max_node;
 
+/* A sum of two tensors, each rescaled. */
 typedef struct had_add_node {
     uint32_t size;
     int16_t mult_a;
@@ -79,6 +83,7 @@ typedef struct had_part_node {
     had_requant out;
 } had_part_node;
 
+/* Any function of one value. */
 typedef struct had_table_node {
     const int8_t *table; /* 256 values, by input + 128 */
     uint32_t size;
@@ -88,6 +93,7 @@ typedef struct had_table_node {
 void had_input_image(int8_t *out, const uint8_t *raw, const had_input_stage *stage, uint32_t pixels,
                      uint32_t planar);
 
+/* One kernel a kind of node: out from x (and b), all of the tensor. */
 void had_conv(int8_t *out, const int8_t *x, const had_conv_node *node);
 void had_average(int8_t *out, const int8_t *x, const had_average_node *node);
 void had_max(int8_t *out, const int8_t *x, const had_max_node *node);

@@ -7,18 +7,21 @@
 
 #include "hadapt/learner.h"
 
+/* Reserved samples; what is allocated for them; the limit that is none. */
 #ifndef HAD_GUARD_SLOTS
 #define HAD_GUARD_SLOTS 0U
 #endif
 #define HAD_GUARD_ALLOCATED (HAD_GUARD_SLOTS > 0U ? HAD_GUARD_SLOTS : 1U)
 #define HAD_GUARD_OFF 0xFFFFU
 
-typedef struct had_guard_limits { /* in thousandths; HAD_GUARD_OFF: none */
+/* Limits in thousandths; HAD_GUARD_OFF: none. */
+typedef struct had_guard_limits {
     uint32_t class_drop;
     uint32_t mean_drop;
     uint32_t new_floor;
 } had_guard_limits;
 
+/* The reserved samples and what the last score found. */
 typedef struct had_guard {
     had_guard_limits limits;
     uint32_t count;

@@ -8,6 +8,7 @@
 #include "hadapt/scale.h"
 #include "hadapt_config.h"
 
+/* A master weight, and its largest value; the smallest is minus that. */
 #if HAD_MASTER_BITS == 8
 typedef int8_t had_master;
 #define HAD_MASTER_MAX 127

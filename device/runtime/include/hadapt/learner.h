@@ -18,12 +18,13 @@
 #include "hadapt/status.h"
 #include "hadapt_config.h"
 
+/* Slots of samples in all, and what is allocated: arrays of none would be no C. */
 #define HAD_SLOTS ((uint32_t)HAD_EXEMPLAR_SLOTS + (uint32_t)HAD_STAGING_SLOTS)
 #define HAD_SLOTS_ALLOCATED (HAD_SLOTS > 0U ? HAD_SLOTS : 1U)
-#define HAD_FEATURE_BYTES ((HAD_FEATURES + 1U) / 2U)
-#define HAD_RANK_STAGED 0x8000U
-#define HAD_SCHEDULE_MAX 4U
-#define HAD_STATE_HEADER_BYTES 32U
+#define HAD_FEATURE_BYTES ((HAD_FEATURES + 1U) / 2U) /* packed features of herding */
+#define HAD_RANK_STAGED 0x8000U                      /* rank bit of samples not yet committed */
+#define HAD_SCHEDULE_MAX 4U                          /* rates of a session */
+#define HAD_STATE_HEADER_BYTES 32U                   /* of exported state bytes */
 
 _Static_assert(HAD_SLOTS <= 65535U, "slots are counted in 16 bits");
 _Static_assert(HAD_INITIAL_EXEMPLARS <= HAD_SLOTS, "the model's exemplars need slots");
@@ -59,6 +60,7 @@ typedef struct had_view {
     uint32_t words[HAD_VIEW_WORDS]; /* 4-bit weights plus 8, eight rows a word: see hadapt/dot.h */
 } had_view;
 
+/* Free; known to the committed state; staged for the next commit. */
 enum had_slot_state { HAD_SLOT_FREE, HAD_SLOT_COMMITTED, HAD_SLOT_STAGED };
 
 /* Stored samples, SPEC.md 8.1. */
@@ -78,6 +80,7 @@ typedef struct had_exemplars {
     uint8_t packed[HAD_SLOTS_ALLOCATED][HAD_X0_BYTES];
 } had_exemplars;
 
+/* One stage of a learning-rate schedule. */
 typedef struct had_rate {
     uint32_t start; /* first session step it holds for */
     had_scale scale;
@@ -91,6 +94,7 @@ enum had_sampling {
     HAD_SAMPLE_NEW_BALANCED
 };
 
+/* What a session is to do. */
 typedef struct had_train_config {
     uint32_t seed;
     uint32_t steps;    /* at least 1 */
@@ -102,6 +106,7 @@ typedef struct had_train_config {
     had_rate rate[HAD_SCHEDULE_MAX];
 } had_train_config;
 
+/* What a call of had_train did, and how the session stands. */
 typedef struct had_train_report {
     uint32_t units;      /* used by this call */
     uint32_t steps_left; /* of the session */
@@ -134,6 +139,7 @@ typedef struct had_flow {
     int32_t d_max;     /* largest error magnitude; 0: the layer is left as it is */
 } had_flow;
 
+/* The step that runs. */
 typedef struct had_step {
     had_flow flow[HAD_LAYERS];
     had_scale rate;
@@ -151,6 +157,7 @@ typedef struct had_step {
     had_scale activation_scale; /* s4 */
 } had_step;
 
+/* A state that is being read. */
 typedef struct had_import {
     had_sha256 sha;
     uint32_t received;
@@ -167,6 +174,7 @@ typedef struct had_herd {
 #endif
 } had_herd;
 
+/* Memory of training, of a commit and of an import, which never run together. */
 typedef union had_arena {
     uint8_t bytes[HAD_ARENA_BYTES]; /* laid out by the generated plan */
     uint64_t align;
@@ -179,6 +187,7 @@ typedef union had_arena {
 /* What is being read into the working copy; 0: nothing. */
 enum had_importing { HAD_IMPORTING_STATE = 1, HAD_IMPORTING_PACKET = 2 };
 
+/* All memory that learning takes. */
 typedef struct had_learner {
     had_copy working;
     had_copy committed;
@@ -207,12 +216,14 @@ typedef struct had_learner {
 #endif
 } had_learner;
 
+/* Answer of had_infer. */
 typedef struct had_inference {
     uint32_t label;
     uint32_t n_classes;
     const int16_t *logits; /* n_classes values, valid until the next call; null for nearest mean */
 } had_inference;
 
+/* What turns features into a class. */
 enum had_head { HAD_HEAD_LINEAR, HAD_HEAD_NEAREST_MEAN };
 
 /* Start from the model's tables. */

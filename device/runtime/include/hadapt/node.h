@@ -17,6 +17,7 @@
 /* vendor, class, root key, release key */
 #define HAD_IDENTITY_BYTES 96U
 
+/* A field device: its learner, and what outlives power. */
 typedef struct had_node {
     had_learner *learner;
     had_trust trust;

@@ -35,6 +35,7 @@ typedef struct had_decoder {
     uint32_t byte; /* of the exemplar */
 } had_decoder;
 
+/* A packet that is being read, in all its memory. */
 typedef struct had_packet {
     uint32_t phase;
     uint32_t total; /* bytes announced, and seen */

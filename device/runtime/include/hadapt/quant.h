@@ -38,6 +38,7 @@ static inline int32_t had_rhu16(int32_t v) {
     return (v >> 16) + ((v >> 15) & 1);
 }
 
+/* v, but at least low and at most high. */
 /*@ requires low <= high;
     assigns \nothing;
     ensures low <= \result <= high && (low <= v <= high ==> \result == v);
@@ -46,6 +47,7 @@ static inline int32_t had_clamp(int32_t v, int32_t low, int32_t high) {
     return v < low ? low : (v > high ? high : v);
 }
 
+/* v saturated to 16 bits. */
 /*@ assigns \nothing;
     ensures -32768 <= v <= 32767 ==> \result == v; */
 static inline int16_t had_saturate_s16(int32_t v) {
@@ -60,6 +62,7 @@ static inline int32_t had_widen(int32_t amax, int32_t range) {
     return (amax * range) >> 4;
 }
 
+/* |v|. */
 /*@ requires v > -2147483648;
     assigns \nothing;
     ensures 0 <= \result && (\result == v || \result == -v); */

@@ -15,6 +15,7 @@
 /* Loaded, not spelled out: compilers for small cores make twenty additions of a known factor. */
 extern const uint32_t had_mix_factors[2];
 
+/* The hash of SPEC.md 1.3: every bit of x reaches every bit of the result. */
 static inline uint32_t had_mix(uint32_t x) {
     x ^= x >> 16;
     x *= had_mix_factors[0];
@@ -29,6 +30,7 @@ static inline uint32_t had_step_key(uint32_t seed, uint32_t step) {
     return had_mix(had_mix(seed) + step);
 }
 
+/* Key of a tensor within a step. */
 static inline uint32_t had_tensor_key(uint32_t step_key, uint32_t tensor) {
     return had_mix(step_key + tensor);
 }

@@ -3,6 +3,7 @@
 #ifndef HADAPT_REASON_H
 #define HADAPT_REASON_H
 
+/* Numbers of SPEC.md 13.3, in the order of the checks. */
 enum had_reason {
     HAD_REASON_NONE = 0,
     HAD_REASON_FORM = 1,

@@ -17,6 +17,7 @@ typedef struct had_multiplier {
     uint32_t sh; /* 0 .. 30; 0 .. 62 from had_multiplier64_of */
 } had_multiplier;
 
+/* 1, 1/7 and 1/15. */
 #define HAD_SCALE_ONE ((had_scale){1 << 14, -14})
 #define HAD_SCALE_INV7 ((had_scale){18725, -17})
 #define HAD_SCALE_INV15 ((had_scale){17476, -18})

@@ -13,6 +13,7 @@
 /* Hash of the working state. HAD_ERR_STATE in the middle of a step or of an import. */
 HAD_CHECKED had_status had_state_hash(const had_learner *ln, uint8_t hash[HAD_SHA256_BYTES]);
 
+/* Which copy is exported. */
 enum had_export_source { HAD_EXPORT_COMMITTED, HAD_EXPORT_WORKING };
 
 /*

@@ -7,6 +7,7 @@
 extern "C" {
 #endif
 
+/* Result of a function. */
 typedef enum had_status {
     HAD_OK = 0,            /* done */
     HAD_ERR_ARGUMENT = -1, /* a value is outside its stated range */

@@ -10,6 +10,7 @@
 #include "hadapt/learner.h"
 #include "hadapt/trust.h"
 
+/* Slots of the area; no slot; bytes of a slot's and of a record's header. */
 #ifndef HAD_STORE_SLOTS
 #define HAD_STORE_SLOTS 2U
 #endif
@@ -21,6 +22,7 @@
 
 _Static_assert(HAD_STORE_SLOTS >= 2U, "old and new need a slot each");
 
+/* Where the area stands: slots, journal and wear. */
 typedef struct had_store {
     had_flash_info flash;
     uint32_t slot_bytes;

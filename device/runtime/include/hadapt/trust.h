@@ -7,10 +7,12 @@
 
 #include "hadapt/status.h"
 
+/* Of a public key, a name-based UUID (RFC 4122) and a signature. */
 #define HAD_KEY_BYTES 32U
 #define HAD_UUID_BYTES 16U
 #define HAD_SIGNATURE_BYTES 64U
 
+/* Identity and keys of a device. */
 typedef struct had_trust {
     uint32_t sequence; /* of the last packet that was accepted */
     uint32_t provisioned;

@@ -3,6 +3,7 @@
 #ifndef HADAPT_VERSION_H
 #define HADAPT_VERSION_H
 
+/* Generated sources of another number do not compile. */
 #define HAD_RUNTIME_FORMAT 1
 
 #endif
