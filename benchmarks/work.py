@@ -6,7 +6,8 @@ Useful products are those a float implementation of the same training would do.
 
 from dataclasses import dataclass
 
-from codegen.lower import Operation, Plan, lower
+from codegen.buffers import Operation
+from codegen.lower import Plan, lower
 from device.twin.model import IntModel
 
 Unit = str

@@ -6,7 +6,7 @@ from codegen.lower import Plan, accumulator_bound
 from device.twin.model import IntModel
 
 ACC_MAX = 2**31 - 1
-GRADIENT_MAX = 2**15 - 1  # times a multiplier of 15 bits and a draw of 30: 32 bits
+GRADIENT_MAX = 2**15 - 1  # of a dense layer: times a multiplier of 15 bits, in 32 bits
 
 
 def product_bounds(model: IntModel, plan: Plan) -> list[dict[str, int]]:
@@ -20,19 +20,22 @@ def product_bounds(model: IntModel, plan: Plan) -> list[dict[str, int]]:
     for layer in plan.layers:
         x_max = 7 if layer.index == 0 and model.x0_signed else 15
         below = accumulator_bound(a, layer.outputs_padded, 7, 7) if layer.index else 0
+        pixels, positions = 1, 1
+        if layer.conv:
+            pixels, positions = layer.conv.pixels, layer.conv.kernel[0] * layer.conv.kernel[1]
         bounds = {
             "forward": accumulator_bound(a, layer.inputs, x_max, 7),
-            "input_gradient": below,
-            "weight_gradient": accumulator_bound(a, plan.batch_padded, 7, 7),
+            "input_gradient": positions * below,
+            "weight_gradient": pixels * accumulator_bound(a, plan.batch_padded, 7, 7),
         }
-        _check(bounds, layer.name)
+        _check(bounds, layer.name, ACC_MAX if layer.conv else GRADIENT_MAX)
         out.append(bounds)
     return out
 
 
-def _check(bounds: dict[str, int], name: str) -> None:
+def _check(bounds: dict[str, int], name: str, gradient_max: int) -> None:
     for product, bound in bounds.items():
-        limit = GRADIENT_MAX if product == "weight_gradient" else ACC_MAX
+        limit = gradient_max if product == "weight_gradient" else ACC_MAX
         if bound > limit:
             raise GenerateError(
                 f"a sum of the {product.replace('_', ' ')} may reach {bound}",

@@ -4,8 +4,10 @@
 from dataclasses import dataclass
 
 from codegen.arena import Buffer
+from device.twin.conv_shape import ConvShape
 from device.twin.model import Arithmetic
 
+UNIT_PRODUCTS = 64  # elementary products a work unit, SPEC.md 8.6
 INT16_BYTES = 2
 INT32_BYTES = 4
 PACKED_ROWS = (2, 4)  # rows of weights in pairs of 16-bit fields
@@ -25,6 +27,7 @@ class LayerPlan:
         master_at, bias_at: first element in the state's arrays.
         view_at: first word in the packed weight view.
         is_head: the last one.
+        conv: where the windows of a convolution lie; then `inputs` is K of SPEC.md 14.
     """
 
     index: int
@@ -38,6 +41,38 @@ class LayerPlan:
     bias_at: int
     view_at: int
     is_head: bool
+    conv: ConvShape | None = None
+
+    @property
+    def in_values(self) -> int:
+        """Values of the vector it reads."""
+        return self.conv.in_values if self.conv else self.inputs
+
+    @property
+    def out_values(self) -> int:
+        """Values of the vector the next layer reads."""
+        return self.conv.pooled_pixels * self.outputs if self.conv else self.outputs
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of the training step.
+
+    Attributes:
+        label: C identifier part, such as FORWARD_0.
+        kernel: C function.
+        arguments: C expressions of its arguments between the learner and the row range.
+        layer: index of the layer, None for gather and loss.
+        rows: rows of equal cost.
+        units: work units a row.
+    """
+
+    label: str
+    kernel: str
+    arguments: tuple[str, ...]
+    layer: int | None
+    rows: int
+    units: int
 
 
 @dataclass(frozen=True)
@@ -69,24 +104,30 @@ def round_up(value: int, step: int) -> int:
     return -(-value // step) * step
 
 
+def work_units(products: int) -> int:
+    """Cost of a row of an operation."""
+    return max(1, -(-products // UNIT_PRODUCTS))
+
+
+def error_made(layer: LayerPlan) -> str:
+    """Buffer into which the layer above puts the error of what it read."""
+    return f"dz{layer.index}" if layer.conv and layer.conv.pool != "none" else f"d{layer.index}"
+
+
 def panel_bytes(shape: Shape, layers: tuple[LayerPlan, ...]) -> int:
     """Bytes of the largest operand that vector kernels take: pairs of terms, blocks of columns."""
     sizes = [round_up(layer.inputs, 2) * shape.stride for layer in layers]
-    sizes += [round_up(layer.outputs_padded, 2) * shape.stride for layer in layers[1:]]
-    columns = max(round_up(layer.inputs, PANEL_BLOCK) for layer in layers)
+    for layer in layers[1:]:
+        pixels = layer.conv.pixels if layer.conv else 1
+        sizes.append(pixels * round_up(layer.outputs_padded, 2) * shape.stride)
+    columns = max(round_up(layer.in_values, PANEL_BLOCK) for layer in layers)
     return max([*sizes, round_up(shape.batch_padded, 2) * columns])
 
 
-def training_buffers(
-    shape: Shape, layers: tuple[LayerPlan, ...], at: dict[str, int]
-) -> list[Buffer]:
-    """Buffers of a training step with their lifetimes; `at`: label of an operation to its place."""
-    buffers = [Buffer("labels", shape.batch, "labels of the batch", at["GATHER"], at["LOSS"])]
-    for layer in layers:
-        buffers += _forward_buffers(shape, layer, at) + _backward_buffers(shape, layer, at)
-        if layer.index > 0:
-            buffers += _error_buffers(shape, layer, at)
-    return buffers
+def dense_buffers(shape: Shape, layer: LayerPlan, at: dict[str, int]) -> list[Buffer]:
+    """Buffers of a dense layer with their lifetimes; `at`: label of an operation to its place."""
+    buffers = _forward_buffers(shape, layer, at) + _backward_buffers(shape, layer, at)
+    return buffers + (_error_buffers(shape, layer, at) if layer.index > 0 else [])
 
 
 def _forward_buffers(shape: Shape, layer: LayerPlan, at: dict[str, int]) -> list[Buffer]:

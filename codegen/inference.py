@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from codegen.arena import Buffer
-from codegen.buffers import INT16_BYTES, LayerPlan
+from codegen.buffers import INT16_BYTES, INT32_BYTES, LayerPlan
 from device.twin.front_node import FrontNode
 from device.twin.model import IntModel
 
@@ -75,6 +75,12 @@ class _Draft:
         self.place.append(name)
         return name
 
+    def scratch(self, name: str, size: int, owner: str) -> str:
+        """A buffer of the next call alone."""
+        now = len(self.calls)
+        self.buffers[name] = Buffer(name, size, owner, now, now)
+        return name
+
     def call(self, stage: str, kernel: str, arguments: tuple[str, ...], comment: str) -> None:
         """Append a call; every vector among its arguments lives until it."""
         now = len(self.calls)
@@ -98,9 +104,16 @@ def inference_plan(model: IntModel, layers: tuple[LayerPlan, ...]) -> InferenceP
     x0 = draft.place[-1]
     for plan in layers[:-1]:
         before = draft.place[-1]
-        after = draft.add_vector(plan.outputs, f"layer {plan.index}: output")
+        after = draft.add_vector(plan.out_values, f"layer {plan.index}: output")
         arguments = (after, before, f"LAYER_{plan.index}")
-        draft.call("features", "had_infer_hidden", arguments, plan.name)
+        if plan.conv:
+            scratch = (
+                draft.scratch(f"patch{plan.index}", plan.inputs, "unrolled row of a pixel"),
+                draft.scratch(f"sums{plan.index}", INT32_BYTES * plan.outputs, "sums of a window"),
+            )
+            draft.call("features", "had_infer_conv", (*arguments, *scratch), plan.name)
+        else:
+            draft.call("features", "had_infer_hidden", arguments, plan.name)
     features, last = draft.place[-1], len(draft.calls)
     logits = INT16_BYTES * model.max_classes
     draft.buffers["logits"] = Buffer("logits", logits, "logits", last, last)
@@ -112,7 +125,7 @@ def inference_plan(model: IntModel, layers: tuple[LayerPlan, ...]) -> InferenceP
 def _input(draft: _Draft, model: IntModel) -> None:
     v0 = draft.add_vector(model.inputs, "input stage: quantised sample")
     arguments = (v0, "raw", "&INPUT_STAGE")
-    if not model.front:
+    if not model.has_image:
         draft.call("x0", "had_input_stage_run", arguments, "input stage")
         return
     order = (f"{model.input.pixels}U", f"{int(model.input.planar)}U")

@@ -7,21 +7,24 @@ inference, and all buffers with their lifetimes. The emitters only print it.
 
 from dataclasses import dataclass
 
-from codegen.arena import Arena, allocate
+from codegen.arena import Arena, Buffer, allocate
 from codegen.buffers import (
     INT32_BYTES,
     LayerPlan,
+    Operation,
     Shape,
+    dense_buffers,
+    error_made,
     panel_bytes,
     round_up,
-    training_buffers,
+    work_units,
 )
+from codegen.convolution import backward_operations, conv_buffers, forward_operations
 from codegen.errors import GenerateError
 from codegen.inference import Call, inference_plan
 from device.twin.check_front import front_rules
 from device.twin.model import Arithmetic, IntModel, TrainableLayer
 
-UNIT_PRODUCTS = 64  # elementary products a work unit, SPEC.md 8.6
 DEVICE_LANES = 4  # batch columns a kernel holds in registers
 HOST_LANES = 16
 HOST_ROWS = 8  # rows of weights that wide vectors take at once, with a packed operand
@@ -34,27 +37,6 @@ TERM_MAX = 15 * 7
 VIEW_ROWS = 8  # rows of weights in a word of the inference view
 STRIDE_STEP = 4
 SIZE_LIMIT = 65535  # widths are 16 bits in the C tables
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One operation of the training step.
-
-    Attributes:
-        label: C identifier part, such as FORWARD_0.
-        kernel: C function.
-        arguments: C expressions of its arguments between the learner and the row range.
-        layer: index of the layer, None for gather and loss.
-        rows: rows of equal cost.
-        units: work units a row.
-    """
-
-    label: str
-    kernel: str
-    arguments: tuple[str, ...]
-    layer: int | None
-    rows: int
-    units: int
 
 
 @dataclass(frozen=True)
@@ -110,7 +92,9 @@ class Plan:
     @property
     def target_units(self) -> int:
         """Work units of the distillation targets of a sample (SPEC.md 8.6)."""
-        return _units(self.master_count)
+        pixels = [layer.conv.pixels if layer.conv else 1 for layer in self.layers]
+        products = [layer.inputs * layer.outputs for layer in self.layers]
+        return work_units(sum(n * p for n, p in zip(products, pixels, strict=True)))
 
     @property
     def units_per_step(self) -> int:
@@ -147,7 +131,7 @@ def lower(model: IntModel, *, host: bool = False, small: bool = False) -> Plan:
         rows=rows,
         layers=layers,
         operations=operations,
-        arena=allocate(training_buffers(shape, layers, places)),
+        arena=allocate(_buffers(shape, layers, places)),
         calls=inference.calls,
         infer_arena=allocate(inference.buffers),
         x0=inference.x0,
@@ -174,7 +158,8 @@ def check(model: IntModel) -> None:
 
     Raises: GenerateError.
     """
-    widths = [*(f.weight.shape for f in model.frozen), *(t.master.shape for t in model.layers)]
+    widths = [f.weight.shape for f in model.frozen]
+    widths += [(t.out_values, t.in_values) for t in model.layers]
     before = _check_front(model)
     for at, (outputs, inputs) in enumerate(widths):
         if inputs != before:
@@ -268,6 +253,8 @@ def _layer(
     arithmetic = model.arithmetic
     x_max = _x_max(model, index)
     padded = round_up(layer.outputs, arithmetic.order)
+    positions = layer.conv.kernel[0] * layer.conv.kernel[1] if layer.conv else 1
+    error_bound = positions * accumulator_bound(arithmetic, padded, 7, 7)
     return LayerPlan(
         index=index,
         name=layer.name,
@@ -275,46 +262,63 @@ def _layer(
         outputs=layer.outputs,
         outputs_padded=padded,
         forward_shift=accumulator_shift(arithmetic, layer.inputs, x_max, 7),
-        error_shift=accumulator_shift(arithmetic, padded, 7, 7),
+        error_shift=max(0, error_bound.bit_length() - 15),
         master_at=at[0],
         bias_at=at[1],
         view_at=at[2],
         is_head=index == len(model.layers) - 1,
+        conv=layer.conv,
     )
-
-
-def _units(products: int) -> int:
-    return max(1, -(-products // UNIT_PRODUCTS))
 
 
 def _operations(shape: Shape, layers: tuple[LayerPlan, ...]) -> list[Operation]:
     """SPEC.md 8.6, in order."""
     out = [
         Operation(
-            "GATHER", "had_gather", ("x0", "labels"), None, shape.batch, _units(layers[0].inputs)
+            "GATHER",
+            "had_gather",
+            ("x0", "labels"),
+            None,
+            shape.batch,
+            work_units(layers[0].in_values),
         )
     ]
     for layer in layers:
-        out += _forward(shape, layer)
+        conv = layer.conv
+        out += forward_operations(shape, layer, conv) if conv else _forward(shape, layer)
     head = layers[-1].index
     arguments = (f"LAYER_{head}", f"y{head}", "labels")
     out.append(
-        Operation("LOSS", "had_loss", arguments, None, shape.batch, _units(16 * shape.classes))
+        Operation("LOSS", "had_loss", arguments, None, shape.batch, work_units(16 * shape.classes))
     )
     for layer in reversed(layers):
-        out += _input_gradient(shape, layer) if layer.index > 0 else []
+        if layer.conv:
+            out += backward_operations(shape, layers, layer, layer.conv)
+            continue
+        out += _input_gradient(shape, layers, layer) if layer.index > 0 else []
         out += _weight_gradient(shape, layer)
     return out
 
 
+def _buffers(shape: Shape, layers: tuple[LayerPlan, ...], at: dict[str, int]) -> list[Buffer]:
+    """Buffers of a training step with their lifetimes; `at`: label of an operation to its place."""
+    buffers = [Buffer("labels", shape.batch, "labels of the batch", at["GATHER"], at["LOSS"])]
+    for layer in layers:
+        if layer.conv:
+            buffers += conv_buffers(shape, layer, layer.conv, at)
+        else:
+            buffers += dense_buffers(shape, layer, at)
+    return buffers
+
+
 def _forward(shape: Shape, layer: LayerPlan) -> list[Operation]:
     n, size = layer.index, layer.inputs
-    cost = _units(size * shape.batch + 4 * size)
+    cost = work_units(size * shape.batch + 4 * size)
     arguments = (f"LAYER_{n}", f"y{n}", f"x{n}", f"wq{n}")
     out = [Operation(f"FORWARD_{n}", "had_forward", arguments, n, layer.outputs, cost)]
     if not layer.is_head:
         arguments = (f"LAYER_{n}", f"x{n + 1}", f"mask{n + 1}", f"y{n}")
-        cost = _units(2 * layer.outputs)
+        cost = work_units(2 * layer.outputs)
         out.append(Operation(f"ACTIVATE_{n}", "had_activate", arguments, n, shape.batch, cost))
     return out
 
@@ -324,12 +328,14 @@ def _error(layer: LayerPlan) -> str:
     return f"y{layer.index}" if layer.is_head else f"d{layer.index}"
 
 
-def _input_gradient(shape: Shape, layer: LayerPlan) -> list[Operation]:
+def _input_gradient(
+    shape: Shape, layers: tuple[LayerPlan, ...], layer: LayerPlan
+) -> list[Operation]:
     n, padded, error = layer.index, layer.outputs_padded, _error(layer)
     name, block = f"LAYER_{n}", f"block{n}"
     columns, rows = shape.batch, layer.inputs
-    product = _units(padded * shape.batch + 8 * padded)
-    below = (name, f"d{n - 1}", f"dh{n}", f"mask{n}", block, f"wh{n}")
+    product = work_units(padded * shape.batch + 8 * padded)
+    below = (name, error_made(layers[n - 1]), f"dh{n}", f"mask{n}", block, f"wh{n}")
     return [
         Operation(
             f"ERROR_RANGE_{n}",
@@ -337,10 +343,10 @@ def _input_gradient(shape: Shape, layer: LayerPlan) -> list[Operation]:
             (name, error, block),
             n,
             columns,
-            _units(4 * padded),
+            work_units(4 * padded),
         ),
         Operation(
-            f"WEIGHT_RANGE_{n}", "had_weight_range", (name, block), n, rows, _units(4 * padded)
+            f"WEIGHT_RANGE_{n}", "had_weight_range", (name, block), n, rows, work_units(4 * padded)
         ),
         Operation(
             f"ERROR_QUANTIZE_{n}",
@@ -348,7 +354,7 @@ def _input_gradient(shape: Shape, layer: LayerPlan) -> list[Operation]:
             (name, f"dh{n}", error, block),
             n,
             columns,
-            _units(8 * padded),
+            work_units(8 * padded),
         ),
         Operation(f"INPUT_GRADIENT_{n}", "had_input_gradient", below, n, rows, product),
     ]
@@ -358,10 +364,15 @@ def _weight_gradient(shape: Shape, layer: LayerPlan) -> list[Operation]:
     n, size, padded = layer.index, layer.inputs, shape.batch_padded
     operand = (f"LAYER_{n}", f"x{n}", f"row{n}")
     update = (f"LAYER_{n}", _error(layer), f"x{n}", f"row{n}", f"dt{n}")
-    cost = _units(size * padded + 8 * padded + 8 * size)
+    cost = work_units(size * padded + 8 * padded + 8 * size)
     return [
         Operation(
-            f"ACTIVATION_RANGE_{n}", "had_activation_range", operand, n, size, _units(4 * padded)
+            f"ACTIVATION_RANGE_{n}",
+            "had_activation_range",
+            operand,
+            n,
+            size,
+            work_units(4 * padded),
         ),
         Operation(
             f"ACTIVATION_QUANTIZE_{n}",
@@ -369,7 +380,7 @@ def _weight_gradient(shape: Shape, layer: LayerPlan) -> list[Operation]:
             operand,
             n,
             size,
-            _units(8 * padded),
+            work_units(8 * padded),
         ),
         Operation(f"WEIGHT_GRADIENT_{n}", "had_weight_gradient", update, n, layer.outputs, cost),
     ]

@@ -81,6 +81,7 @@ def _sizes(model: IntModel, plan: Plan) -> list[str]:
         define("HAD_X0_BYTES", unsigned(-(-model.x0_size // 2)), "of a packed x0"),
         define("HAD_FEATURES", unsigned(model.features)),
         define("HAD_LAYERS", unsigned(len(model.layers)), "trainable"),
+        *_conv_layers(plan),
         define("HAD_OPERATIONS", unsigned(len(plan.operations)), "of a training step"),
         define("HAD_MASTER_COUNT", unsigned(plan.master_count)),
         define("HAD_BIAS_COUNT", unsigned(plan.bias_count)),
@@ -91,6 +92,17 @@ def _sizes(model: IntModel, plan: Plan) -> list[str]:
         define("HAD_STATE_PAYLOAD_BYTES", unsigned(payload_bytes(model, plan)), "SPEC.md 9"),
         "",
     ]
+
+
+def has_conv(plan: Plan) -> bool:
+    """Whether a convolution is trained."""
+    return any(layer.conv for layer in plan.layers)
+
+
+def _conv_layers(plan: Plan) -> list[str]:
+    """Only where convolutions are trained."""
+    count = sum(layer.conv is not None for layer in plan.layers)
+    return [define("HAD_CONV_LAYERS", unsigned(count), "convolutions among them")] * bool(count)
 
 
 def _panel(plan: Plan) -> list[str]:

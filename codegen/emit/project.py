@@ -77,7 +77,7 @@ def manifest(model: IntModel, plan: Plan, board: Board) -> list[str]:
         "class_names": list(model.class_names),
         "raw_frac_bits": model.input.raw_frac_bits.tolist(),
     }
-    if model.front:
+    if model.has_image:
         document["raw_order"] = {
             "pixels": model.input.pixels,
             "channels": len(model.input.zero),
@@ -109,7 +109,7 @@ def readme(model: IntModel, plan: Plan, board: Board) -> list[str]:
         "",
         "A raw sample is one int16 a feature: the feature times 2 to the power of raw_frac_bits",
         "(manifest.json, one number a feature), rounded to the nearest integer.",
-        *(_RAW_ORDER if model.front else ()),
+        *(_RAW_ORDER if model.has_image else ()),
         "",
         "To put the learner into a program of your own, leave port/ out and call the functions of",
         "runtime/include/hadapt/learner.h.",

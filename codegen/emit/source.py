@@ -2,10 +2,11 @@
 """hadapt_plan.c: arena maps and the flat call plans."""
 
 from codegen.arena import Arena
-from codegen.emit.header import banner
+from codegen.buffers import Operation
+from codegen.emit.header import banner, has_conv
 from codegen.emit.literals import comment_text
 from codegen.inference import Call
-from codegen.lower import Operation, Plan
+from codegen.lower import Plan
 from device.twin.model import IntModel
 
 # Element type of a buffer by the first letters of its name.
@@ -21,6 +22,13 @@ _TYPES = {
     "wh": "weights",
     "row": "s32",
     "dt": "weights",
+    "z": "s16",
+    "dz": "s16",
+    "pass": "u8",
+    "patch": "s8",
+    "gain": "gains",
+    "acc": "s32",
+    "amax": "s32",
 }
 _C_TYPES = {
     "u8": "uint8_t",
@@ -28,7 +36,14 @@ _C_TYPES = {
     "s16": "int16_t",
     "s32": "int32_t",
     "weights": "had_weight",
+    "gains": "had_gain",
 }
+_IN_S32 = (
+    "static int32_t *in_s32(had_learner *ln, uint32_t at) {",
+    "    return (int32_t *)(void *)((uint8_t *)(void *)ln->infer + at);",
+    "}",
+    "",
+)
 
 
 def plan_source(model: IntModel, plan: Plan, board: str) -> list[str]:
@@ -37,7 +52,8 @@ def plan_source(model: IntModel, plan: Plan, board: str) -> list[str]:
         *banner(model, board, "Call plans: one training step, one inference."),
         '#include "hadapt/plan.h"',
         "",
-        *(['#include "hadapt/front.h"'] if model.front else []),
+        *(['#include "hadapt/conv.h"'] if has_conv(plan) else []),
+        *(['#include "hadapt/front.h"'] if model.has_image else []),
         '#include "hadapt/infer.h"',
         '#include "hadapt/train.h"',
         '#include "hadapt_model.h"',
@@ -102,6 +118,7 @@ def _access(plan: Plan) -> list[str]:
         "    return (int8_t *)(void *)ln->infer + at;",
         "}",
         "",
+        *(_IN_S32 if has_conv(plan) else ()),
         "static int16_t *in_s16(had_learner *ln, uint32_t at) {",
         "    return (int16_t *)(void *)((uint8_t *)(void *)ln->infer + at);",
         "}",
@@ -182,6 +199,8 @@ def _infer_call(call: Call) -> str:
 def _infer_argument(name: str) -> str:
     if name == "logits":
         return "in_s16(ln, IN_LOGITS)"
-    if name.startswith("v") and name[1:].isdigit():
+    if name.startswith("sums"):
+        return f"in_s32(ln, IN_{name.upper()})"
+    if name.startswith("patch") or (name.startswith("v") and name[1:].isdigit()):
         return f"in_s8(ln, IN_{name.upper()})"
     return name

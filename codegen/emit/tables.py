@@ -3,7 +3,7 @@
 
 from codegen.buffers import LayerPlan
 from codegen.emit.front import front_header, front_tables
-from codegen.emit.header import banner
+from codegen.emit.header import banner, has_conv
 from codegen.emit.literals import byte_rows, columns, comment_text, scale, table, unsigned
 from codegen.lower import Plan
 from device.twin.model import Exemplar, FrozenLayer, IntModel, TrainableLayer
@@ -16,7 +16,7 @@ def model_header(model: IntModel, plan: Plan, board: str) -> list[str]:
         "#ifndef HADAPT_MODEL_H",
         "#define HADAPT_MODEL_H",
         "",
-        '#include "hadapt/front.h"' if model.front else '#include "hadapt/layer.h"',
+        '#include "hadapt/front.h"' if model.has_image else '#include "hadapt/layer.h"',
         "",
         "/* Trainable layers. */",
     ]
@@ -36,7 +36,8 @@ def model_header(model: IntModel, plan: Plan, board: str) -> list[str]:
 
 def tables_source(model: IntModel, plan: Plan, board: str) -> list[str]:
     """hadapt_tables.c."""
-    lines = [*banner(model, board, "Constant tables."), '#include "hadapt_model.h"', ""]
+    includes = ['#include "hadapt/conv.h"'] * has_conv(plan) + ['#include "hadapt_model.h"', ""]
+    lines = [*banner(model, board, "Constant tables."), *includes]
     lines += _model_id(model)
     lines += _input_stage(model)
     lines += front_tables(model)
@@ -57,7 +58,7 @@ def _model_id(model: IntModel) -> list[str]:
 def _input_stage(model: IntModel) -> list[str]:
     stage = model.input
     signed_max = 7 if stage.signed else 15
-    size = f"{len(stage.zero)}U" if model.front else "HAD_INPUTS"
+    size = f"{len(stage.zero)}U" if model.has_image else "HAD_INPUTS"
     lines = table(f"static const int16_t input_zero[{size}]", stage.zero, "input stage: zero")
     lines += table(f"static const int16_t input_mult[{size}]", stage.mult, "input stage: mult")
     lines += table(f"static const uint8_t input_shift[{size}]", stage.shift, "input stage: shift")
@@ -129,14 +130,35 @@ def _trainable(model: IntModel, plan: Plan) -> list[str]:
     for layer, spec in zip(model.layers, plan.layers, strict=True):
         declaration = f"static const uint8_t row_factor{spec.index}[{spec.outputs}U]"
         lines += table(declaration, layer.row_factor, f"layer {spec.index}: row factors")
+        lines += _conv_table(spec)
     lines += ["const had_layer had_layers[HAD_LAYERS] = {"]
     for layer, spec in zip(model.layers, plan.layers, strict=True):
-        lines += _layer_entry(layer, spec)
+        lines += _layer_entry(layer, spec, has_conv(plan))
     return [*lines, "};", "", *_masters(model, plan), *_biases(model, plan)]
 
 
-def _layer_entry(layer: TrainableLayer, spec: LayerPlan) -> list[str]:
-    values = (
+def _conv_table(spec: LayerPlan) -> list[str]:
+    """Windows of a convolution and of its pool."""
+    if spec.conv is None:
+        return []
+    conv = spec.conv
+    pairs = (conv.kernel, conv.stride, conv.dilation, conv.pad)
+    window = [*conv.in_shape, *conv.out_size, spec.outputs, *(n for pair in pairs for n in pair)]
+    pool = [*conv.pool_size, conv.pooled_size[1]]
+    return [
+        f"static const struct had_conv_layer conv{spec.index} = {{",
+        "    .window = {" + ", ".join(unsigned(n) for n in window) + "},",
+        f"    .pool = HAD_POOL_{conv.pool.upper()},",
+        f"    .pool_height = {unsigned(pool[0])},",
+        f"    .pool_width = {unsigned(pool[1])},",
+        f"    .pooled_width = {unsigned(pool[2])},",
+        "};",
+        "",
+    ]
+
+
+def _layer_entry(layer: TrainableLayer, spec: LayerPlan, convs: bool) -> list[str]:
+    values = [
         ("scale", scale(layer.scale)),
         ("row_factor", f"row_factor{spec.index}"),
         ("master_at", unsigned(spec.master_at)),
@@ -153,7 +175,13 @@ def _layer_entry(layer: TrainableLayer, spec: LayerPlan) -> list[str]:
         ("x_range", unsigned(layer.x_range)),
         ("w_range", unsigned(layer.w_range)),
         ("is_head", unsigned(int(spec.is_head))),
-    )
+    ]
+    if convs:
+        values += [
+            ("in_values", unsigned(spec.in_values)),
+            ("out_values", unsigned(spec.out_values)),
+            ("conv", f"&conv{spec.index}" if spec.conv else "0"),
+        ]
     lines = [f"        .{name} = {value}," for name, value in values]
     return [f"    {{ /* {comment_text(spec.name)} */", *lines, "    },"]
 

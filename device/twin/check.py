@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from device.twin.check_conv import conv_rules
 from device.twin.check_front import front_rules
 from device.twin.model import FrozenLayer, IntModel, ModelFormatError, TrainableLayer
 
@@ -76,7 +77,7 @@ def _input(model: IntModel) -> Iterator[Check]:
     yield _whole(stage.amax, 1, MAX_RANGE), "amax of the input"
     yield isinstance(stage.signed, bool), "signed"
     yield stage.scale.is_storable, "scale of x0"
-    most = MAX_DIMENSION // shape[0] if model.front else 1
+    most = MAX_DIMENSION // shape[0] if model.has_image else 1
     yield _whole(stage.pixels, 1, most), "pixels of the input"
     yield isinstance(stage.planar, bool), "planar"
 
@@ -107,19 +108,23 @@ def _trainable(model: IntModel) -> Iterator[Check]:
     width = int(model.frozen[-1].weight.shape[0]) if model.frozen else width
     limit = model.arithmetic.master_max
     for index, layer in enumerate(model.layers):
-        for holds, text in _trainable_layer(layer, width, limit):
+        for holds, text in _trainable_layer(layer, width, limit, model.arithmetic.batch):
             yield holds, f"{text} of trainable layer {index}"
         head = index + 1 == len(model.layers)
         yield layer.relu is not head, f"relu of trainable layer {index}"
-        width = layer.outputs
+        yield not (head and layer.conv), "the head is a convolution"
+        width = layer.out_values
     yield width == model.max_classes, "the head must have max_classes rows"
 
 
-def _trainable_layer(layer: TrainableLayer, width: int, limit: int) -> Iterator[Check]:
+def _trainable_layer(layer: TrainableLayer, width: int, limit: int, batch: int) -> Iterator[Check]:
     yield isinstance(layer.name, str), "name"
     yield _is_array(layer.master, 2), "master"
     rows = layer.outputs
     yield 1 <= rows <= MAX_DIMENSION, "number of outputs"
+    if layer.conv is not None:
+        yield from conv_rules(layer.conv, rows, width, batch)
+        width = layer.conv.terms
     yield _array(layer.master, "int16", (rows, width), -limit, limit), "master"
     yield _array(layer.bias, "int32", (rows,), -(2**31), 2**31 - 1), "bias"
     yield _array(layer.row_factor, "uint8", (rows,), 1, 255), "row_factor"

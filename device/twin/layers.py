@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from device.twin.kernels import (
     IntArray,
+    Product,
     Quantized,
     dot_bound,
     draw_u8,
@@ -156,6 +157,19 @@ def forward(
     """Pre-activations y, int64 in 16 bits, shape (B, O) (SPEC.md 5.2)."""
     wq, scales = weight_view(layer, weights.master, counters)
     product = saturating_product(x.q, wq, arithmetic)
+    return rescale(layer, weights, x, scales, product, arithmetic, counters)
+
+
+def rescale(
+    layer: TrainableLayer,
+    weights: LayerWeights,
+    x: LayerInput,
+    scales: list[Scale],
+    product: Product,
+    arithmetic: Arithmetic,
+    counters: LayerCounters | None = None,
+) -> IntArray:
+    """y of accumulators (rows, O): to the output grid, with bias, in 16 bits (SPEC.md 5.2)."""
     bound = dot_bound(layer.inputs, x.qmax, 7, arithmetic)
     acc_shift = max(0, bound.bit_length() - 15)
     pairs = [x.scale.mul(s).pow2(layer.out_frac_bits + acc_shift).multiplier() for s in scales]
@@ -252,7 +266,7 @@ def update_weights(
             counters.tensor("dt", dt)
         if not (dt.empty or xh.empty):
             _update_row(index, layer, weights, o, dt, xh, context, counters)
-    _update_bias(layer, weights, d[:, :rows], d_scale, context)
+    update_bias(layer, weights, d[:, :rows], d_scale, context)
 
 
 def _update_row(
@@ -282,9 +296,10 @@ def _update_row(
         counters.masters_saturated += int(np.count_nonzero(weights.master[o] != exact))
 
 
-def _update_bias(
+def update_bias(
     layer: TrainableLayer, weights: LayerWeights, d: IntArray, d_scale: Scale, context: StepContext
 ) -> None:
+    """Biases of the first d.shape[1] rows in place; d (samples, rows) (SPEC.md 6.3 c)."""
     rows = d.shape[1]
     rate = context.rate.mul(d_scale).mul(Scale.from_int(context.arithmetic.batch).recip())
     m, sh = rate.pow2(layer.out_frac_bits + 16).multiplier64()

@@ -28,17 +28,9 @@ from device.twin.exemplars import (
 )
 from device.twin.front import x0_of
 from device.twin.kernels import IntArray, loss_error
-from device.twin.layers import (
-    LayerCounters,
-    LayerInput,
-    StepContext,
-    activate,
-    forward,
-    input_gradient,
-    raw_samples,
-    update_weights,
-)
+from device.twin.layers import LayerCounters, StepContext, raw_samples
 from device.twin.model import Exemplar, IntModel
+from device.twin.network import backward, forward_batch, infer_x0
 from device.twin.scale import Scale
 from device.twin.session import (
     ARGUMENT,
@@ -83,14 +75,7 @@ class TwinLearner:
 
     def forward_x0(self, x0: IntArray, state: LearnerState) -> tuple[IntArray, IntArray]:
         """Features (N, features) and logits (N, C) as inference computes them (SPEC.md 5)."""
-        x = LayerInput(x0, self.model.input.scale, self.model.x0_signed)
-        ranges = state.frozen_ranges
-        for index, layer in enumerate(self.model.layers):
-            y = forward(layer, state.weights[index], x, self.model.arithmetic)
-            if index + 1 < len(self.model.layers):
-                x_range = self.model.layers[index + 1].x_range
-                x = activate(y, layer.out_frac_bits, ranges[index], x_range)
-        return x.q, y
+        return infer_x0(self.model, state, x0)
 
     def infer_many(
         self, raw: NDArray[np.int16], head: int = 0
@@ -222,7 +207,7 @@ class TwinLearner:
         place = (session.seed, self.working.step, session.sampling, session.hold)
         chosen = draw_batch(self.memory, arithmetic.batch, *place)
         x0, labels = rows_of(self.memory, chosen)
-        inputs, masks, logits = self._forward_batch(x0)
+        passed, logits = forward_batch(self.model, self.working, x0, self.layer_counters)
         active = logits[:, : self.working.n_classes]
         frac_bits = self.model.layers[-1].out_frac_bits
         error, p = loss_error(active, labels, frac_bits)
@@ -236,7 +221,7 @@ class TwinLearner:
         d = np.zeros_like(logits)
         d[:, : self.working.n_classes] = error
         context = StepContext(arithmetic, session.seed, self.working.step, session.rate)
-        self._backward(inputs, masks, d, context)
+        backward(self.model, self.working, passed, d, context, self.layer_counters)
         self.working.step += 1
         self.trained = True
         session.done += 1
@@ -250,47 +235,6 @@ class TwinLearner:
         logits = self.committed.correction.apply(logits)[:, :old]
         targets = soft_targets(logits, frac_bits, session.distillation.soften)
         return np.asarray(targets[0])
-
-    def _forward_batch(self, x0: IntArray) -> tuple[list[LayerInput], list[IntArray], IntArray]:
-        """Inputs of every layer, ReLU masks of the hidden ones, and logits (SPEC.md 6.1)."""
-        inputs = [LayerInput(x0, self.model.input.scale, self.model.x0_signed)]
-        masks: list[IntArray] = []
-        for index, layer in enumerate(self.model.layers):
-            counters = self.layer_counters[index] if self.layer_counters else None
-            y = forward(
-                layer, self.working.weights[index], inputs[-1], self.model.arithmetic, counters
-            )
-            if counters and index > 0:
-                counters.add_tensor("x", inputs[-1].q, 0)
-            if index + 1 < len(self.model.layers):
-                top = max(0, int(y.max()))
-                x_range = self.model.layers[index + 1].x_range
-                masks.append((y > 0).astype(np.int64))
-                inputs.append(activate(y, layer.out_frac_bits, top, x_range))
-                tracked = self.working.tracked[index]
-                self.working.tracked[index] = tracked + (((top << 8) - tracked) >> 4)
-        return inputs, masks, y
-
-    def _backward(
-        self, inputs: list[LayerInput], masks: list[IntArray], d: IntArray, context: StepContext
-    ) -> None:
-        """SPEC.md 6.3 from the head down."""
-        scale = Scale(1 << 14, -29)
-        for index in reversed(range(len(self.model.layers))):
-            if not d.any():
-                return
-            layer, weights = self.model.layers[index], self.working.weights[index]
-            counters = self.layer_counters[index] if self.layer_counters else None
-            below, below_scale = d, scale
-            if index > 0:
-                below, below_scale = input_gradient(
-                    index, layer, weights, d, scale, context, counters
-                )
-                below = below * masks[index - 1]
-            head = index + 1 == len(self.model.layers)
-            rows = self.working.n_classes if head else layer.outputs
-            update_weights(index, layer, weights, inputs[index], d, scale, rows, context, counters)
-            d, scale = below, below_scale
 
     # Commit, rollback, state
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from device.twin.conv_shape import ConvShape
 from device.twin.front_node import FrontNode
 from device.twin.scale import Scale
 
@@ -136,6 +137,7 @@ class TrainableLayer:
         relu: false for the head only.
         in_amax: initial frozen range of the layer's input (unused by layer 0).
         x_range, w_range: range factors in sixteenths, in [16, 255].
+        conv: where its windows lie if it is a convolution (SPEC.md 14); then I is K.
     """
 
     name: str
@@ -148,6 +150,7 @@ class TrainableLayer:
     in_amax: int
     x_range: int = 16
     w_range: int = 16
+    conv: ConvShape | None = None
 
     @property
     def outputs(self) -> int:
@@ -158,6 +161,16 @@ class TrainableLayer:
     def inputs(self) -> int:
         """Columns of the weights."""
         return int(self.master.shape[1])
+
+    @property
+    def in_values(self) -> int:
+        """Values of the vector it reads."""
+        return self.conv.in_values if self.conv else self.inputs
+
+    @property
+    def out_values(self) -> int:
+        """Values of the vector the next layer reads."""
+        return self.conv.pooled_pixels * self.outputs if self.conv else self.outputs
 
 
 @dataclass(frozen=True)
@@ -172,6 +185,8 @@ class Exemplar:
 @dataclass(frozen=True)
 class IntModel:
     """A whole integer model (SPEC.md 2).
+
+    Sizes: `inputs` of a raw sample, `x0_size` of x0, `features` of the head's input (SPEC.md 8.4).
 
     Attributes:
         n_classes: classes known at first; `max_classes` rows are reserved.
@@ -202,7 +217,6 @@ class IntModel:
 
     @property
     def inputs(self) -> int:
-        """Values in a raw sample."""
         return int(self.input.zero.shape[0]) * self.input.pixels
 
     @property
@@ -212,8 +226,12 @@ class IntModel:
 
     @property
     def x0_size(self) -> int:
-        """Values in x0, the input of the first trainable layer."""
-        return self.layers[0].inputs
+        return self.layers[0].in_values
+
+    @property
+    def has_image(self) -> bool:
+        """Whether the input stage has an entry a channel: before a front or a convolution."""
+        return bool(self.front) or (not self.frozen and self.layers[0].conv is not None)
 
     @property
     def x0_signed(self) -> bool:
@@ -224,7 +242,6 @@ class IntModel:
 
     @property
     def features(self) -> int:
-        """Values in a feature vector: the head's input (SPEC.md 8.4)."""
         return self.layers[-1].inputs
 
     @property
@@ -285,6 +302,7 @@ _LEFT_OUT = {
     "planar": False,
     "distillation": False,
     "bias_correction": False,
+    "conv": None,
 }
 
 
@@ -356,6 +374,12 @@ def _tuple(items: list[Any]) -> tuple[Any, ...]:
     return tuple(tuple(item) if isinstance(item, list) else item for item in items)
 
 
+def _layer(values: dict[str, Any]) -> TrainableLayer:
+    if "conv" in values:
+        values["conv"] = ConvShape(**_tuples(values["conv"]))
+    return TrainableLayer(**values)
+
+
 def _build(doc: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> IntModel:
     def fields(node: dict[str, Any]) -> dict[str, Any]:
         out: dict[str, Any] = {}
@@ -372,7 +396,7 @@ def _build(doc: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> IntModel:
     top["arithmetic"] = Arithmetic(**doc["arithmetic"])
     top["input"] = InputStage(**fields(doc["input"]))
     top["frozen"] = tuple(FrozenLayer(**fields(layer)) for layer in doc["frozen"])
-    top["layers"] = tuple(TrainableLayer(**fields(layer)) for layer in doc["layers"])
+    top["layers"] = tuple(_layer(fields(layer)) for layer in doc["layers"])
     if "front" in doc:
         top["front"] = tuple(FrontNode(**_tuples(fields(node))) for node in doc["front"])
     top["exemplars"] = tuple(Exemplar(**fields(item)) for item in doc["exemplars"])

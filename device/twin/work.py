@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work units of a training step (SPEC.md 8.6)."""
+"""Work units of a training step (SPEC.md 8.6 and 14.5)."""
 
+from device.twin.conv_shape import ConvShape
 from device.twin.kernels import padded_size
-from device.twin.model import IntModel
+from device.twin.model import IntModel, TrainableLayer
 
 PRODUCTS_PER_UNIT = 64
 
@@ -12,13 +13,20 @@ def step_rows(model: IntModel) -> list[tuple[int, int]]:
     b, order = model.arithmetic.batch, model.arithmetic.order
     bp = padded_size(b, order)
     head = len(model.layers) - 1
-    work = [(b, model.layers[0].inputs)]
+    work = [(b, model.layers[0].in_values)]
     for index, layer in enumerate(model.layers):
+        if layer.conv:
+            work += _conv_forward(layer, layer.conv, b)
+            continue
         work.append((layer.outputs, layer.inputs * b + 4 * layer.inputs))
         if index < head:
             work.append((b, 2 * layer.outputs))
     work.append((b, 16 * model.max_classes))
     for index in range(head, -1, -1):
+        shape = model.layers[index].conv
+        if shape:
+            work += _conv_backward(model.layers[index], shape, b, order, index)
+            continue
         i, o = model.layers[index].inputs, model.layers[index].outputs
         op = padded_size(o, order)
         if index > 0:
@@ -27,9 +35,36 @@ def step_rows(model: IntModel) -> list[tuple[int, int]]:
     return [(rows, max(1, -(-products // PRODUCTS_PER_UNIT))) for rows, products in work]
 
 
+def _conv_forward(layer: TrainableLayer, shape: ConvShape, b: int) -> list[tuple[int, int]]:
+    """SPEC.md 14.5, up to the activations."""
+    k, o, q = shape.terms, layer.outputs, shape.pooled_pixels
+    work = [(o, 4 * k), (shape.pixels, k * o * b + k * b)]
+    if shape.pool != "none":
+        work.append((q, 2 * shape.pool_terms * o * b))
+    return [*work, (b, 2 * q * o)]
+
+
+def _conv_backward(
+    layer: TrainableLayer, shape: ConvShape, b: int, order: int, index: int
+) -> list[tuple[int, int]]:
+    """SPEC.md 14.5, from the error on."""
+    k, o, p = shape.terms, layer.outputs, shape.pixels
+    height, width, _ = shape.in_shape
+    op, bp = padded_size(o, order), padded_size(b, order)
+    work = [(p, o * b)] if shape.pool != "none" else []
+    if index > 0:
+        work += [(p, 4 * op * b), (k, 4 * op), (p, 8 * op * b), (k, 8 * op)]
+        work.append((height * width, k * op * b))
+    values = shape.in_values
+    work += [(values, 4 * bp), (values, 8 * bp), (o * p, 4 * bp)]
+    return [*work, (o * p, k * bp + 8 * bp + -(-8 * k // p))]
+
+
 def target_units(model: IntModel) -> int:
     """Units of the distillation targets of a sample."""
-    products = sum(layer.master.size for layer in model.layers)
+    products = sum(
+        layer.master.size * (layer.conv.pixels if layer.conv else 1) for layer in model.layers
+    )
     return max(1, -(-products // PRODUCTS_PER_UNIT))
 
 

@@ -67,7 +67,7 @@ void had_activate(had_learner *ln, const had_layer *layer, int8_t *x, uint8_t *m
     if (begin == 0U) {
         start(ln, layer);
     }
-    for (uint32_t o = 0U; o < layer->outputs; o++) {
+    for (uint32_t o = 0U; o < had_out_values(layer); o++) {
         if (ln->step.flow[layer->index].y_max > 0) {
             activate_row(x, mask, y, &ln->step.activation, begin, end);
         } else {

@@ -57,7 +57,7 @@ void had_activation_range(had_learner *ln, const had_layer *layer, int8_t *x, in
                           uint32_t begin, uint32_t end) {
     int32_t amax = begin == 0U ? 0 : ln->step.activation_max;
 #if HAD_DSP
-    if (begin == 0U) {
+    if (begin == 0U && had_is_dense(layer) != 0U) {
         had_dsp_exchange(x, layer->inputs); /* as before had_forward */
     }
 #endif
@@ -123,9 +123,12 @@ static void count_row(had_learner *ln, const had_layer *layer, const int8_t *xh,
 }
 #endif
 
-/* The weight gradient takes HAD_TAPS rows at once: zeros behind the last. */
-static void clear_padding(int8_t *x, uint32_t inputs) {
-    for (uint32_t i = inputs * HAD_BATCH_STRIDE; i % (HAD_TAPS * HAD_BATCH_STRIDE) != 0U; i++) {
+/* The weight gradient takes HAD_TAPS rows at once, a convolution's from any row on: zeros behind the last. */
+static void clear_padding(int8_t *x, const had_layer *layer) {
+    uint32_t inputs = had_in_values(layer);
+    uint32_t end = (inputs + HAD_TAPS - 1U) / HAD_TAPS * HAD_TAPS;
+    end = had_is_dense(layer) != 0U ? end : inputs + HAD_TAPS - 1U;
+    for (uint32_t i = inputs * HAD_BATCH_STRIDE; i < end * HAD_BATCH_STRIDE; i++) {
         x[i] = 0;
     }
 }
@@ -145,7 +148,7 @@ void had_activation_quantize(had_learner *ln, const had_layer *layer, int8_t *x,
         step->activation = had_quantizer_of(step->activation_max, 7U, HAD_QUANT_SHIFT);
         step->activation_scale = had_scale_quantized(step->flow[layer->index].x_scale,
                                                      step->activation_max, HAD_SCALE_INV7);
-        clear_padding(x, layer->inputs);
+        clear_padding(x, layer);
     }
     uint32_t key = had_tensor_key(step->key, HAD_TENSOR_ACTIVATION(layer->index));
     for (uint32_t i = begin; i < end; i++) {

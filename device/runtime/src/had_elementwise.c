@@ -4,7 +4,8 @@
 
 void had_input_image(int8_t *out, const uint8_t *raw, const had_input_stage *stage, uint32_t pixels,
                      uint32_t planar) {
-    had_quantizer q = had_quantizer_of(stage->amax, stage->out_qmax, HAD_QUANT_SHIFT_S8);
+    uint32_t shift = stage->out_qmax == 127U ? HAD_QUANT_SHIFT_S8 : HAD_QUANT_SHIFT;
+    had_quantizer q = had_quantizer_of(stage->amax, stage->out_qmax, shift);
     int32_t low = stage->is_signed != 0U ? -q.limit : 0;
     for (uint32_t p = 0U; p < pixels; p++) {
         for (uint32_t c = 0U; c < stage->inputs; c++) {
@@ -12,7 +13,7 @@ void had_input_image(int8_t *out, const uint8_t *raw, const had_input_stage *sta
             uint32_t word = (uint32_t)raw[2U * at] | ((uint32_t)raw[2U * at + 1U] << 8);
             int32_t value = (int32_t)(word ^ 0x8000U) - 0x8000;
             int32_t v = had_rhu((value - stage->zero[c]) * stage->mult[c], stage->shift[c]);
-            *out++ = had_quant_static(had_saturate_s16(v), &q, low, HAD_QUANT_SHIFT_S8);
+            *out++ = had_quant_static(had_saturate_s16(v), &q, low, shift);
         }
     }
 }

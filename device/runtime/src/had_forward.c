@@ -25,9 +25,8 @@ static inline int32_t quantize(had_master w, const had_quantizer *q) {
     return had_quant_small(HAD_MASTER_BITS == 8 ? w : w >> q->k, q->r, 128U);
 }
 
-/* Row `row` of the weights of a group, from masters. */
-static void quantize_row(had_learner *ln, const had_layer *layer, had_weight *wq,
-                         const had_master *w, const had_quantizer *prepared, uint32_t row) {
+void had_row_quantize(had_learner *ln, const had_layer *layer, had_weight *wq, const had_master *w,
+                      const had_quantizer *prepared, uint32_t row) {
     const had_quantizer q = *prepared;
     uint32_t inputs = layer->inputs;
     uint32_t i = 0U;
@@ -97,7 +96,7 @@ void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, int8_t *x,
             had_quantizer q;
             out[r].m = had_row_prepare(&q, w, layer, o + r, flow->x_scale);
             out[r].bias = had_rhu16(ln->working.bias[layer->bias_at + o + r]);
-            quantize_row(ln, layer, wq, w, &q, r);
+            had_row_quantize(ln, layer, wq, w, &q, r);
         }
         for (uint32_t r = rows; r < HAD_ROWS; r++) {
             had_clear_row(wq, layer->inputs, r);

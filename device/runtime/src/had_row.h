@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "hadapt/dot.h"
 #include "hadapt/learner.h"
 
 /* Quantiser of a row of masters, and the row's multiplier M_o for inputs of scale x_scale. */
@@ -16,6 +17,10 @@ static inline int32_t had_row_output(int32_t acc, uint32_t acc_shift, had_multip
                                      int32_t bias) {
     return had_rhu(had_rhu(acc, acc_shift) * m.m, m.sh) + bias;
 }
+
+/* Row `row` of the 4-bit weights of a group, from masters. */
+void had_row_quantize(had_learner *ln, const had_layer *layer, had_weight *wq, const had_master *w,
+                      const had_quantizer *prepared, uint32_t row);
 
 /* Value of a row of weights per master step: s f_o. */
 had_scale had_row_scale(const had_layer *layer, uint32_t row);

@@ -4,7 +4,7 @@
 #define HAD_UPDATE_H
 
 #include "hadapt/dot.h"
-#include "hadapt/layer.h"
+#include "hadapt/learner.h"
 
 /* What a row's update needs. */
 typedef struct had_update {
@@ -21,5 +21,21 @@ typedef struct had_update {
  */
 void had_update_rows(had_master *w, const had_weight *dt, const int8_t *xh,
                      const had_update *update, uint32_t rows, uint32_t inputs);
+
+/* What all rows of a layer share. */
+typedef struct had_rates {
+    had_scale per_sample; /* 1 / B */
+    had_multiplier bias;
+} had_rates;
+
+had_rates had_rates_of(const had_learner *ln, const had_layer *layer);
+
+/* Update of row o, whose error has the range amax. */
+had_update had_update_of(had_learner *ln, const had_layer *layer, const had_rates *rates,
+                         int32_t amax, uint32_t o);
+
+/* Move the bias of row o; gradient is the exact sum of its errors. */
+void had_bias_update(had_learner *ln, const had_layer *layer, const had_rates *rates,
+                     int32_t gradient, uint32_t o);
 
 #endif

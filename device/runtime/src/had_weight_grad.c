@@ -77,13 +77,7 @@ static int32_t quantize_errors(had_learner *ln, const had_layer *layer, had_weig
     return amax;
 }
 
-/* What all rows of a layer share. */
-typedef struct had_rates {
-    had_scale per_sample; /* 1 / B */
-    had_multiplier bias;
-} had_rates;
-
-static had_rates rates_of(const had_learner *ln, const had_layer *layer) {
+had_rates had_rates_of(const had_learner *ln, const had_layer *layer) {
     had_rates rates = {.per_sample = had_scale_recip(had_scale_from_int(HAD_BATCH))};
     had_scale rate = had_scale_mul(ln->step.rate, ln->step.flow[layer->index].d_scale);
     had_scale a = had_scale_mul(rate, rates.per_sample);
@@ -103,8 +97,8 @@ static had_multiplier step_size(const had_learner *ln, const had_layer *layer,
     return had_multiplier_of(had_scale_pow2(a, -HAD_ORDER_LOG2));
 }
 
-static had_update update_of(had_learner *ln, const had_layer *layer, const had_rates *rates,
-                            int32_t amax, uint32_t o) {
+had_update had_update_of(had_learner *ln, const had_layer *layer, const had_rates *rates,
+                         int32_t amax, uint32_t o) {
     uint32_t words = ((uint32_t)layer->inputs + 1U) / 2U;
     had_update update = {.live = amax > 0 && ln->step.activation_max > 0 ? 1U : 0U};
     if (update.live != 0U) {
@@ -122,14 +116,18 @@ static int32_t updated_bias(int32_t bias, int32_t gradient, had_multiplier m) {
     return (int32_t)(next < INT32_MIN ? INT32_MIN : (next > INT32_MAX ? INT32_MAX : next));
 }
 
-static void update_bias(had_learner *ln, const had_layer *layer, const had_rates *rates,
-                        const int16_t *d, uint32_t o) {
+void had_bias_update(had_learner *ln, const had_layer *layer, const had_rates *rates,
+                     int32_t gradient, uint32_t o) {
     int32_t *bias = &ln->working.bias[layer->bias_at + o];
+    *bias = updated_bias(*bias, gradient, rates->bias);
+}
+
+static int32_t bias_gradient(const int16_t *d) {
     int32_t gradient = 0;
     for (uint32_t b = 0U; b < HAD_BATCH; b++) {
         gradient += d[b];
     }
-    *bias = updated_bias(*bias, gradient, rates->bias);
+    return gradient;
 }
 
 void had_weight_gradient(had_learner *ln, const had_layer *layer, const int16_t *d,
@@ -140,7 +138,7 @@ void had_weight_gradient(had_learner *ln, const had_layer *layer, const int16_t 
     if (ln->step.flow[layer->index].d_max == 0) {
         return;
     }
-    const had_rates rates = rates_of(ln, layer);
+    const had_rates rates = had_rates_of(ln, layer);
     xh = had_operand_rows(ln, xh, layer->inputs, begin);
     for (uint32_t o = begin; o < last; o += HAD_ROWS) {
         uint32_t rows = last - o < HAD_ROWS ? last - o : HAD_ROWS;
@@ -149,9 +147,9 @@ void had_weight_gradient(had_learner *ln, const had_layer *layer, const int16_t 
         for (uint32_t r = 0U; r < rows; r++) {
             const int16_t *errors = d + (o + r) * HAD_BATCH_STRIDE;
             int32_t amax = quantize_errors(ln, layer, dt, r, row, errors, o + r);
-            update[r] = update_of(ln, layer, &rates, amax, o + r);
+            update[r] = had_update_of(ln, layer, &rates, amax, o + r);
             live += update[r].live;
-            update_bias(ln, layer, &rates, errors, o + r);
+            had_bias_update(ln, layer, &rates, bias_gradient(errors), o + r);
         }
         for (uint32_t r = rows; r < HAD_ROWS; r++) {
             had_clear_row(dt, HAD_BATCH_PADDED, r);

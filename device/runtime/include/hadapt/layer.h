@@ -35,7 +35,39 @@ typedef struct had_layer {
     uint8_t x_range;         /* sixteenths, 16 .. 255 */
     uint8_t w_range;
     uint8_t is_head;
+#ifdef HAD_CONV_LAYERS
+    uint16_t in_values;                /* of the vector it reads */
+    uint16_t out_values;               /* of the vector the next layer reads */
+    const struct had_conv_layer *conv; /* null: dense; otherwise inputs is K of SPEC.md 14 */
+#endif
 } had_layer;
+
+#ifdef HAD_CONV_LAYERS
+static inline uint32_t had_in_values(const had_layer *layer) {
+    return layer->in_values;
+}
+
+static inline uint32_t had_out_values(const had_layer *layer) {
+    return layer->out_values;
+}
+
+static inline uint32_t had_is_dense(const had_layer *layer) {
+    return layer->conv == 0 ? 1U : 0U;
+}
+#else
+static inline uint32_t had_in_values(const had_layer *layer) {
+    return layer->inputs;
+}
+
+static inline uint32_t had_out_values(const had_layer *layer) {
+    return layer->outputs;
+}
+
+static inline uint32_t had_is_dense(const had_layer *layer) {
+    (void)layer;
+    return 1U;
+}
+#endif
 
 /* A frozen layer, SPEC.md 4. */
 typedef struct had_frozen_layer {

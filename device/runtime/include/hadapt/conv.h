@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Trainable convolutions, SPEC.md 14: operations of a training step on rows [begin, end), and inference.
+ *
+ * Training tensors are those of hadapt/train.h: a feature is a pair (pixel, channel), channels innermost.
+ */
+#ifndef HADAPT_CONV_H
+#define HADAPT_CONV_H
+
+#include <stdint.h>
+
+#include "hadapt/front.h"
+#include "hadapt/train.h"
+
+#ifdef HAD_CONV_LAYERS
+enum had_pool { HAD_POOL_NONE, HAD_POOL_AVERAGE, HAD_POOL_MAX };
+
+/* Windows of a layer and of its pool. */
+struct had_conv_layer {
+    had_window window;
+    uint16_t pool; /* enum had_pool */
+    uint16_t pool_height;
+    uint16_t pool_width;
+    uint16_t pooled_width; /* windows of the pool side by side */
+};
+
+/* Multiplier and bias of an output, made with its row of weights. */
+typedef struct had_gain {
+    int32_t m;
+    int32_t sh;
+    int32_t bias;
+} had_gain;
+
+/* Rows of 4-bit weights and their gains, outputs begin .. end - 1. wq holds all rows, in groups. */
+void had_conv_view(had_learner *ln, const had_layer *layer, had_weight *wq, had_gain *gain,
+                   uint32_t begin, uint32_t end);
+
+/* y of output pixels begin .. end - 1; patch holds the unrolled rows of one pixel. */
+void had_conv_forward(had_learner *ln, const had_layer *layer, int16_t *y, const int8_t *x,
+                      int8_t *patch, const had_weight *wq, const had_gain *gain, uint32_t begin,
+                      uint32_t end);
+
+/* z and pass bits of windows begin .. end - 1 of the pool. */
+void had_pool_forward(had_learner *ln, const had_layer *layer, int16_t *z, uint8_t *pass,
+                      const int16_t *y, uint32_t begin, uint32_t end);
+
+/* Error of y from that of z, for output pixels begin .. end - 1. */
+void had_pool_backward(had_learner *ln, const had_layer *layer, int16_t *d, const int16_t *dz,
+                       const uint8_t *pass, uint32_t begin, uint32_t end);
+
+/* As had_error_range and had_error_quantize, for output pixels begin .. end - 1. */
+void had_conv_error_range(had_learner *ln, const had_layer *layer, const int16_t *d, int32_t *block,
+                          uint32_t begin, uint32_t end);
+void had_conv_error_quantize(had_learner *ln, const had_layer *layer, int8_t *dh, const int16_t *d,
+                             int32_t *block, uint32_t begin, uint32_t end);
+
+/* Rows of wh of terms begin .. end - 1; wh holds all of them. */
+void had_conv_weight_quantize(had_learner *ln, const had_layer *layer, had_weight *wh,
+                              int32_t *block, uint32_t begin, uint32_t end);
+
+/* Error at the layer below, input pixels begin .. end - 1. */
+void had_conv_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_below, int8_t *dh,
+                             const uint8_t *mask, const had_weight *wh, uint32_t begin,
+                             uint32_t end);
+
+/* Maximum of each channel's transformed error; row o P + p is channel o at pixel p. */
+void had_conv_row_range(had_learner *ln, const had_layer *layer, const int16_t *d, int32_t *row,
+                        int32_t *amax, uint32_t begin, uint32_t end);
+
+/* Weight gradient and, with the last pixel of a channel, its update; rows as before. */
+void had_conv_weight_gradient(had_learner *ln, const had_layer *layer, const int16_t *d,
+                              const int8_t *xh, int32_t *row, had_weight *dt, int32_t *acc,
+                              const int32_t *amax, uint32_t begin, uint32_t end);
+
+/*
+ * Inference: 4-bit input to 4-bit input of the next layer. patch holds one unrolled row, sums a value an
+ * output.
+ */
+void had_infer_conv(const had_learner *ln, int8_t *out, const int8_t *x, const had_layer *layer,
+                    int8_t *patch, int32_t *sums);
+#endif
+
+#endif
