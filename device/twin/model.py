@@ -230,7 +230,7 @@ class IntModel:
 
     @property
     def has_image(self) -> bool:
-        """Whether the input stage has an entry a channel: before a front or a convolution."""
+        """Whether the input stage has an entry a channel."""
         return bool(self.front) or (not self.frozen and self.layers[0].conv is not None)
 
     @property
@@ -278,7 +278,7 @@ class IntModel:
         return model
 
     def with_arithmetic(self, **changes: Any) -> "IntModel":
-        """The same model with other arithmetic constants (not master_bits)."""
+        """Other arithmetic constants (not master_bits)."""
         if "master_bits" in changes:
             raise ValueError("master_bits is fixed when a model is quantized")
         return replace(self, arithmetic=replace(self.arithmetic, **changes))
@@ -286,14 +286,8 @@ class IntModel:
 
 _MAGIC = b"HADMODEL\x01\x00\x00\x00"
 # What bytes that are no model can set off on the way to becoming one.
-_HOSTILE = (
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
+_WRONG = (LookupError, ValueError, TypeError, AttributeError)
+_HOSTILE = (*_WRONG, ArithmeticError, RecursionError)
 _DTYPES = {"int8", "uint8", "int16", "uint16", "int32"}
 # Fields that came later: left out where they say nothing, so that older models keep their bytes.
 _LEFT_OUT = {

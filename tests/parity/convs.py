@@ -77,10 +77,11 @@ CONV_SPECS: tuple[ConvSpec, ...] = (
         "conv2d",
         (6, 7, 3),
         (
-            Conv(6, (3, 3), pad=(1, 1)),
+            Conv(6, (3, 3), pad=(1, 1), pool="average", pool_size=(2, 1)),
             Conv(
                 9, (3, 2), stride=(2, 1), dilation=(1, 2), pad=(1, 0), pool="max", pool_size=(1, 2)
             ),
+            Conv(5, (2, 1)),
         ),
         (7, 6),
         factors=True,

@@ -1,19 +1,212 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trainable convolutions (SPEC.md 14): the C runtime equals the twin, bit for bit."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from tests.parity.conftest import COUNTERS, OpenPair
-from tests.parity.convs import CONV_SPECS, ConvSpec, make_conv_model
-from tests.parity.sessions import run_session
+from codegen.generate import generate, write_folder
+from codegen.lower import lower
+from device.harness.boards import BOARDS
+from device.harness.build import build
+from device.harness.client import DeviceClient
+from device.harness.devices import HostTransport, open_device
+from device.harness.errors import DeviceError
+from device.harness.toolchain import find_toolchain
+from device.twin.check import check_model
+from device.twin.learner import TwinLearner
+from device.twin.model import IntModel, ModelFormatError
+from device.twin.work import step_rows
+from tests.parity.conftest import COUNTERS, OpenDevice, OpenPair
+from tests.parity.convs import CONV_SPECS, make_conv_model
+from tests.parity.models import random_raw
+from tests.parity.sessions import SCHEDULE, Pair, run_session
+from tests.parity.test_mutation import SOURCE, Mutation, Workshop
 
 SPEC = {spec.name: spec for spec in CONV_SPECS}
+DSP = "HAD_DSP_IN_C"
+# Model, layout and macro; the rest is run by `make test-long`.
+USUAL = [
+    ("conv1d", "microbit", COUNTERS),
+    ("conv2d", "host", COUNTERS),
+    ("conv2d", "mps2-an386", DSP),
+]
+LONG = [
+    (name, layout, macro)
+    for name in SPEC
+    for layout, macro in (
+        ("host", COUNTERS),
+        ("microbit", COUNTERS),
+        ("mps2-an386", COUNTERS),
+        ("mps2-an386", DSP),
+    )
+    if (name, layout, macro) not in USUAL
+]
+MUTATIONS = (
+    Mutation(SOURCE + "had_conv_layer.c", "w->kernel_width - columns.last", "columns.last * 0U"),
+    Mutation(SOURCE + "had_conv_layer.c", "j * w->dilation_width", "j"),
+    Mutation(SOURCE + "had_conv_forward.c", "value > y_max ? value", "value < y_max ? value"),
+    Mutation(
+        SOURCE + "had_pool_train.c", "value > largest ? feature", "value >= largest ? feature"
+    ),
+    Mutation(SOURCE + "had_pool_train.c", "passes != 0U ? dz", "passes == 0U ? dz"),
+    Mutation(SOURCE + "had_conv_error.c", "(p * HAD_BATCH + b)", "(p + b)"),
+    Mutation(SOURCE + "had_conv_error.c", "= channel % HAD_ROWS", "= (channel + 1U) % HAD_ROWS"),
+    Mutation(SOURCE + "had_conv_error.c", "at % stride != 0U", "at % stride == 7U"),
+    Mutation(SOURCE + "had_conv_error.c", "total[k] += acc[k]", "total[k] = acc[k]"),
+    Mutation(SOURCE + "had_conv_update.c", "p == 0U ? 0 : amax[o]", "0"),
+    Mutation(SOURCE + "had_conv_update.c", "(p * layer->outputs + o + r) *", "(p + o + r) *"),
+    Mutation(SOURCE + "had_conv_update.c", "(word << 16) >> 2", "(word << 16) >> 3"),
+    Mutation(SOURCE + "had_conv_update.c", "gradient += errors[b]", "gradient = errors[b]"),
+    Mutation(SOURCE + "had_conv_infer.c", "+ j, 1U", ", 1U"),
+    Mutation(SOURCE + "had_conv_infer.c", "sums[o] + y", "sums[o] + y / 2"),
+    Mutation(SOURCE + "had_pool_train.c", "had_scale_mul(flow->d_scale, part)", "part"),
+)
 
 
-@pytest.mark.parametrize("spec", CONV_SPECS, ids=lambda spec: spec.name)
-def test_session_with_counters_and_sanitizers_equals_twin(
-    spec: ConvSpec, open_pair: OpenPair
-) -> None:
-    pair = open_pair(make_conv_model(spec), defines=(COUNTERS,), sanitize=True)
+@pytest.mark.parametrize(("name", "layout", "macro"), USUAL)
+def test_session_equals_twin(name: str, layout: str, macro: str, open_pair: OpenPair) -> None:
+    pair = open_pair(make_conv_model(SPEC[name]), layout=layout, defines=(macro,), sanitize=True)
     run_session(pair, seed=5)
-    pair.both("counters")
+    if macro == COUNTERS:
+        pair.both("counters")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "layout", "macro"), LONG)
+def test_session_of_any_form_equals_twin(
+    name: str, layout: str, macro: str, open_pair: OpenPair
+) -> None:
+    test_session_equals_twin(name, layout, macro, open_pair)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["conv2d", *(pytest.param(n, marks=pytest.mark.long) for n in ("conv1d", "behind"))],
+)
+def test_session_in_vector_kernels_equals_twin(name: str, open_pair: OpenPair) -> None:
+    run_session(open_pair(make_conv_model(SPEC[name]), opt="-O3", march="native"), seed=6)
+
+
+def test_training_in_slices_equals_training_at_once(open_host: OpenDevice) -> None:
+    """Slices that end within a channel's pixels, the unit being one row."""
+    model = make_conv_model(SPEC["conv2d"])
+    plan = lower(model, host=True)
+    assert [(op.rows, op.units) for op in plan.operations] == step_rows(model)
+    whole, sliced = (open_host(model, opt="-O3", march="native") for _ in range(2))
+    for device in (whole, sliced):
+        device.train_begin(3, 2, SCHEDULE)
+    whole.train(1 << 31)
+    budget = 1
+    while sliced.train(budget).steps_left:
+        budget = budget % 7 + 1
+    assert whole.state_hash() == sliced.state_hash()
+
+
+@pytest.mark.parametrize("name", SPEC)
+def test_every_trained_layer_learns(name: str) -> None:
+    """Masters and biases of each layer must move, or equal bits would prove nothing."""
+    model = make_conv_model(SPEC[name])
+    check_model(model)
+    assert IntModel.from_bytes(model.to_bytes()).to_bytes() == model.to_bytes()
+    twin = TwinLearner(model)
+    before = twin.working.copy()
+    twin.train_begin(3, 2, SCHEDULE, "uniform")
+    twin.train(1 << 30)
+    for old, new in zip(before.weights, twin.working.weights, strict=True):
+        assert (old.master != new.master).mean() > 0.1 and (old.bias != new.bias).any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"in_shape": (6, 7, 4)}, "input size"),
+        ({"kernel": (3, 4)}, "master"),
+        ({"out_size": (60, 7)}, "outside"),
+        ({"stride": (0, 1)}, "stride"),
+        ({"pool": "median"}, "pool"),
+        ({"pool": "max", "pool_size": (7, 1)}, "too large"),
+        ({"pool": "none"}, "pool and its size"),
+    ],
+)
+def test_broken_geometry_is_refused(changes: dict[str, Any], rule: str) -> None:
+    model = make_conv_model(SPEC["conv2d"])
+    first = model.layers[0]
+    assert first.conv is not None
+    layer = replace(first, conv=replace(first.conv, **changes))
+    with pytest.raises(ModelFormatError, match=rule):
+        check_model(replace(model, layers=(layer, *model.layers[1:])))
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """Ends devices with the test."""
+    with ExitStack() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("name", "board"),
+    [
+        ("conv1d", "mps2-an386"),
+        *(
+            pytest.param(name, board, marks=pytest.mark.long)
+            for name, board in (
+                ("conv2d", "mps2-an386"),
+                ("conv2d", "microbit"),
+                ("conv2d", "mps2-an547"),
+            )
+        ),
+    ],
+)
+def test_firmware_in_the_emulator_equals_twin(
+    name: str, board: str, stack: ExitStack, tmp_path: Path
+) -> None:
+    model, target = make_conv_model(SPEC[name]), BOARDS[board]
+    folder = write_folder(generate(model, target), tmp_path / "sources")
+    firmware = build(folder, target, find_toolchain(target), tmp_path / "builds")
+    device = DeviceClient(stack.enter_context(open_device(firmware, target)))
+    twin = TwinLearner(model)
+    raw = random_raw(model, 2, 7)
+    for learner in (twin, device):
+        learner.learn(raw[0], 1)
+        learner.train_begin(3, 2, SCHEDULE, "balanced")
+        learner.train(1 << 30)
+        learner.commit()
+    assert device.state_hash() == twin.state_hash()
+    assert device.infer(raw[1])[1].tolist() == twin.infer(raw[1])[1].tolist()
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """The model of the planted errors, whose every kernel is at work."""
+    return Workshop(tmp_path_factory.mktemp("convs"), make_conv_model(SPEC["conv2d"]), "mps2-an386")
+
+
+def _session(workshop: Workshop, elf: Path, stack: ExitStack) -> None:
+    device = DeviceClient(stack.enter_context(HostTransport(elf)))
+    pair = Pair(workshop.model, TwinLearner(workshop.model), device)
+    raw = random_raw(workshop.model, 4, 3)
+    pair.both("infer", raw[0])
+    pair.both("train_begin", 3, 2, SCHEDULE, "balanced")
+    pair.both("train", 1 << 30)
+    pair.compare_states()
+    pair.both("commit")
+    pair.both("infer", raw[1])
+
+
+def test_session_without_an_error_passes(workshop: Workshop, stack: ExitStack) -> None:
+    _session(workshop, workshop.sound(), stack)
+
+
+@pytest.mark.parametrize("number", range(len(MUTATIONS)))
+def test_session_with_a_planted_error_fails(
+    number: int, workshop: Workshop, stack: ExitStack
+) -> None:
+    elf = workshop.planted(MUTATIONS[number], number)
+    with pytest.raises((AssertionError, DeviceError)):
+        _session(workshop, elf, stack)

@@ -89,20 +89,16 @@ void had_pool_forward(had_learner *ln, const had_layer *layer, int16_t *z, uint8
     ln->step.flow[layer->index].y_max = z_max;
 }
 
-/* Window that covers output pixel p; the number of windows if none does. */
-static uint32_t window_of(const had_layer *layer, uint32_t p) {
-    const struct had_conv_layer *conv = layer->conv;
-    uint32_t none = (uint32_t)layer->out_values / layer->outputs;
-    uint32_t column = p % conv->window.out_width / conv->pool_width;
-    uint32_t q = p / conv->window.out_width / conv->pool_height * conv->pooled_width + column;
-    return column < conv->pooled_width && q < none ? q : none;
+/* Window of the pool over output pixel p; where none is, all pass bits are 0. */
+static uint32_t window_of(const struct had_conv_layer *conv, uint32_t p) {
+    return p / conv->window.out_width / conv->pool_height * conv->pooled_width +
+           p % conv->window.out_width / conv->pool_width;
 }
 
 void had_pool_backward(had_learner *ln, const had_layer *layer, int16_t *d, const int16_t *dz,
                        const uint8_t *pass, uint32_t begin, uint32_t end) {
     const struct had_conv_layer *conv = layer->conv;
     had_flow *flow = &ln->step.flow[layer->index];
-    uint32_t none = (uint32_t)layer->out_values / layer->outputs;
     if (flow->d_max == 0) {
         return;
     }
@@ -112,12 +108,12 @@ void had_pool_backward(had_learner *ln, const had_layer *layer, int16_t *d, cons
         flow->d_scale = had_scale_mul(flow->d_scale, part);
     }
     for (uint32_t p = begin; p < end; p++) {
-        uint32_t q = window_of(layer, p);
+        uint32_t q = window_of(conv, p);
         for (uint32_t o = 0U; o < layer->outputs; o++) {
             int16_t *to = d + (p * layer->outputs + o) * HAD_BATCH_STRIDE;
             const uint8_t *bits = pass + (p * layer->outputs + o) * HAD_MASK_BYTES;
-            for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b++) {
-                uint32_t passes = q < none ? (uint32_t)bits[b >> 3] >> (b & 7U) & 1U : 0U;
+            for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b++) { /* behind the batch no bit is set */
+                uint32_t passes = (uint32_t)bits[b >> 3] >> (b & 7U) & 1U;
                 uint32_t from = (q * layer->outputs + o) * HAD_BATCH_STRIDE + b;
                 to[b] = passes != 0U ? dz[from] : 0;
             }
