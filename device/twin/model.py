@@ -186,8 +186,6 @@ class Exemplar:
 class IntModel:
     """A whole integer model (SPEC.md 2).
 
-    Sizes: `inputs` of a raw sample, `x0_size` of x0, `features` of the head's input (SPEC.md 8.4).
-
     Attributes:
         n_classes: classes known at first; `max_classes` rows are reserved.
         distillation: whether the firmware can learn from its old outputs (SPEC.md 6.6).
@@ -217,6 +215,7 @@ class IntModel:
 
     @property
     def inputs(self) -> int:
+        """Values in a raw sample."""
         return int(self.input.zero.shape[0]) * self.input.pixels
 
     @property
@@ -226,6 +225,7 @@ class IntModel:
 
     @property
     def x0_size(self) -> int:
+        """Values in x0."""
         return self.layers[0].in_values
 
     @property
@@ -242,6 +242,7 @@ class IntModel:
 
     @property
     def features(self) -> int:
+        """Values in a feature vector: the head's input (SPEC.md 8.4)."""
         return self.layers[-1].inputs
 
     @property

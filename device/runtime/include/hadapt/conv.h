@@ -13,6 +13,7 @@
 #include "hadapt/train.h"
 
 #ifdef HAD_CONV_LAYERS
+/* The pool behind a convolution. */
 enum had_pool { HAD_POOL_NONE, HAD_POOL_AVERAGE, HAD_POOL_MAX };
 
 /* Windows of a layer and of its pool. */
@@ -48,9 +49,11 @@ void had_pool_forward(had_learner *ln, const had_layer *layer, int16_t *z, uint8
 void had_pool_backward(had_learner *ln, const had_layer *layer, int16_t *d, const int16_t *dz,
                        const uint8_t *pass, uint32_t begin, uint32_t end);
 
-/* As had_error_range and had_error_quantize, for output pixels begin .. end - 1. */
+/* As had_error_range, for output pixels begin .. end - 1. */
 void had_conv_error_range(had_learner *ln, const had_layer *layer, const int16_t *d, int32_t *block,
                           uint32_t begin, uint32_t end);
+
+/* As had_error_quantize, for output pixels begin .. end - 1. */
 void had_conv_error_quantize(had_learner *ln, const had_layer *layer, int8_t *dh, const int16_t *d,
                              int32_t *block, uint32_t begin, uint32_t end);
 

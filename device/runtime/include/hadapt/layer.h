@@ -43,26 +43,32 @@ typedef struct had_layer {
 } had_layer;
 
 #ifdef HAD_CONV_LAYERS
+/* Values of the vector that a layer reads. */
 static inline uint32_t had_in_values(const had_layer *layer) {
     return layer->in_values;
 }
 
+/* Values of the vector that the next layer reads. */
 static inline uint32_t had_out_values(const had_layer *layer) {
     return layer->out_values;
 }
 
+/* 1 for a dense layer, 0 for a convolution. */
 static inline uint32_t had_is_dense(const had_layer *layer) {
     return layer->conv == 0 ? 1U : 0U;
 }
 #else
+/* Values of the vector that a layer reads. */
 static inline uint32_t had_in_values(const had_layer *layer) {
     return layer->inputs;
 }
 
+/* Values of the vector that the next layer reads. */
 static inline uint32_t had_out_values(const had_layer *layer) {
     return layer->outputs;
 }
 
+/* 1 for a dense layer, 0 for a convolution. */
 static inline uint32_t had_is_dense(const had_layer *layer) {
     (void)layer;
     return 1U;
