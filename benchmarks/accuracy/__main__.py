@@ -12,7 +12,6 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from benchmarks.accuracy.campaign import Job, load_records, missing, run_all, save
 from benchmarks.accuracy.plots import write_plots
@@ -24,11 +23,10 @@ from benchmarks.accuracy.setting import (
     Setting,
 )
 from benchmarks.accuracy.table import write_table
+from benchmarks.accuracy.validation import held_out
 from server.learning.datasets import Dataset, DatasetError, data_folder, load
 
 RESULTS = Path(__file__).parents[1] / "results" / "accuracy.json"
-# Accumulators of 8 bits as published, and of 12, which hardly ever saturate.
-CORE_QUANTIZERS: tuple[tuple[tuple[str, Any], ...], ...] = ((("acc_bits", 12),), ())
 CORE_SETS = ("dsads_405", "hapt_561", "fsdd_mfcc49x10")
 
 
@@ -54,7 +52,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     p.add_argument("--epochs", type=int, default=10)
     p.add_argument("--batch", type=int, default=32)
     p.add_argument("--learning-rate", type=float, default=0.05)
+    p.add_argument("--distillation", type=float, help="weight of it, instead of the method's own")
     p.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="quantizer")
+    p.add_argument(
+        "--held-out", action="store_true", help="judge by held-out training samples, to choose by"
+    )
     p.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     p.add_argument("--out", type=Path, default=RESULTS)
     return p.parse_args(arguments)
@@ -64,7 +66,6 @@ def settings(args: argparse.Namespace, name: str) -> list[Setting]:
     """The settings that the command line asks for."""
     pairs = (text.partition("=") for text in args.option)
     given = tuple(sorted((k, int(v) if v.lstrip("-").isdigit() else v) for k, _, v in pairs))
-    quantizers = CORE_QUANTIZERS if args.core and not given else (given,)
     wanted = [
         Setting(
             dataset=name,
@@ -78,11 +79,11 @@ def settings(args: argparse.Namespace, name: str) -> list[Setting]:
             batch=args.batch,
             learning_rate=args.learning_rate,
             normaliser_floor=args.normaliser_floor,
-            quantizer=quantizer,
+            distillation=args.distillation,
+            quantizer=given if arithmetic.startswith("hdqt") else (),
         )
         for method in args.method or (CORE_METHODS if args.core else METHODS)
         for arithmetic in args.arithmetic or (CORE_ARITHMETICS if args.core else ARITHMETICS)
-        for quantizer in (quantizers if arithmetic.startswith("hdqt") else ((),))
     ]
     return [setting for setting in wanted if setting.is_possible]
 
@@ -105,10 +106,11 @@ def main(arguments: list[str]) -> int:
     except DatasetError as error:
         print(error, file=sys.stderr)
         return 1
+    folder = args.npz.parent if args.npz else data_folder()
     jobs = [
         Job(setting, data, seed)
         for seed in range(args.seeds)
-        for data in sets
+        for data in (held_out(d, folder, seed) if args.held_out else d for d in sets)
         for setting in settings(args, data.name)
     ]
     records = load_records(args.out)

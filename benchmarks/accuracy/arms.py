@@ -56,10 +56,12 @@ class IntegerArm:
         stage(self._device, raw, y, known, class_count, prototype_only=not recipe.trains)
         if recipe.trains:
             steps = schedule_of(self._setting).steps(self._device.info().samples)
-            how = distillation_of(self._method, known, class_count)
-            plan = TrainPlan(steps, seed, self._setting.learning_rate, recipe.sampling, how)
+            how = distillation_of(self._method, known, class_count, self._setting.distillation)
+            plan = TrainPlan(
+                steps, seed, self._setting.learning_rate, recipe.sampling, how, recipe.hold
+            )
             train_some(self._device, plan, 0, steps, lambda: None)
-        self._device.commit()
+        self._device.commit(*recipe.correction)
 
     def predict(self, x: Float32Array, head: int) -> Int64Array:
         """Classes of the samples by a head."""
@@ -117,6 +119,7 @@ def _host_arm(
     joint = setting.method == JOINT
     method = cast(Method, "replay" if joint else setting.method)
     slots = EVERY_SAMPLE if joint else setting.exemplar_slots
-    learner = HostLearner(network, method, slots, schedule_of(setting))
+    weight = setting.distillation
+    learner = HostLearner(network, method, slots, schedule_of(setting), weight)
     learner.start(x, y)
     return learner

@@ -11,6 +11,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.accuracy.correction import NO_CORRECTION, fit_correction, held_counts
 from benchmarks.accuracy.networks import Float32Array, Network
 from server.demo.floats import herd
 from server.learning.methods import NEAREST_MEAN, RECIPES, Method, distillation_of
@@ -46,11 +47,19 @@ class Schedule:
 class HostLearner:
     """A network, its exemplars, and a method."""
 
-    def __init__(self, network: Network, method: Method, slots: int, schedule: Schedule) -> None:
-        self._network, self._method = network, method
+    def __init__(
+        self,
+        network: Network,
+        method: Method,
+        slots: int,
+        schedule: Schedule,
+        distillation: float | None = None,
+    ) -> None:
+        self._network, self._method, self._distillation = network, method, distillation
         self._slots, self._schedule = slots, schedule
         self._memory: dict[int, Float32Array] = {}
         self._means: dict[int, Float32Array] = {}
+        self._correction = NO_CORRECTION
 
     def start(self, x: Float32Array, y: Int64Array) -> None:
         """Exemplars and means of the base classes: raw samples (N, I), slots (N,)."""
@@ -69,7 +78,9 @@ class HostLearner:
             self._means |= {int(c): features[y == c].mean(axis=0) for c in np.unique(y)}
             return
         new = {int(c): stored[y == c] for c in np.unique(y)}
-        self._train(self._memory | new, new, known, class_count, seed)
+        pool, held = _split(self._memory | new, RECIPES[self._method].hold)
+        self._train(pool, new, known, class_count, seed)
+        self._correct(held, known)
         self._remember(stored, y)
         self._means = {c: network.infer(kept)[0].mean(axis=0) for c, kept in self._memory.items()}
 
@@ -77,7 +88,7 @@ class HostLearner:
         """Class slots (N,) of raw samples, by the linear or the nearest-mean head."""
         features, logits = self._network.infer(self._network.store(x))
         if head != NEAREST_MEAN:
-            return np.asarray(logits.argmax(axis=1), np.int64)
+            return np.asarray(self._correction.apply(logits).argmax(axis=1), np.int64)
         means = np.stack([self._means[c] for c in sorted(self._means)])
         distances = np.square(means).sum(axis=1) - 2 * features @ means.T
         return np.asarray(distances.argmin(axis=1), np.int64)
@@ -94,16 +105,18 @@ class HostLearner:
         drawn = new if recipe.sampling.startswith("new") else pool
         x, sizes = np.concatenate(list(drawn.values())), [len(rows) for rows in drawn.values()]
         labels = np.repeat(list(drawn), sizes)
-        how = distillation_of(self._method, known, class_count)
+        how = distillation_of(self._method, known, class_count, self._distillation)
         _, old = network.infer(x)
-        teacher = softmax(old[:, :known], 1 << how.soften)
+        teacher = softmax(self._correction.apply(old)[:, :known], 1 << how.soften)
         network.n_classes = class_count
         network.begin_session()
         steps = self._schedule.steps(sum(map(len, pool.values())))
         random = np.random.default_rng([seed, 7])
         ends = np.cumsum(sizes)
+        alike = np.array(sizes) if recipe.sampling.endswith("uniform") else np.ones(len(sizes))
+        shares = alike / alike.sum()
         for step in range(steps):
-            group = random.integers(0, len(sizes), self._schedule.batch)
+            group = random.choice(len(sizes), self._schedule.batch, p=shares)
             size = np.array(sizes)[group]
             rows = ends[group] - 1 - (random.random(len(group)) * size).astype(np.int64)
             logits = network.forward(x[rows])
@@ -116,6 +129,14 @@ class HostLearner:
                 error[:, :known] += np.float32(share * heat) * softened
             network.backward(error, self._schedule.rate(step, steps))
 
+    def _correct(self, held: dict[int, Float32Array], known: int) -> None:
+        self._correction = NO_CORRECTION
+        if held:
+            logits = self._network.infer(np.concatenate(list(held.values())))[1]
+            labels = np.repeat(np.array(list(held)), [len(rows) for rows in held.values()])
+            steps = RECIPES[self._method].correction_steps
+            self._correction = fit_correction(logits, labels, known, steps)
+
     def _remember(self, stored: Float32Array, y: Int64Array) -> None:
         quota = self._slots // self._network.n_classes
         for label in np.unique(y):
@@ -124,6 +145,18 @@ class HostLearner:
                 own = own[herd(self._network.infer(own)[0], quota)]
             self._memory[int(label)] = own
         self._memory = {label: kept[:quota] for label, kept in sorted(self._memory.items())}
+
+
+def _split(
+    pool: dict[int, Float32Array], hold: int
+) -> tuple[dict[int, Float32Array], dict[int, Float32Array]]:
+    """What a session trains on, and what it holds out: the last samples of each class."""
+    if hold == 0:
+        return pool, {}
+    held = held_counts(np.array([len(rows) for rows in pool.values()]), hold)
+    parts = zip(pool.items(), held.tolist(), strict=True)
+    split = {c: (rows[: len(rows) - n], rows[len(rows) - n :]) for (c, rows), n in parts}
+    return {c: a for c, (a, _) in split.items()}, {c: b for c, (_, b) in split.items()}
 
 
 def softmax(logits: Float32Array, heat: int = 1) -> Float32Array:

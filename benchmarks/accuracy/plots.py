@@ -13,25 +13,21 @@ from server.demo.charts import HEIGHT, LEFT, WIDTH, Series, accuracy_chart
 from server.demo.html import Markup, join, tag, void
 
 Record = dict[str, Any]
-WIDE = {"acc_bits": 12}
 _KEYS = HEIGHT - 100  # where the keys of the curves begin
 _STYLE = """\
 text { font: 11px sans-serif; fill: #333 } .small { font-size: 9px }
 .grid { stroke: #ddd } .line { fill: none; stroke-width: 2 }
 .series0 { stroke: #1f6feb } .series1 { stroke: #d9480f } .series2 { stroke: #2b8a3e }
+.series3 { stroke: #862e9c }
 circle, rect { fill: #fff; stroke-width: 2 }
 """
 
 
 def write_plots(records: Sequence[Record], folder: Path) -> list[Path]:
-    """A file for every set and method of the core table that has float32 and integers.
-
-    Integers are those with accumulators of 12 bits.
-    """
+    """A file for every set and method of the core table that has float32 and integers."""
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        wide = WIDE if record["arithmetic"] != "float32" else {}
-        core = record["arithmetic"] in CORE_ARITHMETICS and record["quantizer"] == wide
+        core = record["arithmetic"] in CORE_ARITHMETICS and not record["quantizer"]
         if core and record.get("normaliser_floor") == 0.5:
             groups[record["dataset"], record["method"]].append(record)
     paths = []

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 JOINT = "joint"
-METHODS: tuple[str, ...] = ("ncm", "finetune", "replay", "lwf", "icarl", JOINT)
+METHODS: tuple[str, ...] = ("ncm", "finetune", "replay", "lwf", "icarl", "bic", JOINT)
 Arithmetic = Literal[
     "float32",
     "hdqt-int16",
@@ -17,8 +17,13 @@ Arithmetic = Literal[
     "simulated-luq",
 ]
 ARITHMETICS: tuple[Arithmetic, ...] = get_args(Arithmetic)
-CORE_METHODS = ("replay", "lwf", "icarl")
-CORE_ARITHMETICS: tuple[Arithmetic, ...] = ("float32", "hdqt-int16", "hdqt-int8")
+CORE_METHODS = ("replay", "lwf", "icarl", "bic")
+CORE_ARITHMETICS: tuple[Arithmetic, ...] = (
+    "float32",
+    "hdqt-int16",
+    "hdqt-int8",
+    "float32-tuned",
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Setting:
         exemplar_slots: samples kept between tasks, shared equally by the classes.
         epochs: session steps = epochs * stored samples / batch.
         normaliser_floor: least deviation of a feature, as a share of the largest one.
+        distillation: weight of it; None: the method's own.
         quantizer: further options of the quantizer, such as tile_k or acc_bits.
     """
 
@@ -53,6 +59,7 @@ class Setting:
     base_epochs: int = 30
     normaliser_floor: float = 0.1
     quantizer: tuple[tuple[str, Any], ...] = ()
+    distillation: float | None = None
 
     @property
     def network(self) -> str:
@@ -73,6 +80,7 @@ class Setting:
             "staging_slots": 8,
             "master_bits": bits,
             "batch": self.batch,
+            "bias_correction": self.method == "bic",
             **dict(self.quantizer),
         }
 

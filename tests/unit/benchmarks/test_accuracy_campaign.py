@@ -11,7 +11,7 @@ import pytest
 from benchmarks.accuracy.__main__ import main, parse, settings
 from benchmarks.accuracy.campaign import key_of
 from benchmarks.accuracy.plots import write_plots
-from benchmarks.accuracy.setting import Setting
+from benchmarks.accuracy.setting import METHODS, Arithmetic, Setting
 
 
 def made_up(path: Path) -> Path:
@@ -61,14 +61,17 @@ def test_data_that_is_not_there_is_said_in_one_line(
     assert str(missing) in capsys.readouterr().err
 
 
-def test_core_table_has_the_accumulators_of_both_widths_for_integers_only() -> None:
-    found = settings(parse(["--core"]), "digits")
+def test_options_of_the_quantizer_are_those_of_integers_only() -> None:
+    found = settings(parse(["--core", "--option", "acc_bits=12"]), "digits")
     arms = {(s.arithmetic, s.quantizer) for s in found if s.method == "replay"}
     wide = (("acc_bits", 12),)
-    assert arms == {
-        ("float32", ()),
-        *((f"hdqt-int{bits}", q) for bits in (8, 16) for q in ((), wide)),
-    }
+    floats = {("float32", ()), ("float32-tuned", ())}
+    assert arms == floats | {("hdqt-int8", wide), ("hdqt-int16", wide)}
+
+
+def test_bias_correction_is_held_by_the_models_of_bic_alone() -> None:
+    held = {m: Setting("digits", m, "hdqt-int8").options(10)["bias_correction"] for m in METHODS}
+    assert [method for method in METHODS if held[method]] == ["bic"]
 
 
 def test_joint_training_has_no_integer_arm() -> None:
@@ -84,6 +87,11 @@ def test_record_without_a_newer_setting_counts_as_run_with_its_default() -> None
 
 
 def test_plot_is_svg_with_a_curve_an_arithmetic(tmp_path: Path) -> None:
+    arms: tuple[tuple[Arithmetic, tuple[tuple[str, int], ...]], ...] = (
+        ("float32", ()),
+        ("hdqt-int8", ()),
+        ("hdqt-int16", (("acc_bits", 12),)),
+    )
     records = [
         {
             **Setting(
@@ -92,11 +100,7 @@ def test_plot_is_svg_with_a_curve_an_arithmetic(tmp_path: Path) -> None:
             "seed": seed,
             "accuracy_after_task": [100.0, 90.0 - seed],
         }
-        for arithmetic, quantizer in (
-            ("float32", ()),
-            ("hdqt-int8", (("acc_bits", 12),)),
-            ("hdqt-int16", ()),
-        )
+        for arithmetic, quantizer in arms
         for seed in (0, 1)
     ]
     (path,) = write_plots(records, tmp_path)

@@ -35,14 +35,16 @@ def test_every_method_names_its_source_or_says_it_is_plain() -> None:
     ("method", "known", "after", "options", "expected"),
     [
         ("replay", 4, 6, {}, Distillation(0, 0)),
-        ("icarl", 4, 6, {}, Distillation(170, 1)),
+        ("icarl", 4, 6, {}, Distillation(51, 1)),
+        ("bic", 6, 6, {}, Distillation(51, 1)),
+        ("lwf", 4, 6, {}, Distillation(170, 1)),
         ("lwf", 4, 4, {}, Distillation(128, 1)),
         ("lwf", 4, 6, {"weight": 0.25, "temperature": 8}, Distillation(64, 3)),
         ("lwf", 4, 6, {"weight": 0.999}, Distillation(255, 1)),
         ("lwf", 4, 6, {"weight": 0.0, "temperature": 4}, Distillation(0, 0)),
     ],
 )
-def test_distillation_weight_is_the_share_of_known_classes_unless_given(
+def test_distillation_weight_is_the_methods_own_unless_given(
     method: Method, known: int, after: int, options: dict[str, Any], expected: Distillation
 ) -> None:
     assert distillation_of(method, known, after, **options) == expected
