@@ -17,7 +17,7 @@ SEEDS ?= 10
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill api-fuzz fuzz check-c reference screenshots proof verify bench bench-accuracy serve bench-on-device \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill api-fuzz fuzz check-c reference screenshots proof powercut verify bench bench-accuracy serve bench-on-device \
     constraints package clean
 
 help: ## list the targets
@@ -70,6 +70,9 @@ fuzz: setup ## long form: many more damaged ONNX files; FUZZ_ROUNDS=n
 
 long: setup ## every test that is marked as a long form
 	@$(PYTEST) -m long --timeout 3600
+
+powercut: setup ## long form: every power cut of a session, on the host and in QEMU
+	@$(PYTHON) -m benchmarks.powercut
 
 check-c: setup ## MISRA lint and line and branch coverage of the C runtime
 	@$(PYTHON) -m benchmarks.check_c

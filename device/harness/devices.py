@@ -25,12 +25,12 @@ _SYSTEMS = {
 class HostTransport(ProcessTransport):
     """The host build, as a process."""
 
-    def __init__(self, executable: Path) -> None:
-        """Start it.
+    def __init__(self, executable: Path, folder: Path | None = None) -> None:
+        """Start it, in a folder that keeps its flash, if it has one.
 
         Raises: ToolchainMissingError if it cannot be started.
         """
-        super().__init__([str(executable)])
+        super().__init__([str(executable)], folder=folder)
 
 
 class QemuTransport(ProcessTransport):
@@ -43,12 +43,14 @@ class QemuTransport(ProcessTransport):
         *,
         plugin_cache: Path | None = None,
         profile: bool = False,
+        folder: Path | None = None,
     ) -> None:
         """Start it.
 
         Args:
             elf: linked firmware.
             board: where it was built for.
+            folder: keeps its flash, for builds with HAD_FLASH_FILE.
             plugin_cache: folder for the compiled plugin; None runs without counting.
             profile: count each instruction address too, for profile(); slower.
         Raises: ToolchainMissingError if QEMU, or for counting a host compiler, is missing.
@@ -58,13 +60,13 @@ class QemuTransport(ProcessTransport):
         self._regions = 0
         self._counts: CountFile | None = None
         if plugin_cache is None:
-            super().__init__(command)
+            super().__init__(command, folder=folder)
             return
         plugin = build_plugin(plugin_cache)
         self._counts = CountFile(profile)
         command += ["-plugin", self._counts.plugin_argument(plugin)]
         try:
-            super().__init__(command, (self._counts.descriptor,))
+            super().__init__(command, (self._counts.descriptor,), folder)
         except ToolchainMissingError:
             self._counts.close()
             raise
@@ -121,6 +123,7 @@ def open_device(
     *,
     count: bool = True,
     profile: bool = False,
+    folder: Path | None = None,
 ) -> Transport:
     """Run a firmware and return the way to talk to it.
 
@@ -130,14 +133,15 @@ def open_device(
         backend: "host" for the host build; "qemu" (all boards) or "unicorn" (M0 to M33).
         count: count instructions (emulators only); a little slower in QEMU, much in Unicorn.
         profile: per-function counts, QEMU only.
+        folder: working folder, which keeps flash.bin of builds with HAD_FLASH_FILE; not Unicorn.
     Raises: ToolchainMissingError if the emulator is missing; HarnessError if the backend cannot
         run the board.
     """
     if firmware.board != board.name or (backend == "host") != board.is_host:
         raise HarnessError(f"backend {backend} cannot run {firmware.board} as {board.name}")
     if backend == "host":
-        return HostTransport(firmware.elf)
+        return HostTransport(firmware.elf, folder)
     if backend == "unicorn":
         return UnicornTransport(firmware.elf, board, count=count)
     cache = firmware.elf.parent.parent if count or profile else None
-    return QemuTransport(firmware.elf, board, plugin_cache=cache, profile=profile)
+    return QemuTransport(firmware.elf, board, plugin_cache=cache, profile=profile, folder=folder)

@@ -30,6 +30,7 @@ REASONS = {
     16: "a class forgot more than its limit",
     17: "the classes forgot more than the limit of their mean",
     18: "a new class is recognised less than its floor",
+    19: "what flash kept could not be taken whole: it is of another model or build",
 }
 
 

@@ -10,7 +10,7 @@ INCLUDE_DIR = PORT_DIR.parent / "include"
 LINK_SCRIPT = "port/link.ld"
 STACK_ALIGN_BYTES = 8
 
-_FLASH_FILES = ("flash_memory.c", "flash_faults.h")
+_FLASH_FILES = ("flash_memory.c", "flash_faults.h", "flash_file.c", "file.h")
 _DEVICE_FILES = (
     "main.c",
     "marks.c",
@@ -20,7 +20,7 @@ _DEVICE_FILES = (
     "layout.h",
     *_FLASH_FILES,
 )
-_HOST_FILES = ("main.c", "marks.c", "host.c", "flash_file.c", *_FLASH_FILES)
+_HOST_FILES = ("main.c", "marks.c", "host.c", *_FLASH_FILES)
 
 
 def port_files(board: Board, stack_bytes: int | None = None) -> dict[str, bytes]:

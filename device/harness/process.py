@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
@@ -58,12 +59,15 @@ exit $code
 class ProcessTransport:
     """Frames over the pipes of a long-lived process, which is killed when it fails."""
 
-    def __init__(self, command: Sequence[str], inherit: Sequence[int] = ()) -> None:
+    def __init__(
+        self, command: Sequence[str], inherit: Sequence[int] = (), folder: Path | None = None
+    ) -> None:
         """Start the process.
 
         Args:
             command: program and arguments.
             inherit: file descriptors, 10 or higher, it is to have under the same numbers.
+            folder: where it works, and may keep its flash; None if it keeps nothing.
 
         Raises: ToolchainMissingError if it cannot be started; ValueError for a low descriptor.
         """
@@ -76,7 +80,7 @@ class ProcessTransport:
         try:
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", _GUARD, "device", str(reader), *confined(command)],
-                cwd=empty_folder(),
+                cwd=empty_folder() if folder is None else folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -14,11 +14,12 @@ import pytest
 from codegen.generate import generate, write_folder
 from device.harness.boards import BOARDS
 from device.harness.build import build
+from device.harness.devices import qemu_command
 from device.harness.toolchain import find_toolchain
 from tests.faults.powercut.session import make_session, session_header
 
 DRIVER = Path(__file__).parent / "powercut" / "powercut.c"
-LEFT_OUT = ("port/main.c", "port/host.c", "port/marks.c")
+LEFT_OUT = ("port/main.c", "port/marks.c")
 FIELD = ("HAD_FIELD=1", "HAD_FLASH_FAULTS=1", "HAD_GUARD_SLOTS=4U", "HAD_FLASH_BLOCK_BYTES=1024U")
 # Program unit, blocks, slots: two slots and three, small units and large ones.
 FLASHES = {
@@ -34,25 +35,32 @@ Change = Callable[[dict[str, bytes]], dict[str, bytes]]
 
 
 def run_driver(
-    folder: Path, flash: tuple[str, ...], change: Change = dict, sanitize: bool = False
+    folder: Path, flash: tuple[str, ...], change: Change = dict, board_name: str = "host"
 ) -> subprocess.CompletedProcess[str]:
-    """Build the driver with the runtime and run it."""
+    """Build the driver with the runtime and run it, on the host or in QEMU."""
     session = make_session()
-    host = BOARDS["host"]
-    files = {n: c for n, c in generate(session.model, host).items() if n not in LEFT_OUT}
+    board = BOARDS[board_name]
+    files = {n: c for n, c in generate(session.model, board).items() if n not in LEFT_OUT}
     files["powercut.c"] = DRIVER.read_bytes()
     files["powercut_session.h"] = session_header(session).encode()
     write_folder(change(files), folder / "sources")
     firmware = build(
         folder / "sources",
-        host,
-        find_toolchain(host),
+        board,
+        find_toolchain(board),
         folder / "builds",
         opt="-O2",
         defines=FIELD + flash,
-        sanitize=sanitize,
     )
-    return subprocess.run([firmware.elf], capture_output=True, text=True, timeout=300, check=False)
+    command = [str(firmware.elf)] if board.is_host else qemu_command(firmware.elf, board)
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=3600,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("flash", FLASHES)
@@ -67,6 +75,17 @@ def test_every_cut_leaves_the_old_or_the_new_state(
     record_property("cuts", int(found[1]))
     assert int(found[1]) >= 10_000 or "64" in flash
     assert 0 < int(found[2]) < int(found[1])
+
+
+@pytest.mark.parametrize("board", ["mps2-an385", "mps3-an547"])
+def test_cuts_in_qemu_leave_the_old_or_the_new_state(board: str, tmp_path: Path) -> None:
+    """A sample of the same cuts on emulated cores: M3 and M55."""
+    flash = FLASHES["unit 8, two slots"]
+    done = run_driver(tmp_path, (*flash, "SAMPLE=19U"), board_name=board)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(f"{board}: {done.stdout}")
+    found = re.search(r"(\d+) cuts, (\d+) found", done.stdout)
+    assert found is not None and int(found[1]) > 100 and 0 < int(found[2]) < int(found[1])
 
 
 PLANTED = {

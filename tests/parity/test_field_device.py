@@ -48,11 +48,17 @@ DEFINES = ("HAD_FIELD=1", "HAD_GUARD_SLOTS=4U", "HAD_FLASH_BLOCK_BYTES=1024U")
 MODEL = make_model(SPEC)
 
 
-def open_field(work: Path, board_name: str, sanitize: bool = False) -> FieldClient:
+def open_field(
+    work: Path,
+    board_name: str,
+    sanitize: bool = False,
+    model: IntModel = MODEL,
+    defines: tuple[str, ...] = DEFINES,
+) -> FieldClient:
     """A device that was just made, with its own flash."""
     board = BOARDS[board_name]
-    files = {**generate(MODEL, board), **ed25519_files(CACHE)}
-    folder = work / board_name
+    files = {**generate(model, board), **ed25519_files(CACHE)}
+    folder = work / f"{board_name}-{model.name}"
     if not folder.exists():
         write_folder(files, folder)
     firmware = build(
@@ -61,7 +67,7 @@ def open_field(work: Path, board_name: str, sanitize: bool = False) -> FieldClie
         find_toolchain(board),
         work / "builds",
         opt="-O1",
-        defines=DEFINES,
+        defines=defines,
         sanitize=sanitize,
     )
     backend = "host" if board.is_host else "qemu"

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Flash in a file, for host builds: the file named by the environment variable HADAPT_FLASH, of
- * HAD_FLASH_BLOCKS blocks; made, erased, where there is none. Compiled in with HAD_FLASH_FILE.
+ * Flash in a file, for host builds and emulators: it outlives the program, however that ends. Made, erased,
+ * where there is none. Compiled in with HAD_FLASH_FILE; had_file_open says which file.
  */
 #include "hadapt/flash.h"
 
 #if HAD_FIELD && defined(HAD_FLASH_FILE)
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "file.h"
 
 #ifndef HAD_FLASH_BLOCK_BYTES
 #define HAD_FLASH_BLOCK_BYTES 4096U
@@ -22,59 +22,74 @@
 #endif
 #define AREA_BYTES (HAD_FLASH_BLOCKS * HAD_FLASH_BLOCK_BYTES)
 #define ENDURANCE 10000U
+#define PART_BYTES 256U
+#define ERASED 0xFFU
 
-static FILE *area;
+static uint32_t is_open;
 
-static had_status write_at(uint32_t at, const uint8_t *src, uint32_t n) {
-    if (area == 0 || at > AREA_BYTES || n > AREA_BYTES - at ||
-        fseek(area, (long)at, SEEK_SET) != 0 || fwrite(src, 1U, n, area) != n) {
-        return HAD_ERR_IO;
-    }
-    return fflush(area) == 0 ? HAD_OK : HAD_ERR_IO;
+static uint32_t is_inside(uint32_t at, uint32_t n) {
+    return is_open != 0U && at <= AREA_BYTES && n <= AREA_BYTES - at;
 }
 
-static had_status make(const char *name) {
+static had_status fill(uint32_t at, uint32_t end) {
+    uint8_t cells[PART_BYTES];
     had_status status = HAD_OK;
-    area = fopen(name, "w+b");
-    for (uint32_t b = 0U; b < HAD_FLASH_BLOCKS && status == HAD_OK; b++) {
-        status = had_flash_erase(b);
+    memset(cells, ERASED, sizeof cells);
+    while (at < end && status == HAD_OK) {
+        uint32_t part = end - at < PART_BYTES ? end - at : PART_BYTES;
+        status = had_file_write(at, cells, part);
+        at += part;
     }
     return status;
 }
 
 had_status had_flash_open(had_flash_info *info) {
-    const char *name = getenv("HADAPT_FLASH");
+    uint32_t bytes = 0U;
     *info = (had_flash_info){HAD_FLASH_BLOCK_BYTES, HAD_FLASH_BLOCKS, HAD_FLASH_PROGRAM_BYTES,
                              ENDURANCE};
-    if (area != 0) {
+    if (is_open != 0U) {
         return HAD_OK;
     }
-    if (name == 0) {
-        fputs("HADAPT_FLASH must name the file that stands for the flash\n", stderr);
-        return HAD_ERR_IO;
+    had_status status = had_file_open(&bytes);
+    if (status == HAD_OK) { /* also one whose making was cut short */
+        status = fill(bytes, AREA_BYTES);
     }
-    area = fopen(name, "r+b");
-    return area != 0 ? HAD_OK : make(name);
+    is_open = status == HAD_OK ? 1U : 0U;
+    return status;
 }
 
 had_status had_flash_read(uint8_t *dst, uint32_t at, uint32_t n) {
-    if (area == 0 || at > AREA_BYTES || n > AREA_BYTES - at ||
-        fseek(area, (long)at, SEEK_SET) != 0) {
-        return HAD_ERR_IO;
+    return is_inside(at, n) != 0U ? had_file_read(dst, at, n) : HAD_ERR_IO;
+}
+
+/* As real flash would, if it told: a unit is programmed once between erases. */
+static had_status check_erased(uint32_t at, uint32_t n) {
+    uint8_t cells[PART_BYTES];
+    had_status status = HAD_OK;
+    for (uint32_t done = 0U; done < n && status == HAD_OK; done += PART_BYTES) {
+        uint32_t part = n - done < PART_BYTES ? n - done : PART_BYTES;
+        status = had_file_read(cells, at + done, part);
+        for (uint32_t i = 0U; i < part && status == HAD_OK; i++) {
+            status = cells[i] == ERASED ? HAD_OK : HAD_ERR_IO;
+        }
     }
-    return fread(dst, 1U, n, area) == n ? HAD_OK : HAD_ERR_IO;
+    return status;
 }
 
 had_status had_flash_program(uint32_t at, const uint8_t *src, uint32_t n) {
     uint32_t aligned = at % HAD_FLASH_PROGRAM_BYTES == 0U && n % HAD_FLASH_PROGRAM_BYTES == 0U;
-    return aligned != 0U ? write_at(at, src, n) : HAD_ERR_IO;
+    if (aligned == 0U || is_inside(at, n) == 0U) {
+        return HAD_ERR_IO;
+    }
+    had_status status = check_erased(at, n);
+    return status == HAD_OK ? had_file_write(at, src, n) : status;
 }
 
 had_status had_flash_erase(uint32_t block) {
-    uint8_t cells[HAD_FLASH_BLOCK_BYTES];
-    memset(cells, 0xFF, sizeof cells);
-    return block < HAD_FLASH_BLOCKS ? write_at(block * HAD_FLASH_BLOCK_BYTES, cells, sizeof cells)
-                                    : HAD_ERR_IO;
+    if (block >= HAD_FLASH_BLOCKS || is_open == 0U) {
+        return HAD_ERR_IO;
+    }
+    return fill(block * HAD_FLASH_BLOCK_BYTES, (block + 1U) * HAD_FLASH_BLOCK_BYTES);
 }
 
 #endif

@@ -13,10 +13,14 @@
 #define SYS_WRITE0 0x04U
 #define SYS_WRITE 0x05U
 #define SYS_READ 0x06U
+#define SYS_SEEK 0x0AU
+#define SYS_FLEN 0x0CU
 #define SYS_EXIT_EXTENDED 0x20U
 #define ADP_STOPPED_APPLICATION_EXIT 0x20026U
 #define MODE_READ_BINARY 1U
 #define MODE_WRITE_BINARY 5U
+#define MODE_UPDATE_BINARY 3U
+#define MODE_MAKE_BINARY 7U
 #define OPEN_FAILED 0xFFFFFFFFU
 
 typedef struct port_state {
@@ -112,6 +116,41 @@ uint32_t had_port_stack_used(void) {
     }
     return (uint32_t)((uintptr_t)had_link_stack_top - (uintptr_t)word);
 }
+
+#ifdef HAD_FLASH_FILE
+#include "file.h"
+
+static uint32_t kept;
+
+static uint32_t open_kept(uint32_t mode) {
+    static const char name[] = "flash.bin";
+    const uint32_t block[3] = {(uint32_t)(uintptr_t)name, mode, sizeof(name) - 1U};
+    return call(SYS_OPEN, block);
+}
+
+had_status had_file_open(uint32_t *bytes) {
+    kept = open_kept(MODE_UPDATE_BINARY);
+    kept = kept != OPEN_FAILED ? kept : open_kept(MODE_MAKE_BINARY);
+    if (kept == OPEN_FAILED) {
+        return HAD_ERR_IO;
+    }
+    *bytes = call(SYS_FLEN, &kept);
+    return *bytes != OPEN_FAILED ? HAD_OK : HAD_ERR_IO;
+}
+
+static had_status move_kept(uint32_t operation, uint32_t at, uint32_t address, uint32_t n) {
+    const uint32_t block[2] = {kept, at};
+    return call(SYS_SEEK, block) == 0U ? transfer_all(operation, kept, address, n) : HAD_ERR_IO;
+}
+
+had_status had_file_read(uint8_t *dst, uint32_t at, uint32_t n) {
+    return move_kept(SYS_READ, at, (uint32_t)(uintptr_t)dst, n);
+}
+
+had_status had_file_write(uint32_t at, const uint8_t *src, uint32_t n) {
+    return move_kept(SYS_WRITE, at, (uint32_t)(uintptr_t)src, n);
+}
+#endif
 
 static char *put_hex(char *dst, uint32_t value) {
     for (uint32_t shift = 32U; shift > 0U; shift -= 4U) {

@@ -118,4 +118,12 @@ had_correction had_correction_fit(had_learner *ln, uint32_t known, uint32_t hold
     }
     return fitted;
 }
+
+had_correction had_correction_renewed(had_learner *ln, const had_correction *kept, uint32_t known,
+                                      uint32_t hold, uint32_t steps) {
+    if (steps > 0U) {
+        return had_correction_fit(ln, known, hold, steps);
+    }
+    return ln->trained != 0U ? had_no_correction() : *kept;
+}
 #endif

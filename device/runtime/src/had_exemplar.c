@@ -33,6 +33,14 @@ static uint32_t free_slot(const had_exemplars *ex) {
     return slot;
 }
 
+/* Slots from `position` on move up by one. */
+static void insert(had_exemplars *ex, uint32_t position, uint32_t slot) {
+    memmove(&ex->order[position + 1U], &ex->order[position],
+            (ex->count - position) * sizeof ex->order[0]);
+    ex->order[position] = (uint16_t)slot;
+    ex->count += 1U;
+}
+
 had_status had_exemplar_stage(had_exemplars *ex, const uint8_t *packed, uint32_t label,
                               uint32_t rank) {
     uint32_t position = had_exemplar_find(ex, label, rank);
@@ -48,16 +56,13 @@ had_status had_exemplar_stage(had_exemplars *ex, const uint8_t *packed, uint32_t
         return HAD_ERR_FULL;
     }
     uint32_t slot = free_slot(ex);
-    memmove(&ex->order[position + 1U], &ex->order[position],
-            (ex->count - position) * sizeof ex->order[0]);
+    insert(ex, position, slot);
     for (uint32_t j = 0U; j < HAD_X0_BYTES; j++) {
         ex->packed[slot][j] = packed[j];
     }
-    ex->order[position] = (uint16_t)slot;
     ex->label[slot] = (uint8_t)label;
     ex->rank[slot] = (uint16_t)rank;
     ex->state[slot] = HAD_SLOT_STAGED;
-    ex->count += 1U;
     ex->hint = slot;
     return HAD_OK;
 }
@@ -131,18 +136,35 @@ static uint32_t is_replaced(const had_exemplars *ex, uint32_t p) {
            is_at(ex, p + 1U, ex->label[slot], ex->rank[slot]);
 }
 
-void had_exemplar_drop_replaced(had_exemplars *ex) {
+static void take_replaced(had_exemplars *ex, uint8_t state) {
     uint32_t kept = 0U;
     for (uint32_t p = 0U; p < ex->count; p++) {
         uint16_t slot = ex->order[p];
         if (is_replaced(ex, p) != 0U) {
-            ex->state[slot] = HAD_SLOT_FREE;
+            ex->state[slot] = state;
         } else {
             ex->order[kept] = slot;
             kept++;
         }
     }
     ex->count = kept;
+}
+
+void had_exemplar_drop_replaced(had_exemplars *ex) {
+    take_replaced(ex, HAD_SLOT_FREE);
+}
+
+void had_exemplar_set_aside(had_exemplars *ex) {
+    take_replaced(ex, HAD_SLOT_ASIDE);
+}
+
+void had_exemplar_bring_back(had_exemplars *ex) {
+    for (uint32_t slot = 0U; slot < HAD_SLOTS; slot++) {
+        if (ex->state[slot] == HAD_SLOT_ASIDE) {
+            insert(ex, had_exemplar_find(ex, ex->label[slot], ex->rank[slot]), slot);
+            ex->state[slot] = HAD_SLOT_COMMITTED;
+        }
+    }
 }
 
 void had_exemplar_drop_staged(had_exemplars *ex) {

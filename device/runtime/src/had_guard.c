@@ -23,7 +23,7 @@ had_status had_guard_add(had_guard *guard, const uint8_t *packed, uint32_t label
     if (label >= HAD_MAX_CLASSES || had_x0_is_valid(packed) == 0U) {
         return HAD_ERR_ARGUMENT;
     }
-    if (guard->count >= HAD_GUARD_SLOTS) {
+    if (guard->count + 1U > HAD_GUARD_SLOTS) { /* there may be none */
         return HAD_ERR_FULL;
     }
     guard->label[guard->count] = (uint8_t)label;
@@ -59,6 +59,24 @@ static void swap_copies(had_learner *ln) {
         b[i] = held;
     }
     had_view_refresh(ln);
+}
+
+/* Score what a commit would make of the working copy. */
+static void score_new(had_guard *guard, had_learner *ln, const had_fit *fit) {
+    swap_copies(ln);
+#if HAD_BIAS_CORRECTION
+    had_correction kept = ln->committed.correction;
+    had_exemplar_set_aside(&ln->exemplars);
+    ln->committed.correction =
+        had_correction_renewed(ln, &kept, ln->working.n_classes, fit->hold, fit->steps);
+    score(guard, ln, guard->after);
+    ln->committed.correction = kept;
+    had_exemplar_bring_back(&ln->exemplars);
+#else
+    (void)fit;
+    score(guard, ln, guard->after);
+#endif
+    swap_copies(ln);
 }
 
 static void count_reserved(had_guard *guard) {
@@ -112,7 +130,8 @@ static uint32_t judge_new(had_guard *guard, uint32_t first, uint32_t classes) {
     return HAD_REASON_NONE;
 }
 
-had_status had_guard_check(had_guard *guard, had_learner *ln, uint32_t *reason) {
+had_status had_guard_check(had_guard *guard, had_learner *ln, const had_fit *fit,
+                           uint32_t *reason) {
     uint32_t old_classes = ln->committed.n_classes;
     uint32_t new_classes = ln->working.n_classes;
     *reason = HAD_REASON_NONE;
@@ -122,9 +141,7 @@ had_status had_guard_check(had_guard *guard, had_learner *ln, uint32_t *reason) 
     }
     count_reserved(guard);
     score(guard, ln, guard->before);
-    swap_copies(ln);
-    score(guard, ln, guard->after);
-    swap_copies(ln);
+    score_new(guard, ln, fit);
     guard->at_class = 0U;
     *reason = judge_old(guard, old_classes);
     if (*reason == HAD_REASON_NONE) {

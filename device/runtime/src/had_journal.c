@@ -107,16 +107,18 @@ static had_status rest_is_erased(const had_store *store, uint32_t *erased) {
 }
 
 had_status had_journal_replay(had_store *store, const had_image *image) {
-    had_record record;
+    had_record record = {0};
     uint32_t whole;
     uint32_t erased;
     had_status status = read_record(store, &record, &whole);
     while (status == HAD_OK && whole != 0U) {
-        status = repeat(image, &record);
-        store->journal_at += size_in_flash(store, record.bytes);
-        if (status == HAD_OK) {
-            status = read_record(store, &record, &whole);
+        if (repeat(image, &record) != HAD_OK) {
+            store->journal_at = store->slot_bytes;
+            store->lost = 1U;
+            return HAD_OK;
         }
+        store->journal_at += size_in_flash(store, record.bytes);
+        status = read_record(store, &record, &whole);
     }
     if (status == HAD_OK) {
         status = rest_is_erased(store, &erased);

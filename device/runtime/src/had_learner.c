@@ -47,6 +47,11 @@ had_status had_idle(const had_learner *ln) {
     return had_steps_left(ln) > 0U || ln->importing != 0U ? HAD_ERR_STATE : HAD_OK;
 }
 
+had_status had_between_steps(const had_learner *ln) {
+    uint32_t in_step = had_steps_left(ln) > 0U && (ln->session.operation | ln->session.row) != 0U;
+    return ln->importing != 0U || in_step != 0U ? HAD_ERR_STATE : HAD_OK;
+}
+
 uint32_t had_argmax(const int16_t *logits, uint32_t classes) {
     uint32_t best = 0U;
     for (uint32_t c = 1U; c < classes; c++) {
@@ -144,18 +149,6 @@ had_status had_add_class(had_learner *ln, uint32_t *label) {
     return HAD_OK;
 }
 
-#if HAD_BIAS_CORRECTION
-/* The correction of a network that has just been committed; `known` were its classes before. */
-static void renew_correction(had_learner *ln, uint32_t known, uint32_t hold, uint32_t steps) {
-    if (steps > 0U) {
-        ln->working.correction = had_correction_fit(ln, known, hold, steps);
-    } else if (ln->trained != 0U) {
-        ln->working.correction = had_no_correction();
-    }
-    ln->committed.correction = ln->working.correction;
-}
-#endif
-
 static had_status commit(had_learner *ln, uint32_t hold, uint32_t steps) {
     had_status status = had_idle(ln);
     if (status != HAD_OK) {
@@ -167,7 +160,9 @@ static had_status commit(had_learner *ln, uint32_t hold, uint32_t steps) {
     ln->committed = ln->working;
     had_view_refresh(ln);
 #if HAD_BIAS_CORRECTION
-    renew_correction(ln, known, hold, steps);
+    ln->working.correction =
+        had_correction_renewed(ln, &ln->working.correction, known, hold, steps);
+    ln->committed.correction = ln->working.correction;
 #endif
     (void)known;
     (void)hold;

@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "had_journal.h"
+#include "hadapt/correction.h"
 
 #define CMD_TRAIN_BEGIN 0x05U
-#define CMD_COMMIT 0x07U
 #define CMD_ROLLBACK 0x08U
 #define CMD_IMPORT_END 0x0DU
 
@@ -29,11 +29,17 @@ had_status had_node_boot(had_node *node, had_learner *ln) {
     had_guard_init(&node->guard);
     had_init(ln);
     const had_image image = image_of(node);
-    return had_store_open(&node->store, &image);
+    had_status status = had_store_open(&node->store, &image);
+    node->reason = node->store.lost != 0U ? HAD_REASON_KEPT : HAD_REASON_NONE;
+    return status;
 }
 
+/* Flash knows a session as it was last saved: a record would meet it there with steps left. */
 static had_status append(had_node *node, uint8_t command, const uint8_t *payload, uint32_t bytes) {
     const had_image image = image_of(node);
+    if (node->learner->session.active != 0U) {
+        return had_store_save(&node->store, &image);
+    }
     return had_store_append(&node->store, &image, command, payload, bytes);
 }
 
@@ -44,8 +50,6 @@ had_status had_node_record(had_node *node, uint8_t command, const uint8_t *reque
     case HAD_CMD_PUT_EXEMPLAR:
     case HAD_CMD_ADD_CLASS:
         return append(node, command, request, bytes);
-    case CMD_COMMIT: /* one with a correction; had_node_commit has saved the other */
-        return bytes != 0U ? save(node) : HAD_OK;
     case CMD_TRAIN_BEGIN:
     case CMD_ROLLBACK:
     case CMD_IMPORT_END:
@@ -55,15 +59,41 @@ had_status had_node_record(had_node *node, uint8_t command, const uint8_t *reque
     }
 }
 
-had_status had_node_commit(had_node *node) {
-    had_status status = had_guard_check(&node->guard, node->learner, &node->reason);
+static had_status commit(had_learner *ln, const had_fit *fit) {
+    if ((fit->hold | fit->steps) == 0U) {
+        return had_commit(ln);
+    }
+#if HAD_BIAS_CORRECTION
+    return had_commit_corrected(ln, fit->hold, fit->steps);
+#else
+    return HAD_ERR_FORMAT;
+#endif
+}
+
+/* Arguments are judged before the guard fits a correction with them. */
+static had_status check_fit(const had_fit *fit) {
+#if HAD_BIAS_CORRECTION
+    uint32_t plain = (fit->hold | fit->steps) == 0U;
+    uint32_t sound =
+        fit->hold >= 1U && fit->hold <= HAD_HOLD_MAX && fit->steps >= 1U && fit->steps <= 255U;
+    return plain != 0U || sound != 0U ? HAD_OK : HAD_ERR_ARGUMENT;
+#else
+    return (fit->hold | fit->steps) == 0U ? HAD_OK : HAD_ERR_FORMAT;
+#endif
+}
+
+had_status had_node_commit(had_node *node, const had_fit *fit) {
+    had_status status = check_fit(fit);
+    if (status == HAD_OK) {
+        status = had_guard_check(&node->guard, node->learner, fit, &node->reason);
+    }
     if (status == HAD_ERR_REFUSED) {
         had_rollback(node->learner);
         had_status saved = save(node);
         return saved != HAD_OK ? saved : status;
     }
     if (status == HAD_OK) {
-        status = had_commit(node->learner);
+        status = commit(node->learner, fit);
     }
     return status == HAD_OK ? save(node) : status;
 }
@@ -74,7 +104,7 @@ had_status had_node_checkpoint(had_node *node) {
 
 had_status had_node_provision(had_node *node, const uint8_t *identity) {
     had_trust *trust = &node->trust;
-    if (trust->provisioned != 0U) {
+    if (trust->provisioned != 0U || had_between_steps(node->learner) != HAD_OK) {
         return HAD_ERR_STATE;
     }
     if (memcmp(identity + 32, identity + 64, HAD_KEY_BYTES) == 0) {
@@ -90,7 +120,10 @@ had_status had_node_provision(had_node *node, const uint8_t *identity) {
 
 had_status had_node_guard_add(had_node *node, const uint8_t *packed, uint32_t label) {
     uint8_t record[2U + HAD_X0_BYTES];
-    had_status status = had_guard_add(&node->guard, packed, label);
+    had_status status = had_between_steps(node->learner);
+    if (status == HAD_OK) {
+        status = had_guard_add(&node->guard, packed, label);
+    }
     if (status != HAD_OK) {
         return status;
     }
@@ -104,6 +137,10 @@ had_status had_node_guard_limits(had_node *node, const had_guard_limits *limits)
     if (limits->class_drop > HAD_GUARD_OFF || limits->mean_drop > HAD_GUARD_OFF ||
         limits->new_floor > HAD_GUARD_OFF) {
         return HAD_ERR_ARGUMENT;
+    }
+    had_status status = had_between_steps(node->learner);
+    if (status != HAD_OK) {
+        return status;
     }
     node->guard.limits = *limits;
     return save(node);

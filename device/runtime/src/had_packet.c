@@ -79,7 +79,9 @@ static uint32_t judge_manifest(const had_packet *packet, had_node *node) {
         return HAD_REASON_SEQUENCE;
     }
     if (packet->is_key != 0U) {
-        return HAD_REASON_NONE;
+        /* One key for both would be taken for the root's, and no update could follow. */
+        return memcmp(packet->key, trust->root, sizeof trust->root) == 0 ? HAD_REASON_MANIFEST
+                                                                         : HAD_REASON_NONE;
     }
     if (packet->size != HAD_STATE_BYTES - HAD_SHA256_BYTES ||
         has_digest(ln, packet->base, HAD_EXPORT_COMMITTED) == 0U) {
@@ -169,7 +171,8 @@ static uint32_t judge_result(had_packet *packet, had_node *node) {
         return HAD_REASON_VALUES;
     }
     ln->importing = 0U;
-    return had_guard_check(&node->guard, ln, &reason) == HAD_OK ? HAD_REASON_NONE : reason;
+    const had_fit none = {0U, 0U};
+    return had_guard_check(&node->guard, ln, &none, &reason) == HAD_OK ? HAD_REASON_NONE : reason;
 }
 
 static had_status accept_key(const had_packet *packet, had_node *node) {

@@ -67,9 +67,9 @@ static void hash_samples(had_sha256 *sha, const had_exemplars *ex) {
 
 had_status had_state_hash(const had_learner *ln, uint8_t hash[HAD_SHA256_BYTES]) {
     static const uint8_t magic[10] = {'H', 'A', 'D', 'S', 'T', 'A', 'T', 'E', FORMAT_VERSION, 0U};
-    if (ln->importing != 0U ||
-        (had_steps_left(ln) > 0U && (ln->session.operation | ln->session.row) != 0U)) {
-        return HAD_ERR_STATE;
+    had_status status = had_between_steps(ln);
+    if (status != HAD_OK) {
+        return status;
     }
     uint8_t classes[2];
     had_sha256 sha;

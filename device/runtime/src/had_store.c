@@ -112,13 +112,28 @@ static had_archive archive_of(const had_store *store, uint32_t mode, uint32_t sl
 static had_status load_slot(had_store *store, const had_image *image, uint32_t body_bytes) {
     had_archive ar = archive_of(store, HAD_ARCHIVE_LOAD, store->current, body_bytes);
     had_image_move(&ar, image);
-    if (ar.status == HAD_OK && ar.at != ar.end) {
-        /* Another model's body, of which only the trust was taken: nothing can be appended. */
-        store->journal_at = store->slot_bytes;
-        return HAD_OK;
+    if (ar.status == HAD_OK && ar.at == ar.end) {
+        store->journal_at = round_up(BODY_AT + body_bytes, store->flash.program_bytes);
+        return had_journal_replay(store, image);
     }
-    store->journal_at = round_up(BODY_AT + body_bytes, store->flash.program_bytes);
-    return ar.status != HAD_OK ? ar.status : had_journal_replay(store, image);
+    /* A whole body, but not of this model or build: a device that did not start would be worse. */
+    had_init(image->learner);
+    had_guard_init(image->guard);
+    if (image->trust->provisioned > 1U) {
+        *image->trust = (had_trust){0};
+    }
+    store->lost = 1U;
+    return ar.status == HAD_ERR_IO ? ar.status : HAD_OK;
+}
+
+static had_status check_flash(const had_store *store) {
+    const had_flash_info *flash = &store->flash;
+    uint32_t sound = flash->program_bytes > 0U && HAD_PAGE_BYTES % flash->program_bytes == 0U &&
+                     flash->block_bytes > 0U && flash->block_bytes % HAD_PAGE_BYTES == 0U;
+    if (sound == 0U) {
+        return HAD_ERR_ARGUMENT;
+    }
+    return store->slot_bytes < BODY_AT + HAD_STORE_BODY_MAX_BYTES ? HAD_ERR_SIZE : HAD_OK;
 }
 
 had_status had_store_open(had_store *store, const had_image *image) {
@@ -129,8 +144,10 @@ had_status had_store_open(had_store *store, const had_image *image) {
     }
     store->slot_bytes = store->flash.blocks / HAD_STORE_SLOTS * store->flash.block_bytes;
     store->journal_at = store->slot_bytes;
-    if (store->slot_bytes <= BODY_AT) {
-        return HAD_ERR_SIZE;
+    store->lost = 0U;
+    status = check_flash(store);
+    if (status != HAD_OK) {
+        return status;
     }
     status = find_current(store, &body_bytes);
     return status != HAD_OK || store->current == HAD_STORE_NONE
@@ -166,14 +183,15 @@ static had_status write_header(const had_store *store, had_archive *ar, uint32_t
 }
 
 had_status had_store_save(had_store *store, const had_image *image) {
-    const had_learner *ln = image->learner;
-    uint32_t in_step = had_steps_left(ln) > 0U && (ln->session.operation | ln->session.row) != 0U;
-    if (ln->importing != 0U || in_step != 0U) {
-        return HAD_ERR_STATE;
+    had_status status = had_between_steps(image->learner);
+    if (status != HAD_OK) {
+        return status;
     }
     uint32_t index = store->current == HAD_STORE_NONE ? 0U : store->current + 1U;
     index = index < HAD_STORE_SLOTS ? index : 0U;
-    had_status status = erase_slot(store, index);
+    /* Until this save is whole, flash lacks a change: no record may follow the ones that are there. */
+    store->journal_at = store->slot_bytes;
+    status = erase_slot(store, index);
     had_archive ar = archive_of(store, HAD_ARCHIVE_SAVE, index, store->slot_bytes - BODY_AT);
     uint32_t start = ar.at;
     ar.status = status;

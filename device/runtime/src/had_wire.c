@@ -186,17 +186,11 @@ static had_status handle_train(had_reply *reply, const uint8_t *req, uint32_t le
 }
 
 static had_status handle_commit(had_reply *reply, const uint8_t *req, uint32_t length) {
-    (void)req;
-#if HAD_BIAS_CORRECTION
     if (length == 1U) {
         return HAD_ERR_FORMAT;
     }
     had_status status =
-        length == 0U ? had_field_commit(&device) : had_commit_corrected(&device, req[0], req[1]);
-#else
-    (void)length;
-    had_status status = had_field_commit(&device);
-#endif
+        length == 0U ? had_field_commit(&device) : had_field_commit_corrected(&device, req);
     return status != HAD_OK ? status : put_hash(reply);
 }
 

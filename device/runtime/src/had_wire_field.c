@@ -48,7 +48,17 @@ had_status had_field_boot(had_learner *ln) {
 
 had_status had_field_commit(had_learner *ln) {
     (void)ln;
-    return had_node_commit(&node);
+    const had_fit none = {0U, 0U};
+    return had_node_commit(&node, &none);
+}
+
+had_status had_field_commit_corrected(had_learner *ln, const uint8_t fit[2]) {
+    (void)ln;
+    if (fit[0] == 0U || fit[1] == 0U) {
+        return HAD_ERR_ARGUMENT;
+    }
+    const had_fit wanted = {fit[0], fit[1]};
+    return had_node_commit(&node, &wanted);
 }
 
 void had_field_before(had_learner *ln, uint8_t command, const uint8_t *req, uint32_t length) {

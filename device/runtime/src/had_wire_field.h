@@ -16,8 +16,9 @@
 /* Start the device from flash. */
 HAD_CHECKED had_status had_field_boot(had_learner *ln);
 
-/* Guarded commit. */
+/* Guarded commit; corrected: hold and steps of the fit. */
 HAD_CHECKED had_status had_field_commit(had_learner *ln);
+HAD_CHECKED had_status had_field_commit_corrected(had_learner *ln, const uint8_t fit[2]);
 
 /* Before a command of section 10: remember what will be kept of its request; the reply may overwrite it. */
 void had_field_before(had_learner *ln, uint8_t command, const uint8_t *req, uint32_t length);
@@ -38,6 +39,16 @@ static inline had_status had_field_boot(had_learner *ln) {
 
 static inline had_status had_field_commit(had_learner *ln) {
     return had_commit(ln);
+}
+
+static inline had_status had_field_commit_corrected(had_learner *ln, const uint8_t fit[2]) {
+#if HAD_BIAS_CORRECTION
+    return had_commit_corrected(ln, fit[0], fit[1]);
+#else
+    (void)ln;
+    (void)fit;
+    return HAD_ERR_FORMAT; /* no such length passes */
+#endif
 }
 
 static inline void had_field_before(had_learner *ln, uint8_t command, const uint8_t *req,

@@ -23,6 +23,10 @@ void had_correct(const had_correction *correction, int16_t *logits, uint32_t cla
  * Overwrites the targets and the logits of the inference arena.
  */
 had_correction had_correction_fit(had_learner *ln, uint32_t known, uint32_t hold, uint32_t steps);
+
+/* What a commit leaves: fitted in `steps` steps, or with steps = 0 none after training, else `kept`. */
+had_correction had_correction_renewed(had_learner *ln, const had_correction *kept, uint32_t known,
+                                      uint32_t hold, uint32_t steps);
 #endif
 
 #endif

@@ -48,6 +48,10 @@ void had_exemplar_part(had_exemplars *ex, uint32_t new_only, uint32_t hold);
 /* Drop committed samples for which a staged one of the same label and rank is there. */
 void had_exemplar_drop_replaced(had_exemplars *ex);
 
+/* Take the same samples out of the order only, and put them back where they were. */
+void had_exemplar_set_aside(had_exemplars *ex);
+void had_exemplar_bring_back(had_exemplars *ex);
+
 /* Drop every staged sample. */
 void had_exemplar_drop_staged(had_exemplars *ex);
 

@@ -41,10 +41,18 @@ void had_guard_init(had_guard *guard);
 /* Reserve a sample. HAD_ERR_ARGUMENT: label or values. HAD_ERR_FULL: no guard slot is left. */
 HAD_CHECKED had_status had_guard_add(had_guard *guard, const uint8_t *packed, uint32_t label);
 
+/* How a commit would make its correction: SPEC.md 8.8; 0, 0 for one without. */
+typedef struct had_fit {
+    uint32_t hold;
+    uint32_t steps;
+} had_fit;
+
 /*
- * Score the committed and the working copy. HAD_ERR_REFUSED: a limit is broken, and *reason says which
- * (SPEC.md 13.2). The learner is as it was in either case. HAD_ERR_STATE: training under way.
+ * Score the committed copy, and the working one as a commit would make it. HAD_ERR_REFUSED: a limit is
+ * broken, and *reason says which (SPEC.md 13.2). The learner is as it was in either case, but for targets of
+ * distillation. HAD_ERR_STATE: training under way.
  */
-HAD_CHECKED had_status had_guard_check(had_guard *guard, had_learner *ln, uint32_t *reason);
+HAD_CHECKED had_status had_guard_check(had_guard *guard, had_learner *ln, const had_fit *fit,
+                                       uint32_t *reason);
 
 #endif

@@ -60,8 +60,11 @@ typedef struct had_view {
     uint32_t words[HAD_VIEW_WORDS]; /* 4-bit weights plus 8, eight rows a word: see hadapt/dot.h */
 } had_view;
 
-/* Free; known to the committed state; staged for the next commit. */
-enum had_slot_state { HAD_SLOT_FREE, HAD_SLOT_COMMITTED, HAD_SLOT_STAGED };
+/*
+ * Free; known to the committed state; staged for the next commit; committed, but out of the order while the
+ * guard looks at what a commit would keep.
+ */
+enum had_slot_state { HAD_SLOT_FREE, HAD_SLOT_COMMITTED, HAD_SLOT_STAGED, HAD_SLOT_ASIDE };
 
 /* Stored samples, SPEC.md 8.1. */
 typedef struct had_exemplars {
@@ -281,5 +284,8 @@ uint32_t had_steps_left(const had_learner *ln);
 
 /* HAD_ERR_STATE while training or an import is under way: most operations cannot run then. */
 HAD_CHECKED had_status had_idle(const had_learner *ln);
+
+/* HAD_ERR_STATE in mid-step or while an import is open: the working copy is then in pieces. */
+HAD_CHECKED had_status had_between_steps(const had_learner *ln);
 
 #endif

@@ -38,9 +38,9 @@ HAD_CHECKED had_status had_node_record(had_node *node, uint8_t command, const ui
 
 /*
  * Guarded commit, and save. HAD_ERR_REFUSED: the guard saw forgetting, the learner was rolled back, and
- * node->reason says why.
+ * node->reason says why. With a fit as had_commit_corrected; HAD_ERR_FORMAT where no correction is held.
  */
-HAD_CHECKED had_status had_node_commit(had_node *node);
+HAD_CHECKED had_status had_node_commit(had_node *node, const had_fit *fit);
 
 /* Save the working copy and the place in the session. HAD_ERR_STATE: in mid-step or import. */
 HAD_CHECKED had_status had_node_checkpoint(had_node *node);

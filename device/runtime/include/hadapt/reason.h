@@ -23,7 +23,8 @@ enum had_reason {
     HAD_REASON_UNCOMMITTED = 15,
     HAD_REASON_CLASS_DROP = 16,
     HAD_REASON_MEAN_DROP = 17,
-    HAD_REASON_NEW_FLOOR = 18
+    HAD_REASON_NEW_FLOOR = 18,
+    HAD_REASON_KEPT = 19 /* at boot: what flash kept could not be taken whole */
 };
 
 #endif

@@ -17,6 +17,10 @@
 #define HAD_STORE_NONE UINT32_MAX
 #define HAD_STORE_HEADER_BYTES 64U
 #define HAD_RECORD_HEAD_BYTES 4U
+/* Body of a slot at its largest, SPEC.md 12.2: a slot must hold it and its header. */
+#define HAD_STORE_BODY_MAX_BYTES                                                                   \
+    (104U + 16U + 12U + 2U * HAD_STATE_PAYLOAD_BYTES + 92U + 4U +                                  \
+     HAD_SLOTS * (4U + HAD_X0_BYTES) + 16U + HAD_GUARD_SLOTS * (1U + HAD_X0_BYTES))
 /* Longest payload of a journal record: an exemplar. */
 #define HAD_RECORD_BYTES (4U + HAD_X0_BYTES)
 
@@ -30,6 +34,7 @@ typedef struct had_store {
     uint32_t sequence;   /* of the current slot; 0 without one */
     uint32_t journal_at; /* offset in the slot of the next record; slot_bytes: closed */
     uint32_t wear[HAD_STORE_SLOTS];
+    uint32_t lost; /* 1: the last open could not take all that was kept */
 } had_store;
 
 /* All that is kept. */
@@ -40,8 +45,10 @@ typedef struct had_image {
 } had_image;
 
 /*
- * Find the current slot and load it, journal included; without one, the image is left as it is.
- * HAD_ERR_SIZE: the area is too small. HAD_ERR_IO.
+ * Find the current slot and load it, journal included; without one, the image is left as it is. A body of
+ * another model or build gives its trust alone; a record that cannot be repeated ends the journal: store->lost
+ * tells of both. HAD_ERR_ARGUMENT: the port describes a flash that cannot be. HAD_ERR_SIZE: the area is too
+ * small for what this build may have to keep. HAD_ERR_IO.
  */
 HAD_CHECKED had_status had_store_open(had_store *store, const had_image *image);
 
