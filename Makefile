@@ -59,8 +59,9 @@ parity: setup ## the C equals the twin, bit for bit, on the host and in the emul
 golden: setup ## rewrite the approved generated C; look at the diff before committing it
 	@$(PYTEST) tests/golden --update-golden
 
-kill: setup ## long form: the service is killed 200 times in mid-training, and resumes to the same bits
-	@$(PYTEST) tests/faults -m long --timeout 3600
+kill: setup ## long form: the service is killed 200 times over each database, and resumes to the same bits; table in benchmarks/results/
+	@mkdir -p out && HADAPT_KILL_RECORD=out/kill $(PYTEST) tests/faults -m long
+	@cp out/kill/kill.md benchmarks/results/kill.md
 
 api-fuzz: setup ## long form: many made-up requests to every operation of the API; API_EXAMPLES=n
 	@HADAPT_API_EXAMPLES=$(API_EXAMPLES) $(PYTEST) tests/api/test_strangers.py --timeout 3600

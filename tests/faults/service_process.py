@@ -94,6 +94,14 @@ class ServiceProcess:
         self._close()
         return code
 
+    def kill_all(self) -> None:
+        """kill -9 of everything over the data folder."""
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(AssertionError):
+            self.kill_server()
+
     def _close(self) -> None:
         assert self._process is not None
         if self._process.stdout is not None:
@@ -137,8 +145,4 @@ def running(data: Path, log_path: Path | None = None, **settings: str) -> Iterat
     try:
         yield service
     finally:
-        for pid in service.pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(AssertionError):
-            service.kill_server()
+        service.kill_all()

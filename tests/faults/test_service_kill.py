@@ -1,33 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 of worker, server and both: jobs end once with the same bits, samples are there once.
 
-The long form has HADAPT_KILLS kills (200 by default). HADAPT_KILL_SEED sets their moments.
+The long form has HADAPT_KILLS kills over each kind of stores (200 by default). HADAPT_KILL_SEED
+sets their moments.
 """
 
+import contextlib
+import dataclasses
 import os
 import random
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy import make_url
 
 from server.api.schemas import UpdateRead
 from server.client import HadaptClient, JobEndedError
 from server.errors import UnavailableError
 from tests.api.fake_engine import fake_onnx
 from tests.api.harness import calibration, make_samples
+from tests.faults import kill_record
+from tests.faults.kill_record import Round
 from tests.faults.service_process import ServiceProcess, running
 from tests.postgres import Cluster, cluster
 from tests.s3 import s3_server
 
 SHORT_KILLS = 6
 LONG_KILLS = int(os.environ.get("HADAPT_KILLS", "200"))
+ROUND_KILLS = 25
 SEED = int(os.environ.get("HADAPT_KILL_SEED", str(random.SystemRandom().randrange(1 << 16))))
+Answer = TypeVar("Answer")
 KINDS = ("worker", "server", "both")
 STEPS = 96
 
@@ -44,7 +53,9 @@ def prepare(client: HadaptClient) -> str:
     return model.id
 
 
-def begin_update(client: HadaptClient, model_id: str, step_ms: int, seed: int = 1) -> UpdateRead:
+def begin_update(
+    client: HadaptClient, model_id: str, step_ms: int, seed: int = 1, key: str | None = None
+) -> UpdateRead:
     return client.create_update(
         model_id,
         base_version=1,
@@ -53,6 +64,7 @@ def begin_update(client: HadaptClient, model_id: str, step_ms: int, seed: int = 
         options={"step_ms": step_ms},
         selection={"classes": ["3"]},
         gate={"min_accuracy": 0.5},
+        key=key,
     )
 
 
@@ -63,6 +75,27 @@ class Stores:
     settings: dict[str, str] = field(default_factory=dict)
     cluster: Cluster | None = None
 
+    @property
+    def name(self) -> str:
+        return "sqlite" if self.cluster is None else "postgresql"
+
+    def renewed(self) -> "Stores":
+        """The same with empty databases."""
+        if self.cluster is None:
+            return self
+        name = self.cluster.new_database()
+        urls = {
+            "HADAPT_DATABASE_URL": name,
+            "HADAPT_JOBS_DATABASE_URL": self.cluster.new_database(),
+            "HADAPT_BLOB_URL": f"s3://hadapt-blobs/{make_url(name).database}",
+        }
+        return dataclasses.replace(self, settings={**self.settings, **urls})
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What can be killed; SQLite has no connections to cut."""
+        return KINDS if self.cluster is None else (*KINDS, "connections")
+
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
@@ -71,18 +104,13 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
         yield Stores()
         return
     with cluster() as found, s3_server() as environment:
-        urls = {
-            "HADAPT_DATABASE_URL": found.new_database(),
-            "HADAPT_JOBS_DATABASE_URL": found.new_database(),
-            "HADAPT_BLOB_URL": "s3://hadapt-blobs/kill",
-        }
-        yield Stores({**urls, **environment}, found)
+        yield Stores(environment, found).renewed()
 
 
-def kill(service: ServiceProcess, kind: str, stores: Stores | None = None) -> None:
+def kill(service: ServiceProcess, kind: str, stores: Stores) -> None:
     """Kill, check for orphans, start again if the server is gone."""
     if kind == "connections":
-        assert stores is not None and stores.cluster is not None
+        assert stores.cluster is not None
         stores.cluster.cut_connections()
     if kind in ("worker", "both"):
         service.kill_worker()
@@ -104,60 +132,116 @@ def send_until_acknowledged(service: ServiceProcess, model_id: str, number: int)
     raise TimeoutError
 
 
-@pytest.mark.parametrize(
-    "kills",
-    [
-        SHORT_KILLS,
-        pytest.param(
-            LONG_KILLS, marks=[pytest.mark.long, pytest.mark.timeout(300 + 20 * LONG_KILLS)]
-        ),
-    ],
-)
-def test_killed_service_ends_the_job_once_with_the_same_bits(
-    tmp_path: Path, kills: int, stores: Stores
-) -> None:
-    draw = random.Random(SEED)
-    kinds = KINDS if stores.cluster is None else (*KINDS, "connections")
+@contextlib.contextmanager
+def services_over(folder: Path, stores: Stores) -> Iterator[list[ServiceProcess]]:
+    """One service over SQLite; over PostgreSQL two, on two machines as far as they can tell."""
+    with contextlib.ExitStack() as stack:
+        for name in ("one", "two"):
+            (folder / name).mkdir()
+        first = stack.enter_context(running(folder / "one" / "data", **stores.settings))
+        if stores.cluster is None:
+            yield [first]
+            return
+        named = {**stores.settings, "HADAPT_EXECUTOR_ID": "worker-2"}
+        second = ServiceProcess(folder / "two" / "data", **named)
+        second.key = first.key
+        second.start()
+        stack.callback(second.kill_all)
+        yield [first, second]
+
+
+def run_round(folder: Path, kills: int, stores: Stores, seed: int) -> Round:
+    """Kill so many times over fresh stores; everything is compared before this returns."""
+    draw, began = random.Random(seed), time.monotonic()
     done: Counter[str] = Counter()
-    with running(tmp_path / "data", **stores.settings) as service:
-        model_id = prepare(service.client)
-        quiet = begin_update(service.client, model_id, step_ms=0)
-        service.client.wait_job(quiet.job_id, timeout_s=30)
-        wanted = service.client.update(quiet.id).result
+    updates = 0
+    with services_over(folder, stores) as services:
+        client = services[0].client
+        model_id = prepare(client)
+        quiet = begin_update(client, model_id, step_ms=0)
+        client.wait_job(quiet.job_id, timeout_s=30)
+        wanted = client.update(quiet.id).result
         assert wanted is not None
-        killed, sent, update = 0, 0, begin_update(service.client, model_id, step_ms=15)
-        while killed < kills:
+        update = begin_update(client, model_id, step_ms=15)
+        for number in range(kills):
+            service = draw.choice(services)
             # Mostly in mid-training, now and then while things are still starting.
             if draw.random() < 0.8:
                 wait_for_progress(service, update.job_id)
             time.sleep(draw.uniform(0.0, 0.4))
-            send_until_acknowledged(service, model_id, sent)
-            sent += 1
-            kill(service, kinds[killed % len(kinds)], stores)
-            done[kinds[killed % len(kinds)]] += 1
-            killed += 1
-            if service.client.update(update.id).state == "succeeded" and killed < kills:
+            send_until_acknowledged(draw.choice(services), model_id, number)
+            kind = stores.kinds[number % len(stores.kinds)]
+            kill(service, kind, stores)
+            done[kind] += 1
+            state = patiently(service.client.update, update.id).state
+            if state == "succeeded" and number + 1 < kills:
                 check_update(service, update, wanted.state_hash)
-                update = begin_update(service.client, model_id, step_ms=15)
+                updates += 1
+                update = patiently(
+                    begin_update, service.client, model_id, 15, key=f"update-{number}"
+                )
+        check_end(services[-1], update, wanted.state_hash)
+        stored = [s.label for s in services[-1].client.samples(model_id)].count("4")
+        assert stored == kills, f"every acknowledged sample once; HADAPT_KILL_SEED={seed}"
+        for service in services:
+            assert service.stop() == 0
+            assert not service.wait_gone(), "orphans"
+    seconds = round(time.monotonic() - began, 1)
+    return Round(stores.name, dict(done), kills, stored, updates + 1, seed, seconds)
+
+
+def patiently(ask: Callable[..., Answer], *arguments: Any, **options: Any) -> Answer:
+    """Ask again while the database is away: the answer is then 503."""
+    for _ in range(50):
         try:
-            service.client.wait_job(update.job_id, timeout_s=60)
-        except (JobEndedError, TimeoutError) as error:
-            pytest.fail(f"rerun with HADAPT_KILL_SEED={SEED}: {error}\n{service.log()}")
-        check_update(service, update, wanted.state_hash)
-        stored = [s.label for s in service.client.samples(model_id)]
-        assert stored.count("4") == sent, "every acknowledged sample once"
-        assert service.stop() == 0
-        assert not service.wait_gone(), "orphans"
-    name = "PostgreSQL and S3" if stores.cluster else "SQLite"
-    print(f"| {name} | {kills} | {dict(done)} | {sent} | {sent} | {SEED} |")
+            return ask(*arguments, **options)
+        except UnavailableError:
+            time.sleep(0.1)
+    raise TimeoutError
+
+
+def check_end(service: ServiceProcess, update: UpdateRead, state_hash: str) -> None:
+    """The last update ends as well, with the same bits."""
+    try:
+        service.client.wait_job(update.job_id, timeout_s=60)
+    except (JobEndedError, TimeoutError) as error:
+        pytest.fail(f"rerun with HADAPT_KILL_SEED={SEED}: {error}\n{service.log()}")
+    check_update(service, update, state_hash)
+
+
+def test_killed_service_ends_the_job_once_with_the_same_bits(
+    tmp_path: Path, stores: Stores
+) -> None:
+    run_round(tmp_path, SHORT_KILLS, stores, SEED)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300 + 40 * LONG_KILLS)
+def test_service_survives_many_kills(
+    tmp_path_factory: pytest.TempPathFactory, stores: Stores
+) -> None:
+    """Rounds are recorded (tests/faults/kill_record.py): what was done is not done again."""
+    record = kill_record.folder()
+    done = kill_record.kills_done(record, stores.name)
+    while done < LONG_KILLS:
+        kills, seed = min(ROUND_KILLS, LONG_KILLS - done), SEED + done
+        try:
+            # A round has databases and folders of its own.
+            folder = tmp_path_factory.mktemp("kills")
+            result = run_round(folder, kills, stores.renewed(), seed)
+        except BaseException as error:
+            kill_record.add(record, Round(stores.name, seed=seed, fault=repr(error)[:300]))
+            raise
+        kill_record.add(record, result)
+        done += kills
 
 
 def wait_for_progress(service: ServiceProcess, job_id: str) -> None:
     """Wait until the job has done one more chunk, or has ended."""
-    begin = service.client.job(job_id)
+    begin = patiently(service.client.job, job_id)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        now = service.client.job(job_id)
+        now = patiently(service.client.job, job_id)
         if now.finished_at or now.progress.get("steps_done", 0) > begin.progress.get(
             "steps_done", 0
         ):
