@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The REST application. Importing this module does nothing."""
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -19,13 +20,16 @@ from server.api import (
     health,
     jobs,
     lineage,
+    metrics,
     models,
     problems,
     samples,
     updates,
 )
 from server.api.access import AccessPolicy, StoredAccess
-from server.api.middleware import BodyLimit, RequestContext
+from server.api.middleware import BodyLimit, Overload, RequestContext
+from server.errors import HadaptError
+from server.fleet import rollouts
 from server.learning.ports import Engine, load_engine
 from server.services.context import open_context
 from server.settings import Settings
@@ -55,6 +59,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        with contextlib.suppress(HadaptError):
+            rollouts.store_sightings(context)
         context.database.close()
 
     app = FastAPI(
@@ -70,15 +76,17 @@ def create_app(
     app.state.context = context
     app.state.access = access or StoredAccess(context)
     app.state.registry = CollectorRegistry()
-    app.state.registry.register(health.StoreCollector(context))
+    app.state.registry.register(metrics.StoreCollector(context))
     for module in (models, samples, devices, updates, firmware, jobs, accounts, fleet, lineage):
         app.include_router(module.router, prefix=API)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     app.include_router(describe.router)
     app.include_router(dashboard.router)
     app.include_router(ddi.router)
     problems.install(app)
     app.add_middleware(BodyLimit, limit_of=body_limit(settings))
+    app.add_middleware(Overload, limit=settings.requests_at_once)
     app.add_middleware(RequestContext, registry=app.state.registry)
     return app
 

@@ -24,3 +24,14 @@ def utc_text(clock: Clock = time.time) -> str:
     """
     now = datetime.fromtimestamp(clock(), UTC)
     return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Seconds from one time to another, both as `utc_text` gives them.
+
+    Example:
+        >>> seconds_between("1970-01-01T00:00:00.500000Z", "1970-01-01T00:01:00.000000Z")
+        59.5
+    """
+    span = datetime.fromisoformat(later) - datetime.fromisoformat(earlier)
+    return span.total_seconds()

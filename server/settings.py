@@ -73,6 +73,12 @@ class Settings(BaseSettings):
     )
     idempotency_keep_days: int = Field(default=7, ge=1, description="How long a key is remembered.")
 
+    requests_at_once: int = Field(
+        default=256, ge=8, description="Requests worked on at once in a process; then 429."
+    )
+    disk_free_min_bytes: int = Field(
+        default=256 * MIB, ge=0, description="Less free in data_dir, and the service is not ready."
+    )
     session_hours: int = Field(default=12, ge=1, le=24 * 30, description="Life of a login.")
     rate_limit_per_minute: int = Field(
         default=6000, ge=1, description="Requests of one key, person or device; then 429."

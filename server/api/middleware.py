@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.problems import problem_response, unexpected
 from server.api.security_headers import with_security_headers
-from server.errors import PayloadTooLargeError
+from server.errors import Issue, PayloadTooLargeError, TooManyRequestsError
 from server.ids import new_id
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -88,6 +88,46 @@ def _request_id(scope: Scope) -> str:
             if REQUEST_ID.fullmatch(text):
                 return str(text)
     return new_id()
+
+
+class Overload:
+    """Refuses what is beyond a number of requests at once, before any work: 429 with Retry-After.
+
+    Without it a queue of requests would grow, each waiting for all before it, until every client
+    has given up on what is then still done. Once an answer has begun, the request counts no more:
+    event streams and downloads may last.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+        self._count = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        # Probes must be answered under load, or a load balancer would take the process away.
+        if scope["type"] != "http" or scope["path"] in ("/healthz", "/readyz"):
+            await self._app(scope, receive, send)
+            return
+        if self._count >= self._limit:
+            issue = Issue("too many requests at once", "service", f"at most {self._limit}")
+            error = TooManyRequestsError("The service is busy; wait 1 s.", 1, [issue])
+            await problem_response(Request(scope), error)(scope, receive, send)
+            return
+        self._count += 1
+        counted = True
+
+        async def send_counted(message: Message) -> None:
+            nonlocal counted
+            if counted and message["type"] == "http.response.start":
+                self._count, counted = self._count - 1, False
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_counted)
+        finally:
+            if counted:
+                self._count -= 1
 
 
 class BodyLimit:

@@ -48,14 +48,14 @@ class Service:
         except BaseException:
             self.close()
             raise
-        self.client = HadaptClient(self.url, key=self._key)
+        self.client = HadaptClient(self.url, key=self.key)
 
     def _wait_ready(self) -> str:
         """Read standard output up to the line that names the address."""
         assert self._process.stdout is not None  # for the type checker: it is a pipe
         seen = _read_until(self._process.stdout, READY, START_LIMIT_S)
         key, found = FIRST_KEY.search(seen), READY.search(seen)
-        self._key = key.group(1) if key else None
+        self.key = key.group(1) if key else None
         if found is None:
             raise ServiceError(f"the service did not start:\n{self.log_tail()}")
         return found.group(1)

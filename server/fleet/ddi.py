@@ -73,11 +73,14 @@ def poll(context: Context, target: TargetRecord, links: Links) -> Json:
     """The answer to a poll; the only place where actions come into being."""
     now = time.time()
     with context.database.read() as unit:
-        due = rollouts.is_due(unit, target, now)
+        due = rollouts.is_due(context, unit, target, now)
         action = rollouts.open_action(unit, target.controller_id)
     if due:
         with context.database.write() as unit:
             action = rollouts.on_poll(context, unit, target, now)
+    elif seen := context.sightings.note(target.controller_id, now):
+        with context.database.write() as unit:
+            rollouts.see(unit, seen)
     found: dict[str, Json] = {}
     if action is not None:
         kind = "cancelAction" if action.state == ACTION_CANCELING else "deploymentBase"

@@ -18,7 +18,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from server.errors import ConflictError, Issue
 
@@ -30,6 +30,8 @@ Offer = Literal["update", "revert", "cancel"]
 Verb = Literal["pause", "resume", "abort", "rollback"]
 
 REPORTED: tuple[MemberState, ...] = ("installed", "failed", "reverting", "reverted", "stuck")
+PENDING: tuple[MemberState, ...] = ("waiting", "offered")
+UNDONE: tuple[MemberState, ...] = ("offered", "installed", "reverting")
 TOLERANCE = 1e-9
 
 
@@ -138,28 +140,81 @@ def report(
     return replace(member, state="installed", accuracy_after=accuracy, forgetting=forgetting)
 
 
-def judge(policy: Policy, members: Sequence[Member]) -> list[str]:
+@dataclass(frozen=True)
+class Tally:
+    """What the devices up to a stage say together.
+
+    pending: have not ended and are not offline. accuracy, drop, forgetting: means over the devices
+    that report them, failed ones left out; None if none does.
+    """
+
+    reached: int
+    reports: int
+    failed: int
+    pending: int
+    accuracy: float | None = None
+    drop: float | None = None
+    forgetting: float | None = None
+
+
+class Fleet(Protocol):
+    """The devices of a rollout, counted."""
+
+    def tally(self, stage: int) -> Tally:
+        """Over the devices of all stages up to this one."""
+
+    def undone(self) -> int:
+        """Devices that are not offline and still hold or may install what is to be taken back."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A fleet as a list of its devices."""
+
+    policy: Policy
+    members: Sequence[Member]
+    now: float
+
+    def tally(self, stage: int) -> Tally:
+        """See Fleet."""
+        reached = [m for m in self.members if m.stage <= stage]
+        reports = [m for m in reached if m.state in REPORTED]
+        done = [m for m in reports if m.state != "failed"]
+        drops = [
+            m.accuracy_before - m.accuracy_after
+            for m in done
+            if m.accuracy_before is not None and m.accuracy_after is not None
+        ]
+        return Tally(
+            reached=len(reached),
+            reports=len(reports),
+            failed=len(reports) - len(done),
+            pending=sum(m.state in PENDING and not self._offline(m) for m in reached),
+            accuracy=_mean([m.accuracy_after for m in done if m.accuracy_after is not None]),
+            drop=_mean(drops),
+            forgetting=_mean([m.forgetting for m in done if m.forgetting is not None]),
+        )
+
+    def undone(self) -> int:
+        """See Fleet."""
+        return sum(m.state in UNDONE and not self._offline(m) for m in self.members)
+
+    def _offline(self, member: Member) -> bool:
+        return self.now - member.seen_s > self.policy.offline_after_s
+
+
+def judge(policy: Policy, tally: Tally) -> list[str]:
     """Which limits are broken, in words; nothing as long as too few have reported."""
-    reports = [m for m in members if m.state in REPORTED]
-    if not reports or len(reports) < min(policy.min_reports, len(members)):
+    if not tally.reports or tally.reports < min(policy.min_reports, tally.reached):
         return []
-    done = [m for m in reports if m.state != "failed"]
-    drops = [
-        m.accuracy_before - m.accuracy_after
-        for m in done
-        if m.accuracy_before is not None and m.accuracy_after is not None
-    ]
-    failures = (len(reports) - len(done)) / len(reports)
-    accuracy = _mean([m.accuracy_after for m in done if m.accuracy_after is not None])
-    forgetting = _mean([m.forgetting for m in done if m.forgetting is not None])
     checks = (
-        ("share of failures", failures, policy.max_failure_share, 1),
-        ("accuracy", accuracy, policy.min_accuracy, -1),
-        ("fall of accuracy", _mean(drops), policy.max_accuracy_drop, 1),
-        ("forgetting", forgetting, policy.max_forgetting, 1),
+        ("share of failures", tally.failed / tally.reports, policy.max_failure_share, 1),
+        ("accuracy", tally.accuracy, policy.min_accuracy, -1),
+        ("fall of accuracy", tally.drop, policy.max_accuracy_drop, 1),
+        ("forgetting", tally.forgetting, policy.max_forgetting, 1),
     )
     return [
-        f"{what} is {value:.4f} over {len(reports)} devices, the limit is {limit:.4f}"
+        f"{what} is {value:.4f} over {tally.reports} devices, the limit is {limit:.4f}"
         for what, value, limit, sign in checks
         if value is not None and limit is not None and sign * (value - limit) > TOLERANCE
     ]
@@ -169,23 +224,21 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def evaluate(rollout: Rollout, policy: Policy, members: Sequence[Member], now: float) -> Rollout:
+def evaluate(rollout: Rollout, policy: Policy, fleet: Fleet, now: float) -> Rollout:
     """The rollout after a report, or after time has passed."""
     if rollout.state == "rolling_back":
-        left = [m for m in members if m.state in ("offered", "installed", "reverting")]
-        if all(_offline(policy, m, now) for m in left):
-            return replace(rollout, state="rolled_back")
-        return rollout
+        return rollout if fleet.undone() else replace(rollout, state="rolled_back")
     if rollout.state not in ("running", "paused", "finished"):
         return rollout
-    broken = judge(policy, [m for m in members if m.stage <= rollout.stage])
+    tally = fleet.tally(rollout.stage)
+    broken = judge(policy, tally)
     if broken:
         return replace(rollout, state="rolling_back", reasons=tuple(broken))
-    return _advance(rollout, policy, members, now) if rollout.state == "running" else rollout
+    return _advance(rollout, policy, tally, now) if rollout.state == "running" else rollout
 
 
-def _advance(rollout: Rollout, policy: Policy, members: Sequence[Member], now: float) -> Rollout:
-    if not _complete(rollout, policy, members, now):
+def _advance(rollout: Rollout, policy: Policy, tally: Tally, now: float) -> Rollout:
+    if tally.pending or tally.reports < min(policy.min_reports, tally.reached):
         return replace(rollout, complete_s=0.0)
     if not rollout.complete_s:
         rollout = replace(rollout, complete_s=now)
@@ -194,19 +247,6 @@ def _advance(rollout: Rollout, policy: Policy, members: Sequence[Member], now: f
     if rollout.stage + 1 == len(policy.shares):
         return replace(rollout, state="finished")
     return replace(rollout, stage=rollout.stage + 1, complete_s=0.0)
-
-
-def _complete(rollout: Rollout, policy: Policy, members: Sequence[Member], now: float) -> bool:
-    reached = [m for m in members if m.stage <= rollout.stage]
-    reports = sum(m.state in REPORTED for m in reached)
-    if reports < min(policy.min_reports, len(reached)):
-        return False
-    ended = (*REPORTED, "canceled")
-    return all(m.state in ended or _offline(policy, m, now) for m in reached)
-
-
-def _offline(policy: Policy, member: Member, now: float) -> bool:
-    return now - member.seen_s > policy.offline_after_s
 
 
 def command(rollout: Rollout, verb: Verb) -> Rollout:

@@ -3,12 +3,14 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from server.errors import ConflictError, InvalidInputError, Issue, NotFoundError
 from server.fleet import audit, rollout
 from server.fleet.packets import artifacts_of, require_packet
 from server.fleet.rollout import Member, Policy, Rollout, Verb
+from server.fleet.stored_fleet import StoredFleet
 from server.ids import new_id, utc_text
 from server.services.context import Context
 from server.services.paging import Page, decode_cursor, make_page
@@ -26,6 +28,11 @@ from server.storage.ports import Unit
 
 MAX_MEMBERS = 100_000
 OPEN = (ACTION_OPEN, ACTION_CANCELING)
+MOVING = ("running", "paused", "rolling_back")
+# A device in another state has nothing to expect of a rollout any more.
+CONCERNED = ("waiting", "offered", "installed", "reverting")
+# Of a device's history only the newest can concern it; what is older costs nothing.
+RECENT = 50
 
 
 def policy_of(record: RolloutRecord) -> Policy:
@@ -71,7 +78,7 @@ def _check_alone(unit: Unit, packet: PacketRecord) -> None:
         after=None,
         limit=1,
         model_id=packet.model_id,
-        state=("running", "paused", "rolling_back"),
+        state=MOVING,
     )
     if moving:
         issue = Issue(f"rollout {moving[0].id}", "packet_id", "one rollout of a model at a time")
@@ -146,18 +153,9 @@ def list_rollouts(context: Context, cursor: str | None, limit: int) -> Page[Roll
 def counts(unit: Unit, record: RolloutRecord) -> list[dict[str, int]]:
     """Devices by state, one entry a stage."""
     stages: list[dict[str, int]] = [{} for _ in policy_of(record).shares]
-    for member in members_of(unit, record.id):
-        entry = stages[member.stage]
-        entry[member.state] = entry.get(member.state, 0) + 1
+    for stage, state, count in unit.fleet.members.by_stage(record.id):
+        stages[stage][state] = count
     return stages
-
-
-def members_of(unit: Unit, rollout_id: str) -> list[Member]:
-    """Its devices, by name."""
-    found = unit.fleet.members.page(
-        order="controller_id", after=None, limit=MAX_MEMBERS, rollout_id=rollout_id
-    )
-    return [member_of(m) for m in found]
 
 
 def operate(unit: Unit, rollout_id: str, verb: Verb, actor: str) -> RolloutRecord:
@@ -170,8 +168,11 @@ def operate(unit: Unit, rollout_id: str, verb: Verb, actor: str) -> RolloutRecor
 
 def evaluate(unit: Unit, record: RolloutRecord, now: float) -> RolloutRecord:
     """Let the state machine look at the rows as they are, until it has nothing more to say."""
-    policy, members = policy_of(record), members_of(unit, record.id)
-    while (after := rollout.evaluate(_state(record), policy, members, now)) != _state(record):
+    policy = policy_of(record)
+    fleet = StoredFleet(
+        unit.fleet.members, record.id, len(policy.shares), now - policy.offline_after_s
+    )
+    while (after := rollout.evaluate(_state(record), policy, fleet, now)) != _state(record):
         record = _save(unit, record, after, "rollout")
     return record
 
@@ -192,7 +193,7 @@ def _save(unit: Unit, record: RolloutRecord, after: Rollout, actor: str) -> Roll
 
 def on_poll(context: Context, unit: Unit, target: TargetRecord, now: float) -> ActionRecord | None:
     """What a device that polls has to do: the action that is open, or one that is made now."""
-    _see(unit, target, now)
+    see(unit, {**context.sightings.take(), target.controller_id: now})
     for record, member in _rollouts_of(unit, target, now):
         record = evaluate(unit, record, now)
         told = rollout.offer(_state(record), member)
@@ -206,21 +207,44 @@ def on_poll(context: Context, unit: Unit, target: TargetRecord, now: float) -> A
     return open_action(unit, target.controller_id)
 
 
-def is_due(unit: Unit, target: TargetRecord, now: float) -> bool:
-    """True if a poll would change anything but the time of the last one. Reads only."""
-    if now - target.polled_s > 30.0:
-        return True
+def is_due(context: Context, unit: Unit, target: TargetRecord, now: float) -> bool:
+    """True if a poll may change more than the time of the last one. Reads only."""
     for record, member in _rollouts_of(unit, target, now):
-        state = _state(record)
-        soaked = now - state.complete_s >= policy_of(record).soak_s
-        if rollout.offer(state, member) or (state.state == "running" and state.complete_s):
-            return bool(rollout.offer(state, member)) or soaked
+        if rollout.offer(_state(record), member) is not None:
+            return True
+        # Time passes for a rollout: devices go offline, a soak ends.
+        if record.state in ("running", "rolling_back") and context.sightings.may_look(
+            record.id, now
+        ):
+            return True
     return False
 
 
-def _see(unit: Unit, target: TargetRecord, now: float) -> None:
-    unit.fleet.targets.change({"controller_id": target.controller_id}, polled_s=now)
-    unit.fleet.members.change({"controller_id": target.controller_id}, seen_s=now)
+def see(unit: Unit, seen: Mapping[str, float]) -> None:
+    """Store when devices have polled. At most one rollout of a model moves: only it must know."""
+    moving: dict[str, list[str]] = {}
+    # In one order, so that two processes that store the same devices do not lock each other out.
+    for name, at in sorted(seen.items()):
+        target = unit.fleet.targets.find(controller_id=name)
+        if target is None:
+            continue
+        unit.fleet.targets.change({"controller_id": name}, polled_s=at)
+        model = target.model_id or ""
+        if model not in moving:
+            found = unit.fleet.rollouts.page(
+                order="id", after=None, limit=RECENT, model_id=model, state=MOVING
+            )
+            moving[model] = [r.id for r in found]
+        if moving[model]:
+            where = {"controller_id": name, "rollout_id": moving[model]}
+            unit.fleet.members.change(where, seen_s=at)
+
+
+def store_sightings(context: Context) -> None:
+    """Store what polls have left to be stored; at the end of a process."""
+    if seen := context.sightings.take():
+        with context.database.write() as unit:
+            see(unit, seen)
 
 
 def open_action(unit: Unit, controller_id: str) -> ActionRecord | None:
@@ -237,22 +261,53 @@ def _rollouts_of(
     """Rollouts of the device's model that may concern it, the oldest first; it joins late ones."""
     if target.model_id is None:
         return []
-    found = unit.fleet.rollouts.page(order="id", after=None, limit=1000, model_id=target.model_id)
     mine = {
         m.rollout_id: member_of(m)
         for m in unit.fleet.members.page(
-            order="rollout_id", after=None, limit=1000, controller_id=target.controller_id
+            order="rollout_id",
+            after=None,
+            limit=RECENT,
+            down=True,
+            controller_id=target.controller_id,
+            state=CONCERNED,
         )
     }
     pairs = []
+    if mine:
+        found = unit.fleet.rollouts.page(
+            order="id", after=None, limit=RECENT, id=list(mine), model_id=target.model_id
+        )
+        pairs = [(record, mine[record.id]) for record in found]
+    return sorted([*pairs, *_late(unit, target, now)], key=lambda pair: pair[0].id)
+
+
+def _late(unit: Unit, target: TargetRecord, now: float) -> list[tuple[RolloutRecord, Member]]:
+    """Rollouts to all devices that begin where this one stands and that it is not part of yet."""
+    packets = unit.fleet.packets.page(
+        order="id",
+        after=None,
+        limit=RECENT,
+        down=True,
+        model_id=target.model_id or "",
+        base_version=target.version,
+    )
+    if not packets:
+        return []
+    found = unit.fleet.rollouts.page(
+        order="id",
+        after=None,
+        limit=RECENT,
+        down=True,
+        packet_id=[packet.id for packet in packets],
+        state=("running", "paused", "finished"),
+    )
+    pairs = []
     for record in found:
-        member = mine.get(record.id)
-        if member is None and not record.spec["named"]:
-            packet = require_packet(unit, record.packet_id)
-            if packet.base_version == target.version:
-                member = rollout.join(_state(record), policy_of(record), target.controller_id, now)
-        if member is not None and member.state not in ("failed", "reverted", "stuck", "canceled"):
-            pairs.append((record, member))
+        where = {"rollout_id": record.id, "controller_id": target.controller_id}
+        if not record.spec["named"] and unit.fleet.members.find(**where) is None:
+            member = rollout.join(_state(record), policy_of(record), target.controller_id, now)
+            if member is not None:
+                pairs.append((record, member))
     return pairs
 
 

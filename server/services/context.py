@@ -6,9 +6,10 @@ import fcntl
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from server.learning.ports import Engine
+from server.services.sightings import Sightings
 from server.settings import Settings
 from server.storage.blobs import open_blobs
 from server.storage.database import SqlDatabase, open_engine
@@ -26,6 +27,7 @@ class Context:
     database: Database
     blobs: BlobStore
     engine: Engine
+    sightings: Sightings = field(default_factory=Sightings)
 
 
 def open_context(settings: Settings, engine: Engine) -> Context:

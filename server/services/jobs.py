@@ -15,7 +15,7 @@ from server.errors import (
     NotFoundError,
     TooManyRequestsError,
 )
-from server.ids import new_id, utc_text
+from server.ids import new_id, seconds_between, utc_text
 from server.services.context import Context
 from server.services.paging import Page, decode_cursor, make_page
 from server.storage.ports import Unit
@@ -122,10 +122,14 @@ def begin_job(unit: Unit, job_id: str) -> bool:
 
 def end_job(unit: Unit, job_id: str, state: str, **values: Any) -> bool:
     """End an open job; False if it had ended before."""
+    ended_at = utc_text()
     changed = unit.jobs.change(
-        {"id": job_id, "state": JOB_OPEN}, state=state, finished_at=utc_text(), **values
+        {"id": job_id, "state": JOB_OPEN}, state=state, finished_at=ended_at, **values
     )
     if changed:
+        job = require_job(unit, job_id)
+        seconds = seconds_between(job.started_at, ended_at) if job.started_at else 0.0
+        unit.totals.bump("job", job.kind, state, seconds)
         data: Json = {"state": state}
         if values.get("error"):
             data["error"] = values["error"]

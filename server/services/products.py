@@ -83,10 +83,9 @@ def create_device_test(context: Context, unit: Unit, spec: Json) -> DeviceTestRe
     check_boards(context, spec["boards"])
     version = require_version(unit, spec["model_id"], spec["version"])
     names = class_names(unit, version.model_id)
-    known = [p for p, name in enumerate(names) if name in version.classes]
-    if not unit.samples.count(
-        model_id=version.model_id, class_position=known, split=("train", "test")
-    ):
+    known = {p for p, name in enumerate(names) if name in version.classes}
+    counts = unit.samples.counts(version.model_id)
+    if not any(p in known and split in ("train", "test") and n for p, split, n in counts):
         issue = Issue(
             "no samples",
             f"model {version.model_id}",

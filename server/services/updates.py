@@ -167,15 +167,16 @@ def _forgetting(matrix: list[list[float | None]]) -> float | None:
 
 def accuracy_history(unit: Unit, base: VersionRecord) -> list[list[float | None]]:
     """Rows of the accuracy matrix along the base version's ancestors, one a task."""
+    found = unit.versions.page(
+        order="number", after=base.number, limit=base.number, down=True, model_id=base.model_id
+    )
+    older = {version.number: version for version in found}
     rows: dict[int, list[float | None]] = {}
     version: VersionRecord | None = base
     while version is not None:
         # Of several versions with the same tasks the newest one counts.
         rows.setdefault(len(version.tasks), version.accuracy)
-        parent = version.parent
-        version = (
-            None if parent is None else unit.versions.find(model_id=base.model_id, number=parent)
-        )
+        version = None if version.parent is None else older[version.parent]
     return [rows[k] for k in sorted(rows)]
 
 

@@ -64,6 +64,8 @@ packets = Table(
     _text("result_digest", 64),
     _json("report"),
     UniqueConstraint("model_id", "sequence"),
+    Index("ix_packets_model_id_id", "model_id", "id"),
+    Index("ix_packets_model_id_base_version_id", "model_id", "base_version", "id"),
 )
 artifacts = Table(
     "artifacts",
@@ -92,7 +94,7 @@ targets = Table(
     Column("state_hash", Sha),
     _json("attributes"),
     Column("polled_s", Float, nullable=False),
-    Index("ix_targets_model_id", "model_id"),
+    Index("ix_targets_model_id_controller_id", "model_id", "controller_id"),
 )
 gateways = Table(
     "gateways",
@@ -130,6 +132,9 @@ rollouts = Table(
     Column("since_s", Float, nullable=False),
     _json("reasons"),
     Index("ix_rollouts_model_id_id", "model_id", "id"),
+    Index("ix_rollouts_packet_id", "packet_id"),
+    Index("ix_rollouts_model_id_state", "model_id", "state"),
+    Index("ix_rollouts_state", "state"),
 )
 members = Table(
     "rollout_members",
@@ -142,7 +147,8 @@ members = Table(
     Column("accuracy_after", Float),
     Column("forgetting", Float),
     Column("seen_s", Float, nullable=False),
-    Index("ix_rollout_members_controller_id", "controller_id"),
+    Index("ix_rollout_members_controller_id_rollout_id", "controller_id", "rollout_id"),
+    Index("ix_rollout_members_rollout_id_stage_state", "rollout_id", "stage", "state"),
 )
 learning = Table(
     "learning_reports",

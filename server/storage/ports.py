@@ -80,7 +80,10 @@ class SampleRows(Rows[r.SampleRecord], Protocol):
         """Add those whose content is not there yet; returns how many were."""
 
     def counts(self, model_id: str) -> list[tuple[int, str, int]]:
-        """(class position, split, count) of a model's samples."""
+        """(class position, split, count) of a model's samples; costs the same for any number."""
+
+    def total(self) -> int:
+        """Samples of all models."""
 
     def last_seq(self, model_id: str) -> int:
         """The newest sequence number of a model, 0 without samples."""
@@ -91,6 +94,35 @@ class SampleRows(Rows[r.SampleRecord], Protocol):
         """Samples up to last_seq, by class position, then content: an order that repeats."""
 
 
+class TotalRows(Rows[r.TotalRecord], Protocol):
+    """Totals, counted up."""
+
+    def bump(self, name: str, kind: str, state: str, seconds: float = 0.0) -> None:
+        """One more."""
+
+
+class MemberRows(Rows[f.MemberRecord], Protocol):
+    """Devices of rollouts, counted where they are stored."""
+
+    def by_stage(self, rollout_id: str) -> list[tuple[int, str, int]]:
+        """(stage, state, count)."""
+
+    def sums(self, rollout_id: str, stage: int, states: tuple[str, ...]) -> tuple[Any, ...]:
+        """Means over those up to a stage in some states: accuracy, its fall, forgetting."""
+
+    def count_seen(
+        self, rollout_id: str, stage: int, states: tuple[str, ...], since_s: float
+    ) -> int:
+        """Those up to a stage in some states that have been seen since then."""
+
+
+class TargetRows(Rows[f.TargetRecord], Protocol):
+    """Devices that pull updates."""
+
+    def by_sight(self, since_s: float) -> dict[str, int]:
+        """Counts: seen since then, silent longer, never seen."""
+
+
 @dataclass(frozen=True)
 class FleetRows:
     """The fleet's tables within one transaction."""
@@ -98,11 +130,11 @@ class FleetRows:
     audit: Rows[f.AuditRecord]
     packets: Rows[f.PacketRecord]
     artifacts: Rows[f.ArtifactRecord]
-    targets: Rows[f.TargetRecord]
+    targets: TargetRows
     gateways: Rows[f.GatewayRecord]
     actions: Rows[f.ActionRecord]
     rollouts: Rows[f.RolloutRecord]
-    members: Rows[f.MemberRecord]
+    members: MemberRows
     learning: Rows[f.LearningRecord]
     withdrawals: Rows[f.WithdrawalRecord]
 
@@ -124,6 +156,7 @@ class Unit(Protocol):
     report_requests: Rows[r.ReportRequestRecord]
     idempotency: Rows[r.IdempotencyRecord]
     workers: Rows[r.WorkerRecord]
+    totals: TotalRows
     fleet: FleetRows
     api_keys: Rows[r.ApiKeyRecord]
     users: Rows[r.UserRecord]

@@ -236,6 +236,20 @@ class SessionRecord:
 
 
 @dataclass(frozen=True)
+class TotalRecord:
+    """How many things of a kind have come to an end, and how long they took together.
+
+    name: job (by its kind and final state) or gate (by the update's method and the outcome).
+    """
+
+    name: str
+    kind: str
+    state: str
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class WorkerRecord:
     """A worker process and when it was last seen (seconds since 1970)."""
 

@@ -62,6 +62,7 @@ jobs = Table(
     Column("error", JSON(none_as_null=True)),
     Column("dispatched", Boolean, nullable=False),
     Index("ix_jobs_state_dispatched", "state", "dispatched"),
+    Index("ix_jobs_state_id", "state", "id"),
 )
 job_events = Table(
     "job_events",
@@ -148,6 +149,15 @@ samples = Table(
         "split",
     ),
 )
+# Kept beside the samples, in their transactions: counting them all would cost more with each.
+sample_counts = Table(
+    "sample_counts",
+    metadata,
+    Column("model_id", Id, ForeignKey("models.id"), primary_key=True),
+    Column("class_position", Integer, primary_key=True, autoincrement=False),
+    Column("split", String(8), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
 updates = Table(
     "updates",
     metadata,
@@ -207,6 +217,16 @@ report_requests = Table(
     _job(),
     _created(),
     Column("boards", JSON, nullable=False),
+)
+# What has ended, counted when it ends: figures for Prometheus that cost the same for any history.
+totals = Table(
+    "totals",
+    metadata,
+    Column("name", String(20), primary_key=True),
+    Column("kind", String(40), primary_key=True),
+    Column("state", String(20), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("seconds", Float, nullable=False),
 )
 idempotency = Table(
     "idempotency",

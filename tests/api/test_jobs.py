@@ -144,3 +144,34 @@ def test_metrics_count_requests_by_route_and_jobs_by_state(service: Service) -> 
     assert 'hadapt_stored{resource="models"} 1.0' in text
     assert 'route="unknown",status="404"' in text
     assert "odd/path" not in text
+
+
+def test_metrics_tell_of_queue_jobs_and_gates(service: Service) -> None:
+    model = service.ready_model()
+    service.send(model.id, 0, 1, 2, 3)
+    service.send(model.id, 0, 1, 2, 3, split="test")
+    for limit in (0.0, 1.0):
+        update = service.client.create_update(
+            model.id, base_version=1, steps=1, gate={"min_accuracy": limit}
+        )
+        service.run(update.job_id)
+    service.client.create_update(model.id, base_version=1, steps=1)
+    text = service.http.get("/metrics").text
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    assert lines['hadapt_job_seconds_count{kind="import",state="succeeded"}'] == "1.0"
+    assert lines['hadapt_job_seconds_count{kind="update",state="succeeded"}'] == "2.0"
+    assert float(lines['hadapt_job_seconds_sum{kind="update",state="succeeded"}']) > 0
+    assert lines['hadapt_jobs{state="queued"}'] == "1.0"
+    assert lines['hadapt_jobs{state="succeeded"}'] == "3.0"
+    assert float(lines["hadapt_queue_oldest_seconds"]) > 0
+    assert lines['hadapt_gate_verdicts_total{method="replay",outcome="accepted"}'] == "1.0"
+    assert lines['hadapt_gate_verdicts_total{method="replay",outcome="refused"}'] == "1.0"
+    assert lines['hadapt_stored{resource="samples"}'] == "80.0"
+
+
+@pytest.mark.parametrize("service", [{"disk_free_min_bytes": 1 << 60}], indirect=True)
+def test_readiness_names_a_disk_without_room(service: Service) -> None:
+    problem = service.http.get("/readyz").json()
+    found = {issue["where"]: issue["what"] for issue in problem["errors"]}
+    assert set(found) == {"disk", "worker"}
+    assert "MiB free" in found["disk"]

@@ -242,6 +242,7 @@ def _after(step: Step, cursor: Cursor, work: Work) -> Cursor | None:
                 {"model_id": work.model.id, "number": work.base.number}, accuracy=before.per_task
             )
         number = add_version(unit, version).number if verdict.accepted else None
+        unit.totals.bump("gate", work.update.method, result["outcome"])
         unit.updates.change({"id": work.update.id}, result=result, version=number)
 
     step.commit(store)

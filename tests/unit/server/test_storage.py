@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Storage: migrations, units of work, blobs."""
 
+import dataclasses
 import errno
+import random
+import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from obstore.store import LocalStore, MemoryStore
-from sqlalchemy import inspect
+from sqlalchemy import event, inspect
 
 from server.errors import (
     ConflictError,
@@ -160,3 +165,63 @@ def test_full_disk_is_seen_through_causes(number: int) -> None:
     assert is_storage_full(StorageFullError())
     assert not is_storage_full(OSError(errno.EIO, "x"))
     assert not is_storage_full(None)
+
+
+def test_writers_wait_for_each_other_here_and_not_in_sqlite(tmp_path: Path) -> None:
+    """With no patience in SQLite, a second writer at the same time would be refused."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'd.sqlite3'}")
+    upgrade(engine)
+    event.listen(engine, "connect", lambda c, _: c.execute("PRAGMA busy_timeout=0").close())
+    engine.dispose()
+    store = SqlDatabase(engine)
+
+    def write(number: int) -> None:
+        with store.write() as unit:
+            unit.jobs.add(job(number))
+            time.sleep(0.002)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(write, range(64)))
+    with store.read() as unit:
+        assert unit.jobs.count() == 64
+    store.close()
+
+
+def test_counts_of_samples_are_those_of_the_rows(tmp_path: Path) -> None:
+    draw, store = random.Random(1), database(tmp_path)
+    with store.write() as unit:
+        unit.jobs.add(job(1))
+        for name in "mn":
+            unit.models.add(ModelRecord(name, "n", "t", job(1).id, "", "", 1, 1, {}, {}))
+    for turn in range(30):
+        with store.write() as unit:
+            batch = [
+                sample(str(draw.randrange(60)), draw.randrange(3), draw.choice(["train", "test"]))
+                for _ in range(draw.randrange(8))
+            ]
+            model = draw.choice("mn")
+            unit.samples.add_new([dataclasses.replace(s, model_id=model) for s in batch])
+            if turn % 7 == 6:
+                where = {"model_id": model, "class_position": 1, "split": "train"}
+                unit.samples.change(where, split="x-train")
+    with store.read() as unit:
+        total = 0
+        for model in "mn":
+            rows = unit.samples.page(order="seq", after=None, limit=999, model_id=model)
+            counted = Counter((s.class_position, s.split) for s in rows)
+            assert {(p, s): n for p, s, n in unit.samples.counts(model)} == counted
+            total += len(rows)
+        assert unit.samples.total() == total > 30
+    store.close()
+
+
+def test_totals_count_up(tmp_path: Path) -> None:
+    store = database(tmp_path)
+    for seconds in (1.5, 2.0):
+        with store.write() as unit:
+            unit.totals.bump("job", "update", "failed", seconds)
+            unit.totals.bump("gate", "replay", "accepted")
+    with store.read() as unit:
+        found = unit.totals.page(order="name", after=None, limit=9)
+    store.close()
+    assert [(t.name, t.count, t.seconds) for t in found] == [("gate", 2, 0.0), ("job", 2, 3.5)]

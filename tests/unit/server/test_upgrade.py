@@ -66,3 +66,17 @@ def test_first_version_goes_up_with_its_rows_and_back(engine: Engine) -> None:
     assert stored(engine) == [row for _, row in ROWS]
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0001"
+
+
+def test_counts_are_made_of_what_was_there(engine: Engine) -> None:
+    upgrade(engine, "0003")
+    ended = {**JOB, "started_at": TIME, "finished_at": "2026-11-23T00:00:02.500000Z"}
+    with engine.begin() as connection:
+        for table, row in ((t.jobs, ended), *ROWS[1:]):
+            connection.execute(insert(table).values(row))
+    upgrade(engine)
+    with engine.connect() as connection:
+        counts = connection.execute(select(t.sample_counts)).all()
+        totals = connection.execute(select(t.totals)).all()
+    assert [tuple(row) for row in counts] == [("2" * 32, 0, "train", 1)]
+    assert [tuple(row) for row in totals] == [("job", "import", "succeeded", 1, 2.5)]

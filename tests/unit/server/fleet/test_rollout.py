@@ -24,6 +24,10 @@ DAY = 86400.0
 POLICY = Policy(shares=(0.2, 1.0), soak_s=100, min_reports=2, offline_after_s=DAY)
 
 
+def evaluate(state: Rollout, policy: Policy, members: list[Member], now: float) -> Rollout:
+    return ro.evaluate(state, policy, ro.Listed(policy, members, now), now)
+
+
 def fleet(count: int, policy: Policy = POLICY, now: float = 1.0) -> list[Member]:
     stages = ro.deal([f"d{i}" for i in range(count)], policy, "seed")
     return [Member(n, s, seen_s=now, accuracy_before=0.9) for n, s in stages.items()]
@@ -57,15 +61,15 @@ def test_good_update_reaches_all_after_each_soak() -> None:
     state = Rollout()
     assert [ro.offer(state, m) for m in members].count("update") == 2
     members = install(members, 0)
-    state = ro.evaluate(state, POLICY, members, 10)
+    state = evaluate(state, POLICY, members, 10)
     assert (state.stage, state.complete_s) == (0, 10)
-    assert ro.evaluate(state, POLICY, members, 109).stage == 0
-    state = ro.evaluate(state, POLICY, members, 110)
+    assert evaluate(state, POLICY, members, 109).stage == 0
+    state = evaluate(state, POLICY, members, 110)
     assert state.stage == 1
     assert [ro.offer(state, m) for m in members].count("update") == 8
     members = install(members, 1)
-    state = ro.evaluate(state, POLICY, members, 200)
-    assert ro.evaluate(state, POLICY, members, 300).state == "finished"
+    state = evaluate(state, POLICY, members, 200)
+    assert evaluate(state, POLICY, members, 300).state == "finished"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +84,7 @@ def test_harmful_update_stops_at_the_canary_and_is_led_back(
     change: dict[str, float], text: str
 ) -> None:
     members = [replace(m, **change) if m.stage == 0 else m for m in install(fleet(10), 0)]
-    state = ro.evaluate(Rollout(), POLICY, members, 10)
+    state = evaluate(Rollout(), POLICY, members, 10)
     assert (state.state, state.stage) == ("rolling_back", 0)
     assert text in state.reasons[0]
     offers = [ro.offer(state, m) for m in members]
@@ -91,21 +95,24 @@ def test_harmful_update_stops_at_the_canary_and_is_led_back(
         ro.report(ro.accept(m, "revert"), "success") if m.state == "installed" else m
         for m in members
     ]
-    assert ro.evaluate(state, POLICY, members, 11).state == "rolled_back"
+    assert evaluate(state, POLICY, members, 11).state == "rolled_back"
 
 
 def test_limits_at_their_very_value_are_kept() -> None:
     policy = replace(POLICY, max_accuracy_drop=0.1, max_forgetting=0.2, min_accuracy=0.8)
     members = [replace(m, forgetting=0.2) for m in install(fleet(10), 0, 0.8) if m.stage == 0]
-    assert ro.judge(policy, members) == []
-    assert len(ro.judge(replace(policy, min_accuracy=0.81), members)) == 1
+    assert ro.judge(policy, ro.Listed(policy, members, 0).tally(9)) == []
+    assert (
+        len(ro.judge(replace(policy, min_accuracy=0.81), ro.Listed(policy, members, 0).tally(9)))
+        == 1
+    )
 
 
 def test_too_few_reports_decide_nothing() -> None:
     members = fleet(20)
     first = next(m for m in members if m.stage == 0)
     members = [ro.report(m, "failure") if m is first else m for m in members]
-    assert ro.evaluate(Rollout(), POLICY, members, 5) == Rollout()
+    assert evaluate(Rollout(), POLICY, members, 5) == Rollout()
 
 
 def test_offline_devices_are_not_waited_for_and_get_their_offer_later() -> None:
@@ -114,18 +121,18 @@ def test_offline_devices_are_not_waited_for_and_get_their_offer_later() -> None:
     members = install(members, 0)
     members = [m if m.name != away.name else away for m in install(members, 1)]
     state = Rollout(stage=1)
-    assert ro.evaluate(state, POLICY, members, 50).complete_s == 0
+    assert evaluate(state, POLICY, members, 50).complete_s == 0
     present = [m if m.name == away.name else replace(m, seen_s=2 * DAY) for m in members]
-    state = ro.evaluate(state, POLICY, present, 2 * DAY)
+    state = evaluate(state, POLICY, present, 2 * DAY)
     assert state.complete_s == 2 * DAY
-    state = ro.evaluate(state, POLICY, present, 2 * DAY + 100)
+    state = evaluate(state, POLICY, present, 2 * DAY + 100)
     assert state.state == "finished"
     assert ro.offer(state, away) == "update"
 
 
 def test_device_away_during_a_roll_back_is_led_back_when_it_returns() -> None:
     members = install(fleet(10), 0)
-    state = ro.evaluate(ro.command(Rollout(), "rollback"), POLICY, members, 3 * DAY)
+    state = evaluate(ro.command(Rollout(), "rollback"), POLICY, members, 3 * DAY)
     assert state.state == "rolled_back"
     assert {ro.offer(state, m) for m in members} == {"revert", None}
 
@@ -143,7 +150,7 @@ def test_pause_resume_and_abort() -> None:
     members = fleet(10)
     paused = ro.command(Rollout(), "pause")
     assert {ro.offer(paused, m) for m in members} == {None}
-    assert ro.evaluate(paused, POLICY, install(members, 0), 10) == paused
+    assert evaluate(paused, POLICY, install(members, 0), 10) == paused
     assert ro.command(paused, "resume") == Rollout()
     offered = ro.accept(members[0], "update")
     aborted = ro.command(paused, "abort")
@@ -173,7 +180,7 @@ class Course(RuleBasedStateMachine):
 
     def _evaluate(self) -> None:
         before = self.state
-        self.state = ro.evaluate(before, self.policy, list(self.members.values()), self.now)
+        self.state = evaluate(before, self.policy, list(self.members.values()), self.now)
         assert self.state.stage - before.stage in (0, 1)
         if before.state in ("aborted", "rolled_back"):
             assert self.state == before
