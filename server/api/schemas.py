@@ -158,7 +158,10 @@ class Selection(Body):
 
 
 class Gate(Body):
-    """Limits in [0, 1] that the result must keep; None is no limit."""
+    """Limits in [0, 1] that the result must keep; None is no limit.
+
+    A limit needs held-out samples (split=test) of every class.
+    """
 
     min_accuracy: Share | None = Field(
         default=None, description="On all held-out samples, afterwards."

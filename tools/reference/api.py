@@ -91,18 +91,22 @@ def _schema(name: str, schema: Json) -> list[str]:
 
 
 def _fields(schema: Json) -> list[str]:
-    fields = schema.get("properties")
-    if not fields:
-        return []
+    rows = _rows(schema, "")
+    return ["| field | type | |", "| --- | --- | --- |", *rows, ""] if rows else []
+
+
+def _rows(schema: Json, prefix: str) -> list[str]:
+    """Rows of an object's fields; those of objects within are `outer[].inner`."""
+    lines: list[str] = []
     required = schema.get("required", [])
-    lines = ["| field | type | |", "| --- | --- | --- |"]
-    for name, one in fields.items():
+    for name, one in schema.get("properties", {}).items():
         words = [one.get("description", "")]
         if name not in required:
             words.append(_default(one))
         text = " ".join(f"{w.rstrip('.')}." for w in words if w)
-        lines.append(f"| `{name}` | {_cell(_type(one))} | {_cell(text)} |")
-    return [*lines, ""]
+        lines.append(f"| `{prefix}{name}` | {_cell(_type(one))} | {_cell(text)} |")
+        lines += _rows(one.get("items", {}), f"{prefix}{name}[].")
+    return lines
 
 
 def _default(schema: Json) -> str:
@@ -152,3 +156,7 @@ def _limits(schema: Json) -> str:
     if "pattern" in schema:
         parts.append(f"matches `{schema['pattern']}`")
     return (", " + ", ".join(parts)) if parts else ""
+
+
+def _number(value: float | None) -> str:
+    return ".." if value is None else f"{value:.17g}"
