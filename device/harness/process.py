@@ -136,7 +136,8 @@ class ProcessTransport:
         if self._process.poll() is None and self._failure is None:
             try:
                 self.exchange(COMMAND_EXIT, timeout_s=EXIT_LIMIT_S)
-            except DeviceError:
+                self._process.wait(EXIT_LIMIT_S)
+            except (DeviceError, subprocess.TimeoutExpired):
                 pass
         self._kill()
         for stream in self._streams:
