@@ -10,7 +10,9 @@ from codegen.errors import QuantizeError
 from codegen.float_front import FloatFront
 from codegen.graph import Affine, Dense, FloatGraph
 from codegen.quantize.calibration import checked_labels, checked_samples
+from codegen.quantize.conditioning import forms
 from codegen.quantize.front import RANGE_SAMPLES, FittedFront, fit_front, samples_at_once, spread
+from codegen.quantize.memory import with_memory
 from codegen.quantize.options import QuantizeOptions
 from codegen.quantize.ranges import (
     INT16_MAX,
@@ -20,7 +22,6 @@ from codegen.quantize.ranges import (
     frac_bits_for,
 )
 from codegen.quantize.stage import grid_scale, input_grid
-from device.twin.exemplars import MAX_QUOTA, herd
 from device.twin.front import x0_of
 from device.twin.front_node import FrontNode
 from device.twin.kernels import IntArray, saturate, widen
@@ -32,10 +33,9 @@ from device.twin.layers import (
     frozen_forward,
     input_stage,
 )
-from device.twin.learner import TwinLearner, raw_samples
+from device.twin.learner import raw_samples
 from device.twin.model import (
     Arithmetic,
-    Exemplar,
     FrozenLayer,
     InputStage,
     IntModel,
@@ -48,6 +48,8 @@ MASTER_HEADROOM = {8: 2.0, 16: 4.0}
 # Range factors tried, in sixteenths, and samples they are judged by.
 RANGE_FACTORS = (16, 20, 24, 32, 40, 48, 64)
 FIT_SAMPLES = 512
+# Share of the error so far that a further form of the graph must stay below.
+CLEAR_GAIN = 0.75
 # In the finest output grid, 2**-15, a smaller output would have less than 16 steps.
 SMALLEST_OUTPUT = 2.0**-11
 
@@ -75,11 +77,9 @@ def quantize(
     max_classes = options.classes_for(graph.n_classes)
     options.check_slots(graph.n_classes)
     n_trained = options.layers_to_train(len(graph.dense_layers))
-    body = graph.dense_layers[: len(graph.dense_layers) - n_trained]
-    tail = graph.dense_layers[len(graph.dense_layers) - n_trained :]
-
     few = x if graph.front is None else spread(x, samples_at_once(graph.front))
-    front = _fit_front(graph, body, tail[0], few, options.arithmetic)
+    graph, front = _fit_form(graph, n_trained, few, options.arithmetic)
+    tail = graph.dense_layers[-n_trained:]
     layers = _trainable_layers(tail, front.x0, max_classes, options.arithmetic)
     model = IntModel(
         name=graph.name,
@@ -99,7 +99,7 @@ def quantize(
         front=front.nodes,
     )
     x0 = front.x0.q if graph.front is None else _x0_of_all(model, x, samples_at_once(graph.front))
-    return _with_memory(model, x0, targets, options.keep_prototypes)
+    return with_memory(model, x0, targets, options.keep_prototypes)
 
 
 def _x0_of_all(model: IntModel, x: FloatArray, at_once: int) -> IntArray:
@@ -125,14 +125,44 @@ class _Start:
     fitted: FittedFront
 
 
+def _fit_form(
+    graph: FloatGraph, n_trained: int, x: FloatArray, arithmetic: Arithmetic
+) -> tuple[FloatGraph, _Front]:
+    """The form of the graph that loses least in integers (see `conditioning`), and its front.
+
+    The file's own form stays unless another one is clearly better, and a gentle one likewise.
+    """
+    if graph.front is not None:
+        return graph, _fit_front(graph, n_trained, x, arithmetic)[0]
+    target = _first_trained_output(graph, n_trained, x[:FIT_SAMPLES])
+    tried: list[tuple[float, FloatGraph, _Front]] = []
+    for form in forms(graph, x):
+        front, layer, y = _fit_front(form, n_trained, x, arithmetic)
+        error = _output_error(layer, y, target)
+        if not tried or error < CLEAR_GAIN * tried[-1][0]:
+            tried.append((error, form, front))
+    return tried[-1][1:]
+
+
+def _first_trained_output(graph: FloatGraph, n_trained: int, x: FloatArray) -> FloatArray:
+    """Float outputs of the first trained layer before its activation, shape (N, O)."""
+    first = graph.dense_layers[-n_trained]
+    y = x
+    for layer, output in graph.trace(x):
+        if layer is first:
+            break
+        y = output
+    return y @ first.weight.T + first.bias
+
+
 def _fit_front(
-    graph: FloatGraph,
-    body: tuple[Dense, ...],
-    first: Dense,
-    x: FloatArray,
-    arithmetic: Arithmetic,
-) -> _Front:
-    """The front whose range of x0 gives the first trainable layer the least output error."""
+    graph: FloatGraph, n_trained: int, x: FloatArray, arithmetic: Arithmetic
+) -> tuple[_Front, TrainableLayer, IntArray]:
+    """The front whose range of x0 gives the first trainable layer the least output error.
+
+    Returns: the front, that layer, and its outputs for the first samples.
+    """
+    body, first = graph.dense_layers[:-n_trained], graph.dense_layers[-n_trained]
     tried = []
     start = None if graph.front is None else _start(graph, graph.front, x, not body)
     for factor in RANGE_FACTORS:
@@ -143,8 +173,8 @@ def _fit_front(
             target = exact @ first.weight.T.astype(np.float64) + first.bias
         layer = _trainable_layer(first, exact, first.outputs, arithmetic)
         fitted, y = _fit_weight_range(layer, x0, target, arithmetic)
-        tried.append((_output_error(fitted, y, target), front))
-    return min(tried, key=lambda item: item[0])[1]
+        tried.append((_output_error(fitted, y, target), front, fitted, y))
+    return min(tried, key=lambda item: item[0])[1:]
 
 
 def _head_of(x: LayerInput) -> LayerInput:
@@ -363,38 +393,6 @@ def _masters(
     master = np.zeros((rows, weight.shape[1]), np.int16)
     master[: len(weight)] = np.clip(np.floor(weight / unit + 0.5), -limit, limit)
     return scale, factor, master
-
-
-def _with_memory(
-    model: IntModel, x0: IntArray, labels: IntArray | None, keep_prototypes: bool
-) -> IntModel:
-    """The model with first exemplars and prototypes chosen by the device's own arithmetic."""
-    features, _ = TwinLearner(model).forward_x0(x0, TwinLearner(model).committed)
-    exemplars: list[Exemplar] = []
-    quota = min(model.exemplar_slots // model.n_classes, MAX_QUOTA)
-    if model.per_class_limit:
-        quota = min(quota, model.per_class_limit)
-    for label in range(model.n_classes) if labels is not None else ():
-        members = np.flatnonzero(labels == label)
-        if len(members):
-            order = members[herd(features[members], quota)]
-            exemplars += [Exemplar(label, k, x0[i].astype(np.int8)) for k, i in enumerate(order)]
-    model = replace(model, exemplars=tuple(exemplars))
-    if not keep_prototypes:
-        return model
-    count = np.zeros(model.max_classes, np.uint16)
-    total = np.zeros((model.max_classes, model.features), np.int16)
-    model = replace(model, keep_prototypes=True, prototype_count=count, prototype_sum=total)
-    if labels is None:
-        return model
-    prototypes = TwinLearner(model).working.prototypes
-    for sample, label in zip(features, labels, strict=True):
-        prototypes.add(int(label), sample)
-    return replace(
-        model,
-        prototype_count=prototypes.count.astype(np.uint16),
-        prototype_sum=prototypes.total.astype(np.int16),
-    )
 
 
 __all__ = ["quantize", "raw_samples"]
