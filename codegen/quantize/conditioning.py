@@ -35,7 +35,9 @@ def forms(graph: FloatGraph, x: FloatArray) -> list[FloatGraph]:
     normal = (x.astype(np.float64) - offset) * scale
     mean = np.where(scale == 0, 0.0, normal.mean(axis=0))
     deviation = normal.std(axis=0)
-    largest = float(deviation.max()) or 1.0
+    largest = float(deviation.max())
+    if largest == 0.0:
+        return [graph]
     return [
         graph,
         *(

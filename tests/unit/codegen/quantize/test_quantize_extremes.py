@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from quantize_graphs import Array, graph_of, normal_samples, random_weights
 
-from codegen.graph import FloatGraph
+from codegen.graph import Affine, FloatGraph
 from codegen.quantize import QuantizeOptions, quantize
+from codegen.quantize.stage import input_grid
 from device.twin.check import check_model
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import IntModel
@@ -135,7 +136,6 @@ def test_two_samples_are_enough() -> None:
 
 def test_zero_of_every_feature_fits_16_bits() -> None:
     """The raw grid holds the offsets too, also where they are far beyond the samples."""
-    graph = graph_of(random_weights(SIZES), (np.full(12, -3e4), np.full(12, 1e-4)))
-    model = quantize(graph, X)
-    exact = np.ldexp(-3e4, model.input.raw_frac_bits)
-    assert np.abs(model.input.zero - exact).max() <= 0.5
+    far = Affine("far", np.full(12, -3e4, np.float32), np.full(12, 1e-4, np.float32))
+    stage, *_ = input_grid(far, X)
+    assert np.abs(stage.zero - np.ldexp(-3e4, stage.raw_frac_bits)).max() <= 0.5
