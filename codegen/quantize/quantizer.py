@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from codegen.errors import QuantizeError
 from codegen.float_front import FloatFront
 from codegen.graph import Affine, Dense, FloatGraph
-from codegen.quantize.calibration import checked_labels, checked_samples
+from codegen.quantize.calibration import checked_labels, checked_samples, normalized
 from codegen.quantize.conditioning import forms
 from codegen.quantize.front import RANGE_SAMPLES, FittedFront, fit_front, samples_at_once, spread
 from codegen.quantize.memory import with_memory
@@ -134,6 +134,10 @@ def _fit_form(
     """
     if graph.front is not None:
         return graph, _fit_front(graph, n_trained, x, arithmetic)[0]
+    if graph.normalizer is not None:
+        normalized(
+            graph.normalizer, x
+        )  # samples it cannot take are named before anything is fitted
     target = _first_trained_output(graph, n_trained, x[:FIT_SAMPLES])
     tried: list[tuple[float, FloatGraph, _Front]] = []
     for form in forms(graph, x):
@@ -148,11 +152,12 @@ def _first_trained_output(graph: FloatGraph, n_trained: int, x: FloatArray) -> F
     """Float outputs of the first trained layer before its activation, shape (N, O)."""
     first = graph.dense_layers[-n_trained]
     y = x
-    for layer, output in graph.trace(x):
-        if layer is first:
-            break
-        y = output
-    return y @ first.weight.T + first.bias
+    with np.errstate(over="ignore", invalid="ignore"):  # grids of 16 bits refuse such layers later
+        for layer, output in graph.trace(x):
+            if layer is first:
+                break
+            y = output
+        return y @ first.weight.T + first.bias
 
 
 def _fit_front(
