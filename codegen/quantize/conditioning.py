@@ -47,6 +47,18 @@ def forms(graph: FloatGraph, x: FloatArray) -> list[FloatGraph]:
     ]
 
 
+def first_trained_output(graph: FloatGraph, n_trained: int, x: FloatArray) -> FloatArray:
+    """Float outputs of the first trained layer before its activation, shape (N, O)."""
+    first = graph.dense_layers[-n_trained]
+    y = x
+    with np.errstate(over="ignore", invalid="ignore"):  # grids of 16 bits refuse such layers later
+        for layer, output in graph.trace(x):
+            if layer is first:
+                break
+            y = output
+        return y @ first.weight.T + first.bias
+
+
 def _normaliser(graph: FloatGraph) -> tuple[_Vector, _Vector]:
     """Offset and scale of the graph's normaliser, or of one that changes nothing."""
     given = graph.normalizer

@@ -10,7 +10,7 @@ from codegen.errors import QuantizeError
 from codegen.float_front import FloatFront
 from codegen.graph import Affine, Dense, FloatGraph
 from codegen.quantize.calibration import checked_labels, checked_samples, normalized
-from codegen.quantize.conditioning import forms
+from codegen.quantize.conditioning import first_trained_output, forms
 from codegen.quantize.front import RANGE_SAMPLES, FittedFront, fit_front, samples_at_once, spread
 from codegen.quantize.memory import with_memory
 from codegen.quantize.options import QuantizeOptions
@@ -138,7 +138,7 @@ def _fit_form(
         normalized(
             graph.normalizer, x
         )  # samples it cannot take are named before anything is fitted
-    target = _first_trained_output(graph, n_trained, x[:FIT_SAMPLES])
+    target = first_trained_output(graph, n_trained, x[:FIT_SAMPLES])
     tried: list[tuple[float, FloatGraph, _Front]] = []
     for form in forms(graph, x):
         front, layer, y = _fit_front(form, n_trained, x, arithmetic)
@@ -146,18 +146,6 @@ def _fit_form(
         if not tried or error < CLEAR_GAIN * tried[-1][0]:
             tried.append((error, form, front))
     return tried[-1][1:]
-
-
-def _first_trained_output(graph: FloatGraph, n_trained: int, x: FloatArray) -> FloatArray:
-    """Float outputs of the first trained layer before its activation, shape (N, O)."""
-    first = graph.dense_layers[-n_trained]
-    y = x
-    with np.errstate(over="ignore", invalid="ignore"):  # grids of 16 bits refuse such layers later
-        for layer, output in graph.trace(x):
-            if layer is first:
-                break
-            y = output
-        return y @ first.weight.T + first.bias
 
 
 def _fit_front(
