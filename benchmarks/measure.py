@@ -135,7 +135,11 @@ class _Sheet:
         self.add("flash_bytes", self.firmware.flash_bytes, "bytes")
         self.add("code_bytes", code_bytes(self.firmware.symbols), "bytes")
         self.add("ram_bytes", self.firmware.ram_bytes, "bytes")
-        self.add("training_ram_bytes", training_ram(self.item.model) + stack, "bytes")
+        self.add(
+            "training_ram_bytes",
+            training_ram(self.item.model, self.execution.board.core) + stack,
+            "bytes",
+        )
         self.add("stack_bytes", stack, "bytes")
 
     def inference(self, transport: Transport) -> None:

@@ -7,7 +7,7 @@ Useful products are those a float implementation of the same training would do.
 from dataclasses import dataclass
 
 from codegen.buffers import Operation
-from codegen.lower import Plan, lower
+from codegen.lower import OCTET_CORES, Plan, lower
 from device.twin.model import IntModel
 
 Unit = str
@@ -81,13 +81,14 @@ def kernel_work(model: IntModel, plan: Plan) -> dict[str, Work]:
     return {
         "had_dot_columns": Work(column_macs, PER_MAC),
         "had_dot_row": Work(row_macs, PER_MAC),
+        "had_octet_product": Work(column_macs + row_macs, PER_MAC),
         "had_fwht_row": Work(rows, PER_ELEMENT),
         "had_fwht_columns": Work(columns, PER_ELEMENT),
     }
 
 
-def training_ram(model: IntModel) -> int:
+def training_ram(model: IntModel, core: str) -> int:
     """Bytes that training works on: masters, biases, ranges, the step's and inference's arenas."""
-    plan = lower(model)
+    plan = lower(model, octet=core in OCTET_CORES)
     weights = plan.master_count * model.arithmetic.master_bits // 8 + 4 * plan.bias_count
     return weights + 4 * len(plan.layers) + plan.arena.bytes + plan.infer_arena.bytes

@@ -10,7 +10,7 @@ from device.twin.model import Arithmetic
 UNIT_PRODUCTS = 64  # elementary products a work unit, SPEC.md 8.6
 INT16_BYTES = 2
 INT32_BYTES = 4
-PACKED_ROWS = (2, 4)  # rows of weights in pairs of 16-bit fields
+PACKED_ROWS = {4: 2, 8: 4}  # rows of weights in pairs of 16-bit fields: terms go on to a multiple
 PANEL_BLOCK = 32  # columns of a block of the operand that vector kernels take
 TAPS = 4  # inputs the weight gradient takes at once
 
@@ -94,8 +94,8 @@ class Shape:
 
     def weight_bytes(self, terms: int, rows: int) -> int:
         """Bytes of operand rows as the kernels take them: int8, or pairs of 16-bit fields."""
-        if self.rows in PACKED_ROWS:
-            return round_up(terms, 2) * rows * INT16_BYTES
+        if self.rows in PACKED_ROWS and not self.row_terms:
+            return round_up(terms, PACKED_ROWS[self.rows]) * rows * INT16_BYTES
         return (self.row_terms or terms) * rows
 
 
@@ -166,7 +166,7 @@ def _error_buffers(shape: Shape, layer: LayerPlan, at: dict[str, int]) -> list[B
     product = at[f"INPUT_GRADIENT_{n}"]
     mask = layer.inputs * -(-shape.stride // 8)
     block = shape.arithmetic.order * shape.lanes * INT32_BYTES
-    weights = shape.weight_bytes(padded, shape.lanes)
+    weights = shape.weight_bytes(padded, max(shape.lanes, shape.rows))
     return [
         Buffer(f"mask{n}", mask, f"layer {n}: ReLU mask bits", at[f"ACTIVATE_{n - 1}"], product),
         Buffer(

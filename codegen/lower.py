@@ -31,7 +31,8 @@ HOST_ROWS = 8  # rows of weights that wide vectors take at once, with a packed o
 HOST_STRIDE_STEP = 32
 PANEL_TERM_MAX = (15 + 2 * 8) * 7  # of a tile: operands raised by 8, and their correction
 DEVICE_ROWS = 4  # rows of weights a kernel takes at once: two words of two 16-bit fields
-SMALL_ROWS = 2  # where eight registers are all there is
+OCTET_ROWS = 8  # four such words, times one value of x: all that fits a core's fourteen registers
+OCTET_CORES = ("M0", "M3")  # without the products of halves that M4 and its successors have
 FIELD_MAX = 2**15 - 1  # of a sum in a 16-bit field
 TERM_MAX = 15 * 7
 VIEW_ROWS = 8  # rows of weights in a word of the inference view
@@ -46,8 +47,8 @@ class Plan:
     Attributes:
         batch_padded: batch padded to the Hadamard order; batch_stride: row length of tensors.
         lanes: columns a kernel takes at once; divides batch_stride.
-        rows: rows of weights a kernel takes at once; 1 for plain loops, 8 for wide vectors,
-            else packed fields.
+        rows: rows of weights a kernel takes at once; 1 for plain loops, 4 or 8 in packed fields,
+            8 for wide vectors.
         layers, operations, calls: see there.
         panel_bytes: operand of a product as vector kernels take it; 0 where they are not used.
         panel_terms: length of a row of weights for it.
@@ -102,20 +103,21 @@ class Plan:
         return sum(op.rows * op.units for op in self.operations)
 
 
-def lower(model: IntModel, *, host: bool = False, small: bool = False) -> Plan:
+def lower(model: IntModel, *, host: bool = False, octet: bool = False) -> Plan:
     """Plan of a model.
 
     Args:
         model: a consistent integer model.
         host: lay out for wide vectors.
-        small: lay out for a core of few registers.
+        octet: lay out for the cores of OCTET_CORES; with trained convolutions it is as for others.
     Raises: GenerateError if the model is inconsistent or beyond a limit of the C tables.
     """
     check(model)
     padded = round_up(model.arithmetic.batch, model.arithmetic.order)
     layers = _layers(model)
-    rows = _host_rows(model) if host else _rows(model, padded, small)
-    wide = rows == HOST_ROWS
+    octet = octet and not any(layer.conv for layer in layers)
+    rows = _host_rows(model) if host else _rows(model, padded, octet)
+    wide = host and rows == HOST_ROWS
     stride = round_up(padded, HOST_STRIDE_STEP if wide else STRIDE_STEP)
     lanes = stride if wide else _lanes(stride, HOST_LANES if host else DEVICE_LANES)
     terms = max([padded, *(n for layer in layers for n in (layer.inputs, layer.outputs_padded))])
@@ -206,7 +208,7 @@ def _lanes(stride: int, most: int) -> int:
     return lanes
 
 
-def _rows(model: IntModel, batch_padded: int, small: bool) -> int:
+def _rows(model: IntModel, batch_padded: int, octet: bool) -> int:
     """Rows of weights at once; packed fields must hold the exact sum of a tile, and any total."""
     arithmetic = model.arithmetic
     bounds = [accumulator_bound(arithmetic, batch_padded, 7, 7)]
@@ -215,7 +217,7 @@ def _rows(model: IntModel, batch_padded: int, small: bool) -> int:
         bounds.append(accumulator_bound(arithmetic, inputs, _x_max(model, at), 7))
         bounds.append(accumulator_bound(arithmetic, round_up(outputs, arithmetic.order), 7, 7))
     exact = arithmetic.saturation == "tile" and arithmetic.tile_k * TERM_MAX <= FIELD_MAX
-    packed = SMALL_ROWS if small else DEVICE_ROWS
+    packed = OCTET_ROWS if octet else DEVICE_ROWS
     return packed if exact and max(bounds) <= FIELD_MAX else 1
 
 

@@ -114,12 +114,17 @@ class _Thumb:
         elif name.startswith(("sub", "add")) and re.match(r"sp\b", operands):
             self._read_move(name, number, function)
         elif name == "bl" and number:
-            function.calls.add(int(number[1], 0) & ~1)
+            self._read_call(int(number[1], 0) & ~1, function)
         elif name in ("cbz", "cbnz") or (_THUMB_JUMP.match(name) and number):
             function.jump(int(number[1], 0) & ~1 if number else function.symbol.address)
         elif name == "blx" or (name == "bx" and operands not in ("lr", *self._popped)):
             function.calls_unknown = True
         self._note_popped(name, operands)
+
+    def _read_call(self, target: int, function: FunctionCode) -> None:
+        """A call; within the function it is how clang jumps far on ARMv6-M."""
+        if not function.symbol.address < target < function.end:
+            function.calls.add(target)
 
     def _note_popped(self, name: str, operands: str) -> None:
         """Registers popped in an epilogue: Thumb-1 cannot pop into lr and returns by `bx r3`."""

@@ -20,6 +20,7 @@ from device.twin.model import IntModel
 from tests.parity.models import METHOD_SPECS, SPECS, ModelSpec, make_model
 from tests.parity.sessions import Pair, run_correction_session, run_method_session, run_session
 
+PACKED, OCTET = "mps2-an386", "microbit"  # whose layouts use four rows, or eight, in fields
 SOURCE = "runtime/src/"
 HEADER = "runtime/include/hadapt/"
 
@@ -80,16 +81,41 @@ MUTATIONS = (
     Mutation(SOURCE + "had_dot_row.c", "return had_saturate_acc(acc)", "return acc", "tiles"),
     Mutation(SOURCE + "had_dot_packed.c", "low = had_saturate_acc(low)", "low = low + 0", "tiles"),
     *(
-        Mutation(file, old, new, "tiles", layout)
-        for file, old, new in (
-            (SOURCE + "had_packed.h", "s->a1 += value * w0", "s->a1 += value * (w0 + 1)"),
-            (SOURCE + "had_packed.c", "*low = had_saturate_acc(*low)", "*low = *low + 0"),
-            (SOURCE + "had_packed.c", "*high = had_saturate_acc(*high)", "*high = *high + 0"),
-            (SOURCE + "had_dot_columns.c", "before = total", "before = 0"),
-            (SOURCE + "had_tile.h", "(word - low) >> 16", "word >> 16"),
-            (HEADER + "dot.h", "*word + value * 65536", "*word + value * 65535"),
+        Mutation(SOURCE + file, old, new, "tiles", layout)
+        for layout, file, old, new in (
+            (PACKED, "had_packed.h", "s->a1 += value * w0", "s->a1 += value * (w0 + 1)"),
+            (PACKED, "had_packed.c", "*low = had_saturate_acc(*low)", "*low = *low + 0"),
+            (PACKED, "had_packed.c", "*high = had_saturate_acc(*high)", "*high = *high + 0"),
+            (PACKED, "had_dot_columns.c", "before = total", "before = 0"),
+            (PACKED, "had_tile.h", "(word - low) >> 16", "word >> 16"),
+            (
+                OCTET,
+                "had_octet.c",
+                "s.a2 += value * (uint32_t)w[2]",
+                "s.a2 += value * (uint32_t)w[1]",
+            ),
+            (OCTET, "had_octet.c", "(uint32_t)had_saturate_acc(low)", "(uint32_t)low"),
+            (OCTET, "had_octet.c", "had_saturate_acc(had_field_high(fields, low))", "0"),
+            (OCTET, "had_octet.c", "sum.a1 += s.a1 - HAD_RAISE", "sum.a1 += s.a1"),
+            (OCTET, "had_octet.c", "terms > HAD_TILE_K;", "terms > HAD_TILE_K + 1U;"),
+            (OCTET, "had_tile.h", "(word - low) >> 16", "word >> 16"),
+            (
+                OCTET,
+                "had_forward.c",
+                "quantize(*next++, &q1) * 65536",
+                "quantize(*next++, &q0) * 65536",
+            ),
+            (OCTET, "had_input_grad.c", "&q, 128U) * 65536", "&q, 40U) * 65536"),
+            (OCTET, "had_input_grad.c", "wh + c / 2U, block", "wh, block"),
         )
-        for layout in ("microbit", "mps2-an386")
+    ),
+    *(
+        Mutation(HEADER + "dot.h", old, new, "tiles", layout)
+        for layout, old, new in (
+            (PACKED, "*word + value * 65536", "*word + value * 65535"),
+            (OCTET, "*word + value * 65536", "*word + value * 65535"),
+            (OCTET, "(odd << 15)", "(odd << 1)"),
+        )
     ),
     *(
         Mutation(file, old, new, "chunks", "mps2-an386+dsp")

@@ -154,7 +154,7 @@ static void start(had_learner *ln, const had_layer *layer, int8_t *dh) {
     uint32_t pixel = (uint32_t)layer->outputs_padded * HAD_BATCH_STRIDE;
 #if HAD_DSP
     had_dsp_exchange(dh, pixels * layer->outputs_padded);
-#elif HAD_ROWS == 8U
+#elif HAD_PANEL
     for (uint32_t p = 0U; p < pixels; p++) {
         had_panel_columns(ln->panel + p * pixel, dh + p * pixel, layer->outputs_padded);
     }
@@ -266,7 +266,7 @@ void had_conv_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d
     if (begin == 0U) {
         start(ln, layer, dh);
     }
-#if HAD_ROWS == 8U
+#if HAD_PANEL
     const int8_t *operand = (const int8_t *)ln->panel;
 #else
     const int8_t *operand = dh;

@@ -92,7 +92,7 @@ static uint32_t make_errors(had_learner *ln, const had_layer *layer, had_weight 
     return live;
 }
 
-#if HAD_ROWS != 8U
+#if !HAD_PANEL
 /* Products of dt with `count` inputs from `first` on, added to acc, rows `terms` apart. */
 static void add_products(int32_t *acc, uint32_t terms, const int8_t *xh, const had_weight *dt,
                          uint32_t first, uint32_t count, had_counted *counted) {

@@ -7,9 +7,9 @@
 #include "had_packed.h"
 #include "had_panel.h"
 
-#if HAD_DSP
-typedef int had_dot_columns_is_left_out; /* had_dot_columns_dsp.c is chosen */
-#elif HAD_ROWS == 8U
+#if HAD_DSP || HAD_OCTET
+typedef int had_dot_columns_is_left_out; /* had_dot_columns_dsp.c or had_octet.c is chosen */
+#elif HAD_PANEL
 void had_dot_columns(int32_t out[HAD_ROWS * HAD_LANES], const int8_t *x, const had_weight *w,
                      uint32_t terms, const had_counted *counted) {
     had_panel_product(out, HAD_LANES, (const uint8_t *)x, w, terms, HAD_LANES / HAD_PANEL_BLOCK,

@@ -15,6 +15,8 @@ typedef struct had_output {
     int32_t bias;
 } had_output;
 
+#define AT_ONCE (HAD_OCTET ? 2U : 1U) /* rows that are quantised together */
+
 static uint32_t lanes_left(uint32_t column) {
     return column + HAD_LANES <= HAD_BATCH ? HAD_LANES
                                            : (column < HAD_BATCH ? HAD_BATCH - column : 0U);
@@ -25,6 +27,22 @@ static inline int32_t quantize(had_master w, const had_quantizer *q) {
     return had_quant_small(HAD_MASTER_BITS == 8 ? w : w >> q->k, q->r, 128U);
 }
 
+#if HAD_OCTET
+/* Two rows of the weights of a group, from masters: each word at once. */
+static void quantize_pair(had_weight *wq, const had_master *w, const had_master *next,
+                          const had_quantizer *prepared, uint32_t inputs) {
+    const had_quantizer q0 = prepared[0];
+    const had_quantizer q1 = prepared[1];
+    const had_weight *end = wq + inputs * HAD_WORDS;
+    for (; wq != end; wq += HAD_WORDS) {
+        *wq = quantize(*w++, &q0) + quantize(*next++, &q1) * 65536;
+    }
+    for (; inputs % 4U != 0U; inputs++) {
+        *wq = 0;
+        wq += HAD_WORDS;
+    }
+}
+#else
 void had_row_quantize(had_learner *ln, const had_layer *layer, had_weight *wq, const had_master *w,
                       const had_quantizer *prepared, uint32_t row) {
     const had_quantizer q = *prepared;
@@ -43,14 +61,61 @@ void had_row_quantize(had_learner *ln, const had_layer *layer, had_weight *wq, c
     })
     (void)ln;
 }
+#endif
+
+/* Multiplier and bias of row `row` of a layer, and the quantiser of its masters. */
+static had_output prepare(const had_learner *ln, const had_layer *layer, had_quantizer *q,
+                          uint32_t row) {
+    const had_master *w = ln->working.master + layer->master_at + row * layer->inputs;
+    had_scale x_scale = ln->step.flow[layer->index].x_scale;
+    return (had_output){had_row_prepare(q, w, layer, row, x_scale),
+                        had_rhu16(ln->working.bias[layer->bias_at + row])};
+}
+
+#if HAD_OCTET && defined(HAD_COUNTERS)
+static void count_row(had_learner *ln, const had_layer *layer, const had_quantizer *q,
+                      uint32_t row) {
+    const had_master *w = ln->working.master + layer->master_at + row * layer->inputs;
+    for (uint32_t i = 0U; i < layer->inputs; i++) {
+        had_tally_element(&ln->counters.layer[layer->index].tensor[HAD_T_WQ], w[i] >> q->k,
+                          -q->limit, q->limit, quantize(w[i], q));
+    }
+}
+#endif
+
+/* `rows` rows of weights from row `row` on, in the places of a group; their multipliers and biases. */
+static void prepare_rows(had_learner *ln, const had_layer *layer, had_weight *wq,
+                         had_output out[HAD_ROWS], uint32_t row, uint32_t rows) {
+    const had_master *w = ln->working.master + layer->master_at + row * layer->inputs;
+    for (uint32_t r = 0U; r < HAD_ROWS; r += AT_ONCE) {
+        had_quantizer q[AT_ONCE] = {0}; /* of a row behind the last one: gives zeros */
+        for (uint32_t j = 0U; j < AT_ONCE && r + j < rows; j++) {
+            out[r + j] = prepare(ln, layer, q + j, row + r + j);
+#if HAD_OCTET
+            HAD_COUNT(count_row(ln, layer, q + j, row + r + j);)
+#endif
+        }
+        const had_master *first = r < rows ? w + r * layer->inputs : w;
+#if HAD_OCTET
+        const had_master *second = r + 1U < rows ? first + layer->inputs : w;
+        quantize_pair(wq + r / 2U, first, second, q, layer->inputs);
+#else
+        if (r < rows) {
+            had_row_quantize(ln, layer, wq, first, q, r);
+        } else {
+            had_clear_row(wq, layer->inputs, r);
+        }
+#endif
+    }
+}
 
 /* Outputs of some columns from their accumulators; returns the maximum, at least y_max. */
-static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, const int32_t *acc,
+static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, had_line acc,
                        const had_output *out, uint32_t lanes, int32_t y_max) {
     const had_output o = *out;
     uint32_t shift = layer->forward_shift;
     for (uint32_t c = 0U; c < lanes; c++) {
-        int32_t exact = had_row_output(acc[c], shift, o.m, o.bias);
+        int32_t exact = had_row_output(had_line_total(&acc, c), shift, o.m, o.bias);
         int32_t value = had_saturate_s16(exact);
         y[c] = (int16_t)value;
         y_max = value > y_max ? value : y_max;
@@ -67,12 +132,12 @@ static int32_t forward_rows(had_learner *ln, const had_layer *layer, int16_t *y,
     had_counted counted = {(1U << rows) - 1U, 0U, layer->index > 0U || !HAD_X0_SIGNED ? 1U : 0U,
                            HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_FORWARD)};
     for (uint32_t c = 0U; c < HAD_BATCH; c += HAD_LANES) {
-        int32_t acc[HAD_ROWS * HAD_LANES];
+        int32_t acc[HAD_PRODUCTS(HAD_LANES)];
         counted.lanes = lanes_left(c);
         had_dot_columns(acc, x + c, wq, layer->inputs, &counted);
         for (uint32_t r = 0U; r < rows; r++) {
-            y_max = rescale(ln, layer, y + r * HAD_BATCH_STRIDE + c, acc + r * HAD_LANES, out + r,
-                            counted.lanes, y_max);
+            y_max = rescale(ln, layer, y + r * HAD_BATCH_STRIDE + c, had_line_of(acc, r, HAD_LANES),
+                            out + r, counted.lanes, y_max);
         }
     }
     return y_max;
@@ -91,16 +156,7 @@ void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, int8_t *x,
     for (uint32_t o = begin; o < end; o += HAD_ROWS) {
         uint32_t rows = end - o < HAD_ROWS ? end - o : HAD_ROWS;
         had_output out[HAD_ROWS];
-        for (uint32_t r = 0U; r < rows; r++) {
-            const had_master *w = ln->working.master + layer->master_at + (o + r) * layer->inputs;
-            had_quantizer q;
-            out[r].m = had_row_prepare(&q, w, layer, o + r, flow->x_scale);
-            out[r].bias = had_rhu16(ln->working.bias[layer->bias_at + o + r]);
-            had_row_quantize(ln, layer, wq, w, &q, r);
-        }
-        for (uint32_t r = rows; r < HAD_ROWS; r++) {
-            had_clear_row(wq, layer->inputs, r);
-        }
+        prepare_rows(ln, layer, wq, out, o, rows);
         y_max = forward_rows(ln, layer, y + o * HAD_BATCH_STRIDE, operand, wq, out, rows, y_max);
     }
     flow->y_max = y_max;

@@ -3,12 +3,12 @@
 #ifndef HAD_GROW_H
 #define HAD_GROW_H
 
+#include "hadapt/core.h"
 #include "hadapt/quant.h"
-#include "hadapt_config.h"
 
 /* Larger of amax and |v|, |v| <= 2^30. Wide vectors compare; a small core takes a branch that is rare. */
 static inline int32_t had_grow(int32_t amax, int32_t v) {
-#if HAD_ROWS == 8U || defined(__ARM_FEATURE_MVE)
+#if HAD_PANEL || defined(__ARM_FEATURE_MVE)
     return had_abs(v) > amax ? had_abs(v) : amax;
 #else
     return (uint32_t)v + (uint32_t)amax > 2U * (uint32_t)amax ? had_abs(v) : amax;

@@ -13,6 +13,8 @@
 #include "hadapt/train.h"
 
 #if HAD_LAYERS > 1
+#define AT_ONCE (HAD_LANES > HAD_ROWS ? HAD_LANES : HAD_ROWS) /* inputs */
+
 static uint32_t lanes_left(uint32_t column, uint32_t end) {
     return end - column < HAD_LANES ? end - column : HAD_LANES;
 }
@@ -48,6 +50,18 @@ static void quantize_block(had_weight *wh, const int32_t *block, const had_quant
         wh += HAD_PANEL_TERMS;
     }
 }
+#elif HAD_OCTET
+/* A block of wh: HAD_LANES inputs, two a word; lanes behind the last input are zero. */
+static void quantize_block(had_weight *wh, const int32_t *block, const had_quantizer *prepared) {
+    const had_quantizer q = *prepared;
+    for (const int32_t *end = block + HAD_ORDER * HAD_LANES; block != end; block += HAD_LANES) {
+        for (uint32_t c = 0U; c < HAD_LANES; c += 2U) {
+            wh[c / 2U] = had_quant_within(block[c], &q, 128U) +
+                         had_quant_within(block[c + 1U], &q, 128U) * 65536;
+        }
+        wh += HAD_WORDS;
+    }
+}
 #else
 /* A column of a block: terms first .. of one input. */
 static void quantize_column(had_weight *group, uint32_t first, uint32_t row, const int32_t *column,
@@ -65,28 +79,53 @@ static void quantize_column(had_weight *group, uint32_t first, uint32_t row, con
 }
 #endif
 
-/* Operand wh of `columns` inputs from `column` on, in groups of HAD_ROWS inputs: Opad terms each. */
-static void quantize_weights(had_learner *ln, const had_layer *layer, had_weight *wh,
-                             int32_t *block, uint32_t column, uint32_t columns) {
+#ifdef HAD_COUNTERS
+static void count_block(had_learner *ln, const had_layer *layer, const int32_t *block,
+                        uint32_t columns) {
+    const had_quantizer *q = &ln->step.weight;
+    for (uint32_t j = 0U; j < HAD_ORDER * HAD_LANES; j++) {
+        if (j % HAD_LANES < columns) {
+            had_tally_element(&ln->counters.layer[layer->index].tensor[HAD_T_WH], block[j] >> q->k,
+                              -q->limit, q->limit, had_quant_nearest(block[j], q));
+        }
+    }
+}
+#endif
+
+/* Operand wh of at most HAD_LANES inputs from `column` on, in their places in wh. */
+static void quantize_lanes(had_learner *ln, const had_layer *layer, had_weight *wh, int32_t *block,
+                           uint32_t column, uint32_t columns) {
     const had_master *w = ln->working.master + layer->master_at;
     const had_quantizer q = ln->step.weight;
-    uint32_t terms = layer->outputs_padded;
     for (uint32_t o = 0U; o < layer->outputs; o += HAD_ORDER) {
         had_block_weights(block, w, layer, o, column, columns);
 #if HAD_WIDE
         quantize_block(wh + o, block, &q, columns);
+#elif HAD_OCTET
+        quantize_block(wh + o * HAD_WORDS, block, &q);
 #else
         for (uint32_t c = 0U; c < columns; c++) {
-            had_weight *group = wh + c / HAD_ROWS * HAD_GROUP_WORDS(terms);
+            had_weight *group =
+                wh + c / HAD_ROWS * HAD_GROUP_WORDS((uint32_t)layer->outputs_padded);
             quantize_column(group, o, c % HAD_ROWS, block + c, &q);
-            HAD_COUNT(for (uint32_t r = 0U; r < HAD_ORDER; r++) {
-                int32_t v = block[r * HAD_LANES + c];
-                had_tally_element(&ln->counters.layer[layer->index].tensor[HAD_T_WH], v >> q.k,
-                                  -q.limit, q.limit, had_quant_nearest(v, &q));
-            })
         }
 #endif
+        HAD_COUNT(count_block(ln, layer, block, columns);)
     }
+}
+
+/* Operand wh of `columns` inputs from `column` on, in groups of HAD_ROWS inputs: Opad terms each. */
+static void quantize_weights(had_learner *ln, const had_layer *layer, had_weight *wh,
+                             int32_t *block, uint32_t column, uint32_t columns) {
+    uint32_t terms = layer->outputs_padded;
+#if HAD_OCTET
+    for (uint32_t c = 0U; c < columns; c += HAD_LANES) {
+        quantize_lanes(ln, layer, wh + c / 2U, block, column + c, lanes_left(c, columns));
+    }
+    columns = (columns + HAD_LANES - 1U) / HAD_LANES * HAD_LANES;
+#else
+    quantize_lanes(ln, layer, wh, block, column, columns);
+#endif
     for (uint32_t c = columns; c % HAD_ROWS != 0U; c++) {
         had_clear_row(wh + c / HAD_ROWS * HAD_GROUP_WORDS(terms), terms, c % HAD_ROWS);
     }
@@ -121,8 +160,8 @@ static void start(had_learner *ln, const had_layer *layer) {
 #if HAD_WIDE
 /* All errors of one input: masked, 16 bits, zero behind the batch. */
 static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *restrict d_below,
-                        const int32_t *restrict acc, const uint8_t *mask, uint32_t column,
-                        uint32_t lanes) {
+                        had_line line, const uint8_t *mask, uint32_t column, uint32_t lanes) {
+    const int32_t *restrict acc = line.at;
     had_flow *below = &ln->step.flow[layer->index - 1U];
     uint32_t shift = layer->error_shift;
     int32_t half = shift == 0U ? 0 : (int32_t)(1U << (shift - 1U));
@@ -139,13 +178,13 @@ static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *restri
 }
 #else
 /* Some errors of one input: masked, 16 bits, zero behind the batch. */
-static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_below,
-                        const int32_t *acc, const uint8_t *mask, uint32_t column, uint32_t lanes) {
+static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_below, had_line acc,
+                        const uint8_t *mask, uint32_t column, uint32_t lanes) {
     had_flow *below = &ln->step.flow[layer->index - 1U];
     for (uint32_t c = 0U; c < HAD_LANES; c++) {
         uint32_t b = column + c;
         uint32_t passes = (uint32_t)mask[b >> 3] >> (b & 7U) & 1U;
-        int32_t rounded = had_rhu(acc[c], layer->error_shift);
+        int32_t rounded = had_rhu(had_line_total(&acc, c), layer->error_shift);
         int32_t d = c < lanes && passes != 0U ? had_saturate_s16(rounded) : 0;
         d_below[b] = (int16_t)d;
         below->d_max = had_abs(d) > below->d_max ? had_abs(d) : below->d_max;
@@ -163,11 +202,11 @@ static void gradient_rows(had_learner *ln, const had_layer *layer, int16_t *d_be
     had_counted counted = {(1U << rows) - 1U, 0U, 0U,
                            HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_INPUT)};
     for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b += HAD_LANES) {
-        int32_t acc[HAD_ROWS * HAD_LANES];
+        int32_t acc[HAD_PRODUCTS(HAD_LANES)];
         counted.lanes = b < HAD_BATCH ? lanes_left(b, HAD_BATCH) : 0U;
         had_dot_columns(acc, dh + b, wh, layer->outputs_padded, &counted);
         for (uint32_t r = 0U; r < rows; r++) {
-            mask_errors(ln, layer, d_below + r * HAD_BATCH_STRIDE, acc + r * HAD_LANES,
+            mask_errors(ln, layer, d_below + r * HAD_BATCH_STRIDE, had_line_of(acc, r, HAD_LANES),
                         mask + r * HAD_MASK_BYTES, b, counted.lanes);
         }
     }
@@ -189,8 +228,8 @@ void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_belo
 #endif
     }
     const int8_t *operand = had_operand_columns(ln, dh, layer->outputs_padded, begin);
-    for (uint32_t i = begin; i < end; i += HAD_LANES) {
-        uint32_t columns = lanes_left(i, end);
+    for (uint32_t i = begin; i < end; i += AT_ONCE) {
+        uint32_t columns = end - i < AT_ONCE ? end - i : AT_ONCE;
         if (ln->step.weight_max > 0) {
             quantize_weights(ln, layer, wh, block, i, columns);
         } else {

@@ -17,7 +17,7 @@
 
 #define HAD_PANEL_BIAS 8
 
-#if HAD_ROWS == 8U
+#if HAD_PANEL
 #define HAD_PANEL_CHUNK 256U /* columns of a row's update at once */
 #define HAD_PANEL_COLUMNS (HAD_LANES > HAD_PANEL_CHUNK ? HAD_LANES : HAD_PANEL_CHUNK)
 
@@ -44,7 +44,7 @@ void had_panel_product(int32_t *out, uint32_t stride, const uint8_t *panel, cons
 /* What had_dot_columns takes for x of `terms` rows; made when an operation begins. */
 static inline const int8_t *had_operand_columns(had_learner *ln, const int8_t *x, uint32_t terms,
                                                 uint32_t begin) {
-#if HAD_ROWS == 8U
+#if HAD_PANEL
     if (begin == 0U) {
         had_panel_columns(ln->panel, x, terms);
     }
@@ -60,7 +60,7 @@ static inline const int8_t *had_operand_columns(had_learner *ln, const int8_t *x
 /* The same for the rows of xh, for had_update_rows. */
 static inline const int8_t *had_operand_rows(had_learner *ln, const int8_t *xh, uint32_t rows,
                                              uint32_t begin) {
-#if HAD_ROWS == 8U
+#if HAD_PANEL
     if (begin == 0U) {
         had_panel_rows(ln->panel, xh, rows);
     }

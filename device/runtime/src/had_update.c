@@ -7,7 +7,7 @@
 #include "hadapt/quant.h"
 #include "hadapt/random.h"
 
-#if HAD_ROWS != 8U
+#if !HAD_PANEL
 /* draw: u << 14. |w - delta| beyond the clamp is rare. */
 static inline void update_one(had_master *w, int32_t acc, const had_update *update, uint32_t draw) {
     int32_t delta = (acc * update->step.m + (int32_t)(draw >> update->round)) >> update->step.sh;
@@ -23,23 +23,27 @@ static inline void update_one(had_master *w, int32_t acc, const had_update *upda
     (4U * HAD_TAPS) /* inputs whose products are taken before their masters are updated */
 
 /*
- * Masters of a row from an even index on: HAD_TAPS accumulators lie together, those of all rows in between.
+ * Masters of a row from an even index on: HAD_TAPS totals lie together, those of all rows in between (of an octet: every HAD_WORDS words).
  * One word serves two neighbours: rows start at even indices.
  */
-static void update_row(had_master *w, const int32_t *acc, const had_update *row, uint32_t i,
+static void update_row(had_master *w, had_line acc, const had_update *row, uint32_t i,
                        uint32_t count) {
     const had_update update = *row;
     uint32_t key = update.key + (i >> 1);
     uint32_t at = 0U;
     for (; at + 1U < count; at += 2U) {
         uint32_t word = had_mix(key);
-        update_one(w + at, acc[0], &update, (word << 16) >> 2);
-        update_one(w + at + 1U, acc[1], &update, (word >> 16) << 14);
-        acc += (at + 2U) % HAD_TAPS != 0U ? 2U : (HAD_ROWS - 1U) * HAD_TAPS + 2U;
+        update_one(w + at, had_line_total(&acc, 0U), &update, (word << 16) >> 2);
+        update_one(w + at + 1U, had_line_total(&acc, 1U), &update, (word >> 16) << 14);
+#if HAD_OCTET
+        acc.at += HAD_PRODUCTS(2U);
+#else
+        acc.at += (at + 2U) % HAD_TAPS != 0U ? 2U : (HAD_ROWS - 1U) * HAD_TAPS + 2U;
+#endif
         key++;
     }
     if (at < count) {
-        update_one(w + at, acc[0], &update, (had_mix(key) << 16) >> 2);
+        update_one(w + at, had_line_total(&acc, 0U), &update, (had_mix(key) << 16) >> 2);
     }
 }
 
@@ -49,16 +53,16 @@ void had_update_rows(had_master *w, const had_weight *dt, const int8_t *xh,
     HAD_COUNT(counted.tally = &update->tally->product[HAD_P_WEIGHT];
               for (uint32_t r = 0U; r < rows; r++) { counted.row_bits |= update[r].live << r; })
     for (uint32_t i = 0U; i < inputs; i += STRETCH) {
-        int32_t acc[HAD_ROWS * STRETCH];
+        int32_t acc[HAD_PRODUCTS(STRETCH)];
         uint32_t count = inputs - i < STRETCH ? inputs - i : STRETCH;
         for (uint32_t at = 0U; at < count; at += HAD_TAPS) {
             counted.lanes = count - at < HAD_TAPS ? count - at : HAD_TAPS;
-            had_dot_row(acc + at * HAD_ROWS, xh, dt, HAD_BATCH_PADDED, &counted);
+            had_dot_row(acc + HAD_PRODUCTS(at), xh, dt, HAD_BATCH_PADDED, &counted);
             xh += HAD_TAPS * HAD_BATCH_STRIDE;
         }
         for (uint32_t r = 0U; r < rows; r++) {
             if (update[r].live != 0U) {
-                update_row(w + r * inputs + i, acc + r * HAD_TAPS, update + r, i, count);
+                update_row(w + r * inputs + i, had_line_of(acc, r, HAD_TAPS), update + r, i, count);
             }
         }
     }

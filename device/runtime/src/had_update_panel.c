@@ -10,7 +10,7 @@
 #include "hadapt/quant.h"
 #include "hadapt/random.h"
 
-#if HAD_ROWS == 8U
+#if HAD_PANEL
 /* 16-bit draws: halves of words, the low one first, as they lie in memory. */
 static void draw(uint16_t u[HAD_PANEL_CHUNK], uint32_t key) {
     uint32_t word[HAD_PANEL_CHUNK / 2U];

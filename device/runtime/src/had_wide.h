@@ -12,7 +12,7 @@
 #include "hadapt/random.h"
 #include "hadapt/train.h"
 
-#if HAD_ROWS == 8U && !defined(HAD_COUNTERS)
+#if HAD_PANEL && !defined(HAD_COUNTERS)
 #define HAD_WIDE 1
 #else
 #define HAD_WIDE 0

@@ -26,7 +26,7 @@
 #define HAD_BATCH_PADDED 4U /* to a multiple of HAD_ORDER */
 #define HAD_BATCH_STRIDE 4U /* row length of training tensors */
 #define HAD_LANES 4U /* batch columns a kernel takes at once */
-#define HAD_ROWS 2U /* of weights a kernel takes at once */
+#define HAD_ROWS 8U /* of weights a kernel takes at once */
 #define HAD_X0_SIGNED 0
 #define HAD_X0_SCALE_MANTISSA 18350
 #define HAD_X0_SCALE_EXPONENT (-18)
@@ -41,7 +41,7 @@
 #define HAD_MASTER_COUNT 45U
 #define HAD_BIAS_COUNT 8U
 #define HAD_VIEW_WORDS 11U /* packed 4-bit weights */
-#define HAD_ARENA_BYTES 248U /* training, see hadapt_plan.c */
+#define HAD_ARENA_BYTES 280U /* training, see hadapt_plan.c */
 #define HAD_INFER_BYTES 16U /* inference, see there */
 #define HAD_STATE_PAYLOAD_BYTES 166U /* SPEC.md 9 */
 

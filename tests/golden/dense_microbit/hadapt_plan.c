@@ -13,54 +13,54 @@
 #include "hadapt_model.h"
 
 /*
- * Training arena: 248 bytes, lower bound 248.
+ * Training arena: 280 bytes, lower bound 280.
  *
  * offset  bytes  buffer    holds
- *      0     40  y0        layer 0: outputs; forward_0 .. activate_0
- *      0     24  wq1       layer 1: rows of 4-bit weights; forward_1 .. forward_1
+ *      0    128  wq0       layer 0: rows of 4-bit weights; forward_0 .. forward_0
+ *      0    128  wq1       layer 1: rows of 4-bit weights; forward_1 .. forward_1
  *      0     64  block1    layer 1: a block transformed over outputs; error_range_1 .. input_gradient_1
- *      0     16  row0      layer 0: a row transformed over the batch; activation_range_0 .. weight_gradient_0
- *     16     16  dt0       layer 0: rows of dt; weight_gradient_0 .. weight_gradient_0
- *     40     24  wq0       layer 0: rows of 4-bit weights; forward_0 .. forward_0
- *     64     40  d0        layer 0: error; input_gradient_1 .. weight_gradient_0
- *    104     32  x0        layer 0: input, then xh; gather .. weight_gradient_0
- *    136     32  x1        layer 1: input, then xh; activate_0 .. weight_gradient_1
- *    168     32  wh1       layer 1: rows of wh; input_gradient_1 .. input_gradient_1
- *    168     16  row1      layer 1: a row transformed over the batch; activation_range_1 .. weight_gradient_1
- *    184     16  dt1       layer 1: rows of dt; weight_gradient_1 .. weight_gradient_1
- *    200     24  y1        layer 1: outputs, then their error; forward_1 .. weight_gradient_1
- *    224      4  labels    labels of the batch; gather .. loss
- *    224     16  dh1       layer 1: dh; error_quantize_1 .. input_gradient_1
- *    240      5  mask1     layer 1: ReLU mask bits; activate_0 .. input_gradient_1
+ *      0     64  dt1       layer 1: rows of dt; weight_gradient_1 .. weight_gradient_1
+ *      0     64  dt0       layer 0: rows of dt; weight_gradient_0 .. weight_gradient_0
+ *     64     64  wh1       layer 1: rows of wh; input_gradient_1 .. input_gradient_1
+ *     64     16  row1      layer 1: a row transformed over the batch; activation_range_1 .. weight_gradient_1
+ *     64     16  row0      layer 0: a row transformed over the batch; activation_range_0 .. weight_gradient_0
+ *    128     40  y0        layer 0: outputs; forward_0 .. activate_0
+ *    128     40  d0        layer 0: error; input_gradient_1 .. weight_gradient_0
+ *    168     32  x0        layer 0: input, then xh; gather .. weight_gradient_0
+ *    200     32  x1        layer 1: input, then xh; activate_0 .. weight_gradient_1
+ *    232     24  y1        layer 1: outputs, then their error; forward_1 .. weight_gradient_1
+ *    256      4  labels    labels of the batch; gather .. loss
+ *    256     16  dh1       layer 1: dh; error_quantize_1 .. input_gradient_1
+ *    272      5  mask1     layer 1: ReLU mask bits; activate_0 .. input_gradient_1
  */
-#define AT_Y0 0U
+#define AT_WQ0 0U
 #define AT_WQ1 0U
 #define AT_BLOCK1 0U
-#define AT_ROW0 0U
-#define AT_DT0 16U
-#define AT_WQ0 40U
-#define AT_D0 64U
-#define AT_X0 104U
-#define AT_X1 136U
-#define AT_WH1 168U
-#define AT_ROW1 168U
-#define AT_DT1 184U
-#define AT_Y1 200U
-#define AT_LABELS 224U
-#define AT_DH1 224U
-#define AT_MASK1 240U
-_Static_assert(AT_Y0 + 40U <= HAD_ARENA_BYTES, "y0 fits");
-_Static_assert(AT_WQ1 + 24U <= HAD_ARENA_BYTES, "wq1 fits");
+#define AT_DT1 0U
+#define AT_DT0 0U
+#define AT_WH1 64U
+#define AT_ROW1 64U
+#define AT_ROW0 64U
+#define AT_Y0 128U
+#define AT_D0 128U
+#define AT_X0 168U
+#define AT_X1 200U
+#define AT_Y1 232U
+#define AT_LABELS 256U
+#define AT_DH1 256U
+#define AT_MASK1 272U
+_Static_assert(AT_WQ0 + 128U <= HAD_ARENA_BYTES, "wq0 fits");
+_Static_assert(AT_WQ1 + 128U <= HAD_ARENA_BYTES, "wq1 fits");
 _Static_assert(AT_BLOCK1 + 64U <= HAD_ARENA_BYTES, "block1 fits");
+_Static_assert(AT_DT1 + 64U <= HAD_ARENA_BYTES, "dt1 fits");
+_Static_assert(AT_DT0 + 64U <= HAD_ARENA_BYTES, "dt0 fits");
+_Static_assert(AT_WH1 + 64U <= HAD_ARENA_BYTES, "wh1 fits");
+_Static_assert(AT_ROW1 + 16U <= HAD_ARENA_BYTES, "row1 fits");
 _Static_assert(AT_ROW0 + 16U <= HAD_ARENA_BYTES, "row0 fits");
-_Static_assert(AT_DT0 + 16U <= HAD_ARENA_BYTES, "dt0 fits");
-_Static_assert(AT_WQ0 + 24U <= HAD_ARENA_BYTES, "wq0 fits");
+_Static_assert(AT_Y0 + 40U <= HAD_ARENA_BYTES, "y0 fits");
 _Static_assert(AT_D0 + 40U <= HAD_ARENA_BYTES, "d0 fits");
 _Static_assert(AT_X0 + 32U <= HAD_ARENA_BYTES, "x0 fits");
 _Static_assert(AT_X1 + 32U <= HAD_ARENA_BYTES, "x1 fits");
-_Static_assert(AT_WH1 + 32U <= HAD_ARENA_BYTES, "wh1 fits");
-_Static_assert(AT_ROW1 + 16U <= HAD_ARENA_BYTES, "row1 fits");
-_Static_assert(AT_DT1 + 16U <= HAD_ARENA_BYTES, "dt1 fits");
 _Static_assert(AT_Y1 + 24U <= HAD_ARENA_BYTES, "y1 fits");
 _Static_assert(AT_LABELS + 4U <= HAD_ARENA_BYTES, "labels fits");
 _Static_assert(AT_DH1 + 16U <= HAD_ARENA_BYTES, "dh1 fits");

@@ -43,4 +43,4 @@ def test_kernel_work_counts_updated_rows_of_the_head_only() -> None:
 def test_training_ram_is_at_least_weights_and_activations() -> None:
     model = subject(SMALL_INT8).model
     weights = 64 * 32 + 32 * 10 + 4 * (32 + 10)
-    assert training_ram(model) >= weights + 16 * (64 + 32)
+    assert training_ram(model, "M0") >= weights + 16 * (64 + 32)

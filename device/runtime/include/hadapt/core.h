@@ -2,8 +2,9 @@
 /*
  * Which kernels are built, decided here and nowhere else. Every variant gives the same bits.
  *
- * HAD_ROWS of the generated configuration: 1 is plain loops, 2 or 4 are rows of weights in the fields of a
- * word. Where the core has the DSP extension (M4, M7, M33, M55), HAD_DSP is 1: two halves of a word, each
+ * HAD_ROWS of the generated configuration: 1 is plain loops; 4 are rows of weights in the fields of two words;
+ * 8 are an octet, eight rows in the fields of four words, for M0 and M3, or on hosts, where it defines
+ * HAD_PANEL_TERMS, eight rows against a panel. Where the core has the DSP extension (M4, M7, M33, M55), HAD_DSP is 1: two halves of a word, each
  * with a field of 12 bits, go through one multiplication. Builds that count saturations keep the 16-bit
  * fields. HAD_DSP_IN_C builds the same kernels from plain C, for tests on a host.
  */
@@ -13,6 +14,32 @@
 #include <stdint.h>
 
 #include "hadapt_config.h"
+
+#if HAD_ROWS == 8U && defined(HAD_PANEL_TERMS)
+#define HAD_PANEL 1
+#else
+#define HAD_PANEL 0
+#endif
+
+#if HAD_ROWS == 8U && !HAD_PANEL
+#define HAD_OCTET 1
+#else
+#define HAD_OCTET 0
+#endif
+
+/* The inner loops of an octet, written for Thumb: whole groups of four terms, steps that fit an instruction. */
+#if HAD_OCTET && !defined(HAD_COUNTERS) && defined(__thumb__) && defined(__OPTIMIZE__) &&          \
+    HAD_TILE_K % 4U == 0U && HAD_ORDER >= 4U && HAD_BATCH_STRIDE <= 255U
+#define HAD_OCTET_ASSEMBLY 1
+#else
+#define HAD_OCTET_ASSEMBLY 0
+#endif
+
+#if HAD_OCTET_ASSEMBLY && __ARM_ARCH_ISA_THUMB == 1
+#define HAD_OCTET_THUMB1 1
+#else
+#define HAD_OCTET_THUMB1 0
+#endif
 
 /* 1: the kernels of the DSP extension are built. */
 #if (defined(__ARM_FEATURE_DSP) || defined(HAD_DSP_IN_C)) && !defined(HAD_COUNTERS) &&             \

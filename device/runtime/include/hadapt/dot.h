@@ -2,9 +2,9 @@
 /*
  * Saturating products of 4-bit operands, SPEC.md 1.8. One file a kernel; every variant gives the same bits.
  *
- * HAD_ROWS, from the generated configuration, chooses the variant: 1 is plain loops for any model; 8 is for
- * hosts with wide vectors, see had_panel.h; 2 or 4 rows of weights go in pairs into the 16-bit fields of a word, so that
- * one multiplication of a 32-bit core serves two products.
+ * core.h chooses the variant: plain loops for any model, panels for hosts with wide vectors (had_panel.h), or
+ * four or eight (an octet) rows of weights, in pairs in the 16-bit fields of a word, so that one multiplication of a
+ * 32-bit core serves two products.
  */
 #ifndef HADAPT_DOT_H
 #define HADAPT_DOT_H
@@ -22,7 +22,7 @@ typedef uint32_t had_weight; /* two terms of two rows: halves low + high * 2^12 
 typedef int8_t had_weight;
 #define HAD_WORDS 1U
 #define HAD_TAPS 2U
-#elif HAD_ROWS == 8U
+#elif HAD_PANEL
 typedef int8_t had_weight;
 #define HAD_WORDS 1U
 #define HAD_TAPS 4U
@@ -36,13 +36,53 @@ typedef int32_t had_weight; /* two rows: low + high * 2^16 */
 #if HAD_DSP
 #define HAD_GROUP_WORDS(terms)                                                                     \
     (((terms) + 3U) / 4U * 2U * HAD_WORDS) /* to a multiple of four terms */
-#elif HAD_ROWS == 8U
+#elif HAD_PANEL
 #define HAD_GROUP_WORDS(terms) (8U * HAD_PANEL_TERMS)
+#elif HAD_OCTET
+#define HAD_GROUP_WORDS(terms) (((terms) + 3U) / 4U * 4U * HAD_WORDS)
 #else
 #define HAD_GROUP_WORDS(terms) ((terms) * HAD_WORDS)
 #endif
 
 #define HAD_VIEW_ROWS 8U /* rows of weights in a word of the inference view */
+
+/* Results of a product with `columns` columns (or taps): those of all rows of a group. */
+#if HAD_OCTET
+#define HAD_PRODUCTS(columns) ((columns) * HAD_WORDS) /* words of two rows' totals, each raised */
+#define HAD_BOTH(v) ((uint32_t)(v) * 0x00010001U)
+#if HAD_ACC_BITS < 16
+#define HAD_RAISE HAD_BOTH(1U << (HAD_ACC_BITS - 1))
+#else
+#define HAD_RAISE 0U
+#endif
+#else
+#define HAD_PRODUCTS(columns) ((columns) * HAD_ROWS)
+#endif
+
+/* Totals of one row among them. */
+typedef struct had_line {
+    const int32_t *at;
+    uint32_t round; /* of an octet: what takes the raise and the other row's sign away */
+    uint32_t up;
+} had_line;
+
+static inline had_line had_line_of(const int32_t *products, uint32_t row, uint32_t columns) {
+#if HAD_OCTET
+    (void)columns;
+    uint32_t odd = row & 1U;
+    return (had_line){products + row / 2U, (odd << 15) - HAD_RAISE, 16U - 16U * odd};
+#else
+    return (had_line){products + row * columns, 0U, 0U};
+#endif
+}
+
+static inline int32_t had_line_total(const had_line *line, uint32_t column) {
+#if HAD_OCTET
+    return (int32_t)(((uint32_t)line->at[column * HAD_WORDS] + line->round) << line->up) >> 16;
+#else
+    return line->at[column];
+#endif
+}
 
 /* How much of a product is counted: a bit for each row, and the lanes (or taps) that are no padding. */
 typedef struct had_counted {
@@ -80,7 +120,7 @@ static inline void had_put_last(had_weight *w, uint32_t k, uint32_t row, int32_t
 #if HAD_ROWS == 1U
     (void)row;
     w[k] = (had_weight)value;
-#elif HAD_ROWS == 8U
+#elif HAD_PANEL
     w[row * HAD_PANEL_TERMS + k] = (had_weight)value;
 #else
     had_weight *word = w + (k * HAD_WORDS + row / 2U);
@@ -94,9 +134,15 @@ static inline void had_put_pair(had_weight *w, uint32_t k, uint32_t row, int32_t
 }
 
 static inline void had_put_padding(had_weight *w, uint32_t terms, uint32_t row) {
+#if HAD_OCTET
+    for (; terms % 4U != 0U; terms++) {
+        had_put_last(w, terms, row, 0);
+    }
+#else
     (void)w;
     (void)terms;
     (void)row;
+#endif
 }
 #endif
 
@@ -123,18 +169,37 @@ static inline void had_clear_row(had_weight *w, uint32_t terms, uint32_t row) {
 }
 
 /*
- * HAD_ROWS times HAD_LANES products: total[r][c] = dot(x[.][c], w[.][r]), x being terms rows of
- * HAD_BATCH_STRIDE values (feature-major), w terms times HAD_WORDS weights.
+ * HAD_ROWS times HAD_LANES products, to be read by had_line: total[r][c] = dot(x[.][c], w[.][r]), x being terms
+ * rows of HAD_BATCH_STRIDE values (feature-major), w terms times HAD_WORDS weights.
  */
-void had_dot_columns(int32_t total[HAD_ROWS * HAD_LANES], const int8_t *x, const had_weight *w,
+#if HAD_OCTET
+/* The same for x whose values lie `step` apart (HAD_BATCH_STRIDE, or 1), and columns `next` apart. */
+void had_octet_product(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, const int32_t *w,
+                       uint32_t terms, uint32_t step, uint32_t next, const had_counted *counted);
+
+static inline void had_dot_columns(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x,
+                                   const had_weight *w, uint32_t terms,
+                                   const had_counted *counted) {
+    had_octet_product(total, x, w, terms, HAD_BATCH_STRIDE, 1U, counted);
+}
+#else
+void had_dot_columns(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, const had_weight *w,
                      uint32_t terms, const had_counted *counted);
+#endif
 
 /*
  * HAD_ROWS times HAD_TAPS products: total[r][t] = dot(x[t][.], w[.][r]), x rows of HAD_BATCH_STRIDE
  * values in [-7, 7], all HAD_TAPS of them.
  */
-void had_dot_row(int32_t total[HAD_ROWS * HAD_TAPS], const int8_t *x, const had_weight *w,
+#if HAD_OCTET
+static inline void had_dot_row(int32_t total[HAD_PRODUCTS(HAD_TAPS)], const int8_t *x,
+                               const had_weight *w, uint32_t terms, const had_counted *counted) {
+    had_octet_product(total, x, w, terms, 1U, HAD_BATCH_STRIDE, counted);
+}
+#else
+void had_dot_row(int32_t total[HAD_PRODUCTS(HAD_TAPS)], const int8_t *x, const had_weight *w,
                  uint32_t terms, const had_counted *counted);
+#endif
 
 /*
  * total[r] = dot(x, row r) of HAD_VIEW_ROWS rows; nibble r of w[k] is weight k of row r plus 8.

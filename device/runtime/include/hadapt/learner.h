@@ -11,12 +11,12 @@
 
 #include <stdint.h>
 
+#include "hadapt/core.h"
 #include "hadapt/counters.h"
 #include "hadapt/layer.h"
 #include "hadapt/quant.h"
 #include "hadapt/sha256.h"
 #include "hadapt/status.h"
-#include "hadapt_config.h"
 
 /* Slots of samples in all, and what is allocated: arrays of none would be no C. */
 #define HAD_SLOTS ((uint32_t)HAD_EXEMPLAR_SLOTS + (uint32_t)HAD_STAGING_SLOTS)
@@ -209,7 +209,7 @@ typedef struct had_learner {
     had_step step;
     had_arena arena;
     uint64_t infer[(HAD_INFER_BYTES + 7U) / 8U]; /* inference never touches the arena */
-#if HAD_ROWS == 8U
+#if HAD_PANEL
     uint8_t panel[HAD_PANEL_BYTES]; /* operand of the product that runs, see had_panel.h */
 #endif
     uint32_t trained;   /* a step was trained since the last commit */

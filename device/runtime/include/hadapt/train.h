@@ -57,7 +57,7 @@ void had_error_quantize(had_learner *ln, const had_layer *layer, int8_t *dh, con
 
 /*
  * Error at the layer below, inputs begin .. end - 1. wh holds layer->outputs_padded terms for
- * HAD_LANES inputs;
+ * HAD_LANES or HAD_ROWS inputs, whichever are more;
  * scale and maximum of the result go to the flow of the layer below.
  */
 void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_below, int8_t *dh,

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Products of an octet in plain C, and its saturated tiles; bounds in had_octet.h. */
+#include "had_octet.h"
+
+#if HAD_OCTET
+#if !HAD_OCTET_THUMB1
+/* Raised sums of a tile: two rows a word. */
+typedef struct had_octet {
+    uint32_t a0, a1, a2, a3;
+} had_octet;
+#endif
+
+__attribute__((noinline)) uint32_t had_octet_saturate(uint32_t word) {
+    int32_t fields = (int32_t)(word - HAD_RAISE);
+    int32_t low = had_field_low(fields);
+    int32_t high = had_saturate_acc(had_field_high(fields, low));
+    return (uint32_t)had_saturate_acc(low) + (uint32_t)high * 65536U + HAD_RAISE;
+}
+
+#if !HAD_OCTET_THUMB1
+#ifdef HAD_COUNTERS
+static void count(const had_counted *counted, int32_t sum, uint32_t row) {
+    if ((counted->row_bits >> row & 1U) != 0U) {
+        counted->tally->total += 1U;
+        counted->tally->saturated += sum != had_saturate_acc(sum) ? 1U : 0U;
+    }
+}
+
+static void count_tile(const had_octet *sums, const had_counted *counted) {
+    const uint32_t s[HAD_WORDS] = {sums->a0, sums->a1, sums->a2, sums->a3};
+    for (uint32_t i = 0U; i < HAD_WORDS; i++) {
+        int32_t fields = (int32_t)(s[i] - HAD_RAISE);
+        int32_t low = had_field_low(fields);
+        count(counted, low, 2U * i);
+        count(counted, had_field_high(fields, low), 2U * i + 1U);
+    }
+}
+#endif
+
+#if HAD_OCTET_ASSEMBLY
+/* A term; step is a constant. In assembly, for compilers load the words one by one. */
+#define TERM                                                                                       \
+    "ldmia %[w]!, {r4, r5, r6, r8}\n\t"                                                            \
+    "ldrsb r3, [%[x]], %[step]\n\t"                                                                \
+    "mla %[a0], r4, r3, %[a0]\n\t"                                                                 \
+    "mla %[a1], r5, r3, %[a1]\n\t"                                                                 \
+    "mla %[a2], r6, r3, %[a2]\n\t"                                                                 \
+    "mla %[a3], r8, r3, %[a3]\n\t"
+
+#define FORCE static inline __attribute__((always_inline))
+
+FORCE had_octet tile(const int8_t *x, const int32_t *w, uint32_t terms, uint32_t step) {
+    had_octet s = {HAD_RAISE, HAD_RAISE, HAD_RAISE, HAD_RAISE};
+    __asm__ volatile("1:\n\t" TERM TERM TERM TERM "cmp %[w], %[end]\n\t"
+                     "bne 1b"
+                     : [a0] "+r"(s.a0), [a1] "+r"(s.a1), [a2] "+r"(s.a2), [a3] "+r"(s.a3),
+                       [x] "+r"(x), [w] "+r"(w)
+                     : [end] "r"(w + HAD_GROUP_WORDS(terms)), [step] "i"(step)
+                     : "cc", "memory", "r3", "r4", "r5", "r6", "r8");
+    return s;
+}
+#else
+#define FORCE static inline
+
+/* Raised sums of a tile. */
+FORCE had_octet tile(const int8_t *x, const int32_t *w, uint32_t terms, uint32_t step) {
+    had_octet s = {HAD_RAISE, HAD_RAISE, HAD_RAISE, HAD_RAISE};
+    for (const int32_t *end = w + terms * HAD_WORDS; w != end; w += HAD_WORDS) {
+        uint32_t value = (uint32_t)*x;
+        s.a0 += value * (uint32_t)w[0];
+        s.a1 += value * (uint32_t)w[1];
+        s.a2 += value * (uint32_t)w[2];
+        s.a3 += value * (uint32_t)w[3];
+        x += step;
+    }
+    return s;
+}
+#endif
+
+static inline uint32_t saturated(uint32_t word) {
+#if HAD_ACC_BITS < 16
+    return (word & HAD_BEYOND) != 0U ? had_octet_saturate(word) : word;
+#else
+    return word;
+#endif
+}
+
+/* The same, saturated. */
+FORCE had_octet saturated_tile(const int8_t *x, const int32_t *w, uint32_t terms, uint32_t step,
+                               const had_counted *counted) {
+    had_octet s = tile(x, w, terms, step);
+    HAD_COUNT(count_tile(&s, counted);)
+    (void)counted;
+#if HAD_ACC_BITS < 16
+    if (((s.a0 | s.a1 | s.a2 | s.a3) & HAD_BEYOND) != 0U) {
+        s.a0 = saturated(s.a0);
+        s.a1 = saturated(s.a1);
+        s.a2 = saturated(s.a2);
+        s.a3 = saturated(s.a3);
+    }
+#endif
+    return s;
+}
+
+FORCE void column(int32_t total[HAD_WORDS], const int8_t *x, const int32_t *w, uint32_t terms,
+                  uint32_t step, const had_counted *counted) {
+    had_octet sum = {0U, 0U, 0U, 0U};
+    for (; terms > HAD_TILE_K; terms -= HAD_TILE_K) {
+        const had_octet s = saturated_tile(x, w, HAD_TILE_K, step, counted);
+        sum.a0 += s.a0 - HAD_RAISE;
+        sum.a1 += s.a1 - HAD_RAISE;
+        sum.a2 += s.a2 - HAD_RAISE;
+        sum.a3 += s.a3 - HAD_RAISE;
+        x += HAD_TILE_K * step;
+        w += HAD_TILE_K * HAD_WORDS;
+    }
+    const had_octet last = saturated_tile(x, w, terms, step, counted);
+    total[0] = (int32_t)(sum.a0 + last.a0);
+    total[1] = (int32_t)(sum.a1 + last.a1);
+    total[2] = (int32_t)(sum.a2 + last.a2);
+    total[3] = (int32_t)(sum.a3 + last.a3);
+}
+
+FORCE void columns(int32_t *total, const int8_t *x, const int32_t *w, uint32_t terms, uint32_t step,
+                   uint32_t next, const had_counted *counted) {
+    for (uint32_t c = 0U; c < HAD_LANES; c++) {
+        HAD_COUNT(if (c >= counted->lanes) { return; })
+        column(total, x, w, terms, step, counted);
+        total += HAD_WORDS;
+        x += next;
+    }
+}
+
+void had_octet_product(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, const int32_t *w,
+                       uint32_t terms, uint32_t step, uint32_t next, const had_counted *counted) {
+    if (step == 1U) {
+        columns(total, x, w, terms, 1U, next, counted);
+    } else {
+        columns(total, x, w, terms, HAD_BATCH_STRIDE, 1U, counted);
+    }
+}
+#endif
+#else
+typedef int had_octet_is_left_out; /* another variant is chosen */
+#endif
