@@ -17,12 +17,13 @@ RUNTIME_DIR = Path(device.__file__).resolve().parent / "runtime"
 RUNTIME_PARTS = ("include/hadapt", "src")
 
 
-def generate(model: IntModel, board: Board) -> dict[str, bytes]:
+def generate(model: IntModel, board: Board, trace: bool = False) -> dict[str, bytes]:
     """Sources of the firmware of a model on a board.
 
     Args:
         model: a consistent integer model.
         board: the target; the host gets a layout for wide vectors.
+        trace: for comparisons: every layer's result is sent before the reply of INFER.
     Returns: relative path to content. The same arguments give the same bytes.
     Raises: GenerateError if the model is inconsistent or beyond a limit of the C tables.
     """
@@ -31,12 +32,14 @@ def generate(model: IntModel, board: Board) -> dict[str, bytes]:
         "hadapt_config.h": config_header(model, plan, board.name, board.is_host),
         "hadapt_model.h": model_header(model, plan, board.name),
         "hadapt_tables.c": tables_source(model, plan, board.name),
-        "hadapt_plan.c": plan_source(model, plan, board.name),
+        "hadapt_plan.c": plan_source(model, plan, board.name, trace),
         "Makefile": makefile(board),
         "README.md": readme(model, plan, board),
         "manifest.json": manifest(model, plan, board),
     }
     files = {path: _text(lines) for path, lines in texts.items()}
+    if trace:
+        files["port/trace.c"] = (RUNTIME_DIR / "port" / "trace.c").read_bytes()
     return {**files, **runtime_files(), **port_files(board)}
 
 

@@ -15,6 +15,7 @@ from server.api import (
     ddi,
     describe,
     devices,
+    explain,
     firmware,
     fleet,
     health,
@@ -77,7 +78,8 @@ def create_app(
     app.state.access = access or StoredAccess(context)
     app.state.registry = CollectorRegistry()
     app.state.registry.register(metrics.StoreCollector(context))
-    for module in (models, samples, devices, updates, firmware, jobs, accounts, fleet, lineage):
+    resources = (models, explain, samples, devices, updates, firmware, jobs, accounts, fleet)
+    for module in (*resources, lineage):
         app.include_router(module.router, prefix=API)
     app.include_router(health.router)
     app.include_router(metrics.router)

@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from server.commands import access, device, devices, doctor, jobs, keys, learning, models, planning
+from server.commands import (
+    access,
+    device,
+    devices,
+    doctor,
+    explain,
+    jobs,
+    keys,
+    learning,
+    models,
+    planning,
+)
 from server.commands.console import command, wrong
 from server.settings import Settings
 
@@ -32,6 +43,8 @@ app.command(epilog=EPILOG)(devices.emulate)
 app.command(epilog=EPILOG)(learning.learn)
 app.command(epilog=EPILOG)(models.report)
 app.command(epilog=EPILOG)(models.export)
+app.command(epilog=EPILOG)(explain.explain)
+app.command(epilog=EPILOG)(explain.diff)
 app.command(epilog=EPILOG)(devices.boards)
 app.command(epilog=EPILOG)(doctor.doctor)
 app.add_typer(keys.app, name="keys")

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from pydantic import BaseModel, TypeAdapter
 
 from server.api import schemas as s
+from server.api.explain import ExplainRead
 from server.client_wire import check, parse_events
 from server.errors import HadaptError, UnavailableError, from_problem
 from server.ids import new_id
@@ -136,6 +137,11 @@ class HadaptClient:
     def version(self, model_id: str, number: int) -> s.VersionRead:
         """A version."""
         return self._get(f"/models/{model_id}/versions/{number}", s.VersionRead)
+
+    def explain(self, model_id: str, number: int | None = None) -> ExplainRead:
+        """Layers of a version, of the newest if None: ranges, clips, errors, cost."""
+        params = {} if number is None else {"version": number}
+        return self._get(f"/models/{model_id}/explain", ExplainRead, **params)
 
     def int_model(self, model_id: str) -> bytes:
         """The integer model's bytes."""

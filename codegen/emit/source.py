@@ -46,8 +46,8 @@ _IN_S32 = (
 )
 
 
-def plan_source(model: IntModel, plan: Plan, board: str) -> list[str]:
-    """hadapt_plan.c, to be read from top to bottom."""
+def plan_source(model: IntModel, plan: Plan, board: str, trace: bool = False) -> list[str]:
+    """hadapt_plan.c, to be read from top to bottom; `trace`: it sends what every layer makes."""
     return [
         *banner(model, board, "Call plans: one training step, one inference."),
         '#include "hadapt/plan.h"',
@@ -63,7 +63,7 @@ def plan_source(model: IntModel, plan: Plan, board: str) -> list[str]:
         *_access(plan),
         *_operation_table(plan),
         *_train(plan),
-        *_infer(model, plan),
+        *_infer(model, plan, trace),
     ]
 
 
@@ -163,16 +163,20 @@ def _argument(name: str) -> str:
     return f"{buffer_type(name)}(ln, AT_{name.upper()})"
 
 
-def _infer(model: IntModel, plan: Plan) -> list[str]:
+def _infer(model: IntModel, plan: Plan, trace: bool) -> list[str]:
     return [
-        *_stage(plan, "x0", "void had_plan_x0(had_learner *ln, const uint8_t *raw) {", ()),
+        *(["void had_trace(const void *data, uint32_t bytes);", ""] if trace else []),
+        *_stage(plan, "x0", "void had_plan_x0(had_learner *ln, const uint8_t *raw) {", (), trace),
         *_stage(
             plan,
             "features",
             "void had_plan_features(had_learner *ln) {",
             () if len(model.layers) > 1 else ("    (void)ln; /* x0 is the feature vector */",),
+            trace,
         ),
-        *_stage(plan, "logits", "void had_plan_logits(had_learner *ln, uint32_t rows) {", ()),
+        *_stage(
+            plan, "logits", "void had_plan_logits(had_learner *ln, uint32_t rows) {", (), trace
+        ),
         *_getter("int8_t *had_plan_at_x0(had_learner *ln)", _infer_argument(plan.x0)),
         *_getter("int8_t *had_plan_at_features(had_learner *ln)", _infer_argument(plan.features)),
         *_getter("int16_t *had_plan_at_logits(had_learner *ln)", "in_s16(ln, IN_LOGITS)"),
@@ -183,9 +187,16 @@ def _getter(declaration: str, value: str) -> list[str]:
     return [f"{declaration} {{", f"    return {value};", "}", ""]
 
 
-def _stage(plan: Plan, stage: str, head: str, body: tuple[str, ...]) -> list[str]:
-    calls = [_infer_call(call) for call in plan.calls if call.stage == stage]
-    return [head, *body, *calls, "}", ""]
+def _stage(plan: Plan, stage: str, head: str, body: tuple[str, ...], trace: bool) -> list[str]:
+    sizes = {p.buffer.name: p.buffer.bytes for p in plan.infer_arena.placements}
+    lines = []
+    for call in plan.calls:
+        if call.stage == stage:
+            lines.append(_infer_call(call))
+            made = call.arguments[0]
+            if trace:
+                lines.append(f"    had_trace({_infer_argument(made)}, {sizes[made]}U);")
+    return [head, *body, *lines, "}", ""]
 
 
 def _infer_call(call: Call) -> str:

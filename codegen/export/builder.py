@@ -50,18 +50,19 @@ class GraphBuilder:
         """Unused value names."""
         return [self._fresh() for _ in range(count)]
 
+    def graph(
+        self, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
+    ) -> onnx.GraphProto:
+        """What has been collected, as a graph."""
+        return helper.make_graph(self._nodes, name, inputs, outputs, list(self._constants.values()))
+
     def model(
         self, source: IntModel, form: str, outputs: list[onnx.ValueInfoProto]
     ) -> onnx.ModelProto:
         """The finished, checked model; its input is float32 (N, features)."""
         shape: list[str | int | None] = ["N", source.inputs]
-        graph = helper.make_graph(
-            self._nodes,
-            f"hadapt_{form}",
-            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)],
-            outputs,
-            list(self._constants.values()),
-        )
+        inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)]
+        graph = self.graph(f"hadapt_{form}", inputs, outputs)
         model = helper.make_model(
             graph,
             ir_version=IR_VERSION,

@@ -22,10 +22,12 @@ from device.harness.errors import (
 from device.harness.run import kill_group
 from device.harness.transport import (
     COMMAND_EXIT,
+    COMMAND_TRACE,
     DEFAULT_TIMEOUT_S,
     REPLY,
     check_status,
     encode_request,
+    is_trace,
     reply_length,
 )
 
@@ -73,6 +75,7 @@ class ProcessTransport:
         """
         if any(descriptor < FIRST_FREE_DESCRIPTOR for descriptor in inherit):
             raise ValueError(f"inherited descriptors start at {FIRST_FREE_DESCRIPTOR}")
+        self.traces: list[bytes] = []
         self._tail = b""
         self._buffer = bytearray()
         self._failure: DeviceError | None = None
@@ -106,8 +109,13 @@ class ProcessTransport:
         if self._failure is not None:
             raise self._failure
         deadline = time.monotonic() + timeout_s
+        self.traces = []
         try:
             header = self._receive(REPLY.size, request, deadline, timeout_s)
+            while is_trace(header):
+                length = reply_length(header, COMMAND_TRACE)
+                self.traces.append(self._receive(length, b"", deadline, timeout_s))
+                header = self._receive(REPLY.size, b"", deadline, timeout_s)
             body = self._receive(reply_length(header, command), b"", deadline, timeout_s)
             if self._buffer:
                 raise DeviceProtocolError(f"{len(self._buffer)} bytes after the reply")

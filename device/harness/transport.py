@@ -13,6 +13,7 @@ from device.harness.errors import DeviceProtocolError, DeviceStatusError
 REQUEST = struct.Struct("<BBHI")
 REPLY = struct.Struct("<bBHI")
 COMMAND_EXIT = 0x7F
+COMMAND_TRACE = 0x7E  # replies of a traced build that come before the one asked for (port/trace.c)
 REPLY_LIMIT_BYTES = 64 * 1024 * 1024
 DEFAULT_TIMEOUT_S = 60.0
 
@@ -73,6 +74,11 @@ def reply_length(header: bytes, command: int) -> int:
             f"reply header {header.hex()} does not answer command 0x{command:02x}"
         )
     return int(length)
+
+
+def is_trace(header: bytes) -> bool:
+    """Whether a reply is a trace: what a layer made."""
+    return len(header) == REPLY.size and header[1] == COMMAND_TRACE
 
 
 def check_status(header: bytes, command: int) -> None:

@@ -7,6 +7,7 @@ reads from an empty input stop the core, and the next exchange goes on from ther
 
 import struct
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,10 +23,12 @@ from device.harness.errors import (
     ToolchainMissingError,
 )
 from device.harness.transport import (
+    COMMAND_TRACE,
     DEFAULT_TIMEOUT_S,
     REPLY,
     check_status,
     encode_request,
+    is_trace,
     reply_length,
 )
 
@@ -80,6 +83,7 @@ class UnicornTransport:
             raise ToolchainMissingError("unicorn is missing; get it with `pip install unicorn`")
         if not board.unicorn:
             raise HarnessError(f"Unicorn does not run {board.name} ({board.core})")
+        self.traces: list[bytes] = []
         self._input = bytearray()
         self._output = bytearray()
         self._text = b""
@@ -115,6 +119,20 @@ class UnicornTransport:
         if self._counter is None or self._counter.regions == self._regions:
             return None
         return self._counter.last
+
+    def watch(self, addresses: Iterable[int]) -> None:
+        """Note when execution comes to one of these addresses, of functions' first instructions.
+
+        Raises: HarnessError if nothing is counted.
+        """
+        if self._counter is None:
+            raise HarnessError("start the transport with count=True")
+        self._counter.watched = frozenset(address & ~1 for address in addresses)
+
+    def arrivals(self) -> list[tuple[int, int]]:
+        """Watched addresses in the order of execution since the last region began, each with the
+        instructions executed since then."""
+        return [] if self._counter is None else list(self._counter.arrivals)
 
     def last_output(self) -> str:
         """The tail of what the device wrote for people."""
@@ -164,6 +182,7 @@ class UnicornTransport:
         )
 
     def _reply(self, command: int) -> tuple[bytes, bytes]:
+        self._take_traces()
         header = bytes(self._output[: REPLY.size])
         if len(header) < REPLY.size:
             raise self._crash(f"exit code {self._exit_code} or no reply")
@@ -175,6 +194,14 @@ class UnicornTransport:
         if len(body) > length:
             raise DeviceProtocolError(f"{len(body) - length} bytes after the reply")
         return header, body
+
+    def _take_traces(self) -> None:
+        """What a traced build sent before its reply."""
+        self.traces = []
+        while is_trace(header := bytes(self._output[: REPLY.size])):
+            end = REPLY.size + reply_length(header, COMMAND_TRACE)
+            self.traces.append(bytes(self._output[REPLY.size : end]))
+            del self._output[:end]
 
     def _on_exception(self, uc: Any, number: int, _: object) -> None:
         """Exceptions inside callbacks are lost in Unicorn: keep them for _run."""
@@ -243,6 +270,8 @@ class BlockCounter:
     def __init__(self, uc: Any) -> None:
         self.regions = 0
         self.last = 0
+        self.watched: frozenset[int] = frozenset()
+        self.arrivals: list[tuple[int, int]] = []
         self._executed = 0
         self._begin: int | None = None
         self._blocks: dict[tuple[int, int], tuple[int, int | None, int | None]] = {}
@@ -254,12 +283,15 @@ class BlockCounter:
             block = scan_block(bytes(uc.mem_read(address, size)))
             self._blocks[address, size] = block
         length, begin, end = block
+        if address in self.watched and self._begin is not None:
+            self.arrivals.append((address, self._executed - self._begin))
         if end is not None and self._begin is not None:
             self.last = self._executed + end - self._begin
             self.regions += 1
             self._begin = None
         if begin is not None:
             self._begin = self._executed + begin + 1
+            self.arrivals.clear()
         self._executed += length
 
 

@@ -4,6 +4,7 @@
 Labels are class slots (0, 1, ..) or names; other arrays in the file are left alone.
 """
 
+import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,13 @@ def read_samples(path: Path, feature_count: int, part: str = "train") -> Samples
         _check_labels(path, y_name, labels, len(x))
     names = arrays.get("class_names")
     return Samples(x, labels, None if names is None else tuple(str(n) for n in names.tolist()))
+
+
+def npy_bytes(x: Float32Array) -> bytes:
+    """An array as the bytes of a .npy file."""
+    out = io.BytesIO()
+    np.save(out, x, allow_pickle=False)
+    return out.getvalue()
 
 
 def has_test_rows(path: Path) -> bool:

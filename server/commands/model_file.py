@@ -8,6 +8,8 @@ A zip without compression, same content, same bytes:
     model.bin     integer model, the engine's form
     learner.bin   learner, the engine's form
     state.bin     what is delivered to a device
+    float.onnx    the float model it was made from; missing in files of older versions
+    samples.npy   some of the calibration samples, float32 (N, feature_count); likewise
 """
 
 import io
@@ -24,6 +26,7 @@ from server.learning.ports import Learner
 FORMAT, VERSION = "hadapt", 1
 MAX_BYTES = 256 * 1024 * 1024
 _PARTS = {"int_model": "model.bin", "learner": "learner.bin", "state": "state.bin"}
+_LATER = {"float_model": "float.onnx", "samples": "samples.npy"}
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -42,6 +45,8 @@ class ModelFile:
     learner: bytes
     state: bytes
     history: tuple[dict[str, Any], ...] = ()
+    float_model: bytes = b""
+    samples: bytes = b""
 
     def with_learner(
         self, learner: Learner, class_names: tuple[str, ...], session: dict[str, Any]
@@ -58,13 +63,14 @@ class ModelFile:
 
     def to_bytes(self) -> bytes:
         """Serialise."""
-        head = {k: v for k, v in vars(self).items() if k not in _PARTS}
+        parts = _PARTS | _LATER
+        head = {k: v for k, v in vars(self).items() if k not in parts}
         head = {"format": FORMAT, "version": VERSION, **head}
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             text = json.dumps(head, indent=1, ensure_ascii=False).encode()
             archive.writestr(zipfile.ZipInfo("hadapt.json", _ZIP_DATE), text)
-            for field, name in _PARTS.items():
+            for field, name in parts.items():
                 archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), getattr(self, field))
         return buffer.getvalue()
 
@@ -100,7 +106,9 @@ def _parse(data: bytes) -> ModelFile:
         head = json.loads(archive.read("hadapt.json"))
         if (head.pop("format"), head.pop("version")) != (FORMAT, VERSION):
             raise ValueError("another format")
-        parts = {field: archive.read(name) for field, name in _PARTS.items()}
+        names = set(archive.namelist())
+        kept = _PARTS | {field: name for field, name in _LATER.items() if name in names}
+        parts = {field: archive.read(name) for field, name in kept.items()}
     tuples = {name: tuple(head.pop(name)) for name in ("class_names", "history")}
     fields: dict[str, Any] = {**head, **tuples, **parts}
     return ModelFile(**fields)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from server.commands.arrays import Samples, parse_classes, read_samples, to_slots
+from codegen.quantize.front import spread
+from server.commands.arrays import Samples, npy_bytes, parse_classes, read_samples, to_slots
 from server.commands.console import (
     AsJson,
     command,
@@ -26,6 +27,7 @@ from server.commands.model_file import ModelFile, check_output, load_model_file
 from server.errors import HadaptError, Issue, SampleInvalidError
 from server.learning.ports import Calibration, ImportedModel, IntModelArtifact, Json
 
+KEPT_SAMPLES = 64  # calibration samples in the model file, for `hadapt explain` and `diff`
 OnnxPath = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Float model, ONNX.")]
 ModelPath = Annotated[
     Path, typer.Argument(metavar="MODEL.hadapt", help="Made by quantize or learn.")
@@ -148,6 +150,8 @@ def _quantize(
         int_model=made.data,
         learner=learner.data,
         state=learner.state,
+        float_model=content,
+        samples=npy_bytes(spread(calibration.x, KEPT_SAMPLES)),
     )
     return model, made
 

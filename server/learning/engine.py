@@ -40,6 +40,7 @@ from server.learning.firmwares import (
     get_board,
     host_learner,
 )
+from server.learning.inspecting import Inspection
 from server.learning.learner_data import LearnerData, initial_exemplars
 from server.learning.methods import (
     NEAREST_MEAN,
@@ -87,7 +88,7 @@ IMPORT_DATA and IMPORT_END with model.bin, PUT_EXEMPLAR for every exemplar of le
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
-class HadaptEngine:
+class HadaptEngine(Inspection):
     """Engine over the project's own parts; see ports.Engine for the contract."""
 
     def __init__(self, settings: Settings | None = None) -> None:

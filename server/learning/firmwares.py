@@ -52,9 +52,9 @@ def get_board(name: str) -> Board:
     return BOARDS[name]
 
 
-def write_sources(model: IntModel, board: Board, cache: Path) -> Path:
+def write_sources(model: IntModel, board: Board, cache: Path, trace: bool = False) -> Path:
     """Folder of the generated sources, made once per content."""
-    files = generate(model, board)
+    files = generate(model, board, trace)
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
         digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
@@ -74,15 +74,19 @@ def write_sources(model: IntModel, board: Board, cache: Path) -> Path:
 
 
 def build_firmware(
-    model: IntModel, board: Board, cache: Path, defines: tuple[str, ...] = ()
+    model: IntModel,
+    board: Board,
+    cache: Path,
+    defines: tuple[str, ...] = (),
+    trace: bool = False,
 ) -> Firmware:
-    """The linked firmware of a model, built once per content.
+    """The linked firmware of a model, built once per content; `trace` as in `generate`.
 
     Raises: ModelDoesNotFitError, ToolMissingError.
     """
     with service_errors(lambda: smallest_board(model, board, cache)):
         toolchain = find_toolchain(board)
-        sources = write_sources(model, board, cache)
+        sources = write_sources(model, board, cache, trace)
         opt = "-O3" if board.is_host else "-O2"
         return build(
             sources,

@@ -226,6 +226,10 @@ class Packet:
     report: Json = field(default_factory=dict)
 
 
+RunParts = tuple[bytes, bytes, str]
+"""Of a run that is compared: integer model, learner, and what executes it."""
+
+
 class Engine(Protocol):
     """The learning domain, as jobs and routes use it."""
 
@@ -272,6 +276,42 @@ class Engine(Protocol):
 
         class_names: one a class that the learner knows.
         """
+
+    def explain(
+        self,
+        int_model: bytes,
+        learner: bytes,
+        onnx: bytes | None,
+        x: Float32Array,
+        board: str | None = None,
+    ) -> list[Json]:
+        """A row a layer: shape, ranges, clipped and saturated shares, error against float, cost.
+
+        onnx: the float model; None leaves out what needs it. x: float32 (N, features).
+        board: count instructions there; without it the call is quick.
+        Raises: InvalidInputError if the float model is another's or the board cannot count.
+        """
+
+    def diff_layers(
+        self, a: RunParts, b: RunParts, x: Float32Array
+    ) -> tuple[list[Json], Json | None]:
+        """Layers of two runs compared in order, and the first difference.
+
+        a, b: integer model, learner, and twin, host or a board.
+        """
+
+    def diff_training(
+        self,
+        a: RunParts,
+        b: RunParts,
+        samples: tuple[Float32Array, Int64Array],
+        steps: int,
+        seed: int,
+    ) -> Json | None:
+        """The first training step after which two executions of one model differ, and where."""
+
+    def diff_states(self, int_model: bytes, a: bytes, b: bytes) -> Json | None:
+        """The first field in which two exported states differ. Raises: InvalidInputError."""
 
     def generate(self, int_model: bytes, learner: bytes, board: str, layout: str) -> bytes:
         """A zip of C sources; same arguments, same bytes.

@@ -166,6 +166,53 @@ class FakeEngine:
         names = list(class_names)
         return _dump({"form": form, "learner": json.loads(learner), "class_names": names})
 
+    def explain(
+        self,
+        int_model: bytes,
+        learner: bytes,
+        onnx: bytes | None,
+        x: ports.Float32Array,
+        board: str | None = None,
+    ) -> list[ports.Json]:
+        classes, features = np.array(json.loads(learner)["weights"]).shape
+        return [
+            {
+                "name": "head",
+                "kind": "head",
+                "shape": [classes],
+                "bits": 16,
+                "macs": classes * features,
+                "weight_bytes": 8 * classes * features,
+                "step": 1 / SCALE,
+                "range": None,
+                "clipped": 0.0,
+                "saturated": 0.0,
+                "zeros": 1 / len(x),
+                "tiles_saturated": None,
+                "error": None,
+            }
+        ]
+
+    def diff_layers(
+        self, a: ports.RunParts, b: ports.RunParts, x: ports.Float32Array
+    ) -> tuple[list[ports.Json], ports.Json | None]:
+        found = None if a == b else {"layer": 0, "reason": "values differ"}
+        row = {"layer": 0, "name": "head", "kind": "head", "equal": a == b, "values": len(x)}
+        return [row], found
+
+    def diff_training(
+        self,
+        a: ports.RunParts,
+        b: ports.RunParts,
+        samples: tuple[ports.Float32Array, ports.Int64Array],
+        steps: int,
+        seed: int,
+    ) -> ports.Json | None:
+        return None
+
+    def diff_states(self, int_model: bytes, a: bytes, b: bytes) -> ports.Json | None:
+        return None if a == b else {"field": "masters of head"}
+
     def generate(self, int_model: bytes, learner: bytes, board: str, layout: str) -> bytes:
         _check_board(board)
         if layout != "plain":

@@ -32,6 +32,18 @@ def test_model_upload_makes_version_one(service: Service) -> None:
     assert [m.id for m in service.client.models()] == [model.id]
 
 
+def test_layers_are_explained_for_the_newest_version_and_for_one_by_number(
+    service: Service,
+) -> None:
+    model = service.ready_model()
+    found = service.client.explain(model.id)
+    assert (found.model_id, found.version) == (model.id, 1)
+    assert [layer.shape for layer in found.layers] == [[3]]
+    assert service.client.explain(model.id, 1) == found
+    with pytest.raises(NotFoundError):
+        service.client.explain(model.id, 2)
+
+
 @pytest.mark.parametrize("form", ["exact", "qdq"])
 def test_onnx_export_has_both_forms(service: Service, form: str) -> None:
     model = service.ready_model()

@@ -348,3 +348,28 @@ def test_serve_on_a_port_in_use_names_the_port(tmp_path: Path) -> None:
 def test_serve_with_a_file_as_data_folder_is_refused(run: Run) -> None:
     Path("data").write_text("")
     check_failure(run("serve", "--data-dir", "data", "--port", "0"), 2, "data is a file", "folder")
+
+
+def test_explain_shows_layers_on_the_samples_that_quantize_kept(run: Run, model: str) -> None:
+    found = run("explain", model, "--json").json()
+    assert (found["name"], found["samples"]) == ("m", 30)
+    assert [layer["name"] for layer in found["layers"]] == ["head"]
+    np.savez("few.npz", x=samples(0, 1, count=3)["x"])
+    assert run("explain", model, "--data", "few.npz", "--json").json()["samples"] == 6
+    check_failure(run("explain", model, "--board", "none"), 2, "unknown board", "good")
+
+
+def test_diff_gives_exit_code_1_and_the_first_difference(run: Run, model: str) -> None:
+    assert run("diff", model, model).code == 0
+    found = run("diff", model, f"{model}@host", "--json")
+    assert (found.code, found.json()["difference"]["reason"]) == (1, "values differ")
+    check_failure(run("diff", model, f"{model}@nowhere"), 2, "nowhere", "twin, host")
+    check_failure(run("diff", model, model, "--train-steps", "2"), 2, "--data")
+
+
+def test_diff_of_state_files_needs_their_model(run: Run, model: str) -> None:
+    Path("a.bin").write_bytes(b"HADS1")
+    Path("b.bin").write_bytes(b"HADS2")
+    check_failure(run("diff", "a.bin", "b.bin"), 2, "--model")
+    found = run("diff", "a.bin", "b.bin", "--model", model, "--json")
+    assert (found.code, found.json()["difference"]["field"]) == (1, "masters of head")

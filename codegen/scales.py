@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real value of one step of every layer's integers.
+
+An integer model holds multipliers, not scales: the device needs no more. With the float graph that
+it was made from, the scales follow from the multipliers exactly, layer by layer, because every
+grid is a power of two; what arrives at x0 must be the model's own scale.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import log2
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.errors import GraphError
+from codegen.float_front import FUNCTIONS, FloatNode
+from codegen.graph import Dense, FloatGraph
+from device.twin.front_node import FrontNode
+from device.twin.kernels import widen
+from device.twin.model import FrozenLayer, InputStage, IntModel
+from device.twin.scale import Scale, quantized_scale
+from device.twin.state import LearnerState
+
+MULTIPLIER_ERROR = 0.05  # of a power of two; multipliers have 14 bits, unless they are tiny
+FLOAT_MODEL = "the float model that the integer model was quantized from"
+
+
+def layer_scales(graph: FloatGraph, model: IntModel, state: LearnerState) -> list[float]:
+    """Step of each layer's integers, in the order of `device.twin.trace.trace`.
+
+    Raises: GraphError if the graph is not the one that the model was made from.
+    """
+    _require(
+        len(graph.dense_layers) == len(model.frozen) + len(model.layers)
+        and (graph.front is None) == (not model.front),
+        "it has other layers",
+    )
+    scales = list(_front_scales(graph, model, _input_scale(graph, model)))
+    for dense, layer in zip(graph.dense_layers, model.frozen, strict=False):
+        scales.append(_frozen_scale(dense, layer, scales[-1], layer is model.frozen[-1]))
+    _require(scales[-1] == model.input.scale, "its scale of x0 is another")
+    return [*(s.value for s in scales), *_trainable_scales(model, state)]
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise GraphError(what, where="float model", expected=FLOAT_MODEL)
+
+
+def _grid(bits: int) -> Scale:
+    return Scale(1 << 14, -14 - bits)
+
+
+def _bits(multiplier: float, ratio: float) -> int:
+    """The power of two by which a fixed-point multiplier exceeds a ratio of scales."""
+    _require(multiplier > 0 and ratio > 0, "a multiplier is zero")
+    exact = log2(multiplier / ratio)
+    _require(abs(exact - round(exact)) < MULTIPLIER_ERROR, "its weights are others")
+    return round(exact)
+
+
+def _fixed(mult: NDArray[np.int16], shift: NDArray[np.uint8], at: int) -> float:
+    return abs(int(mult[at])) * 2.0 ** -int(shift[min(at, len(shift) - 1)])
+
+
+def _input_scale(graph: FloatGraph, model: IntModel) -> Scale:
+    stage = model.input
+    at = int(np.argmax(np.abs(stage.mult.astype(np.int64))))
+    factor = 1.0
+    if graph.normalizer is not None:
+        values = graph.normalizer.scale
+        if graph.front is not None:
+            values = graph.front.arrange(values[None])[0, : graph.front.channels]
+        _require(len(values) == len(stage.mult), "it has other inputs")
+        factor = abs(float(values[at]))
+    ratio = factor * 2.0 ** -int(stage.raw_frac_bits[at])
+    bits = _bits(_fixed(stage.mult, stage.shift, at), ratio) if stage.mult.any() else 15
+    return quantized_scale(_grid(bits), stage.amax, _input_qmax(stage, model))
+
+
+def _input_qmax(stage: InputStage, model: IntModel) -> int:
+    return 127 if model.has_frozen_part else (7 if stage.signed else 15)
+
+
+def _front_scales(graph: FloatGraph, model: IntModel, first: Scale) -> Sequence[Scale]:
+    """Of the input stage's tensor, which is the first, and of every node's."""
+    nodes = graph.front.nodes if graph.front else ()
+    # The quantizer may add one change of scale at the end.
+    _require(len(model.front) - len(nodes) in (0, 1), "it has other nodes")
+    scales = [first]
+    for at, node in enumerate(model.front):
+        source = nodes[at] if at < len(nodes) else None
+        inputs = [scales[i] for i in node.sources]
+        if node.kind == "max":
+            scales.append(inputs[0])
+        elif node.kind == "table":
+            _require(source is not None and source.kind == "function", "it has other nodes")
+            scales.append(_table_scale(node, source, inputs[0]))
+        else:
+            bits = _NODE_BITS[node.kind](node, source, inputs)
+            scales.append(quantized_scale(_grid(bits), node.out_amax, node.qmax))
+    return scales
+
+
+def _row(weight: NDArray[np.float32]) -> tuple[int, float]:
+    """The row of the largest weight, and that weight's magnitude over 127."""
+    largest = np.abs(weight).reshape(len(weight), -1).max(axis=1).astype(np.float64)
+    at = int(np.argmax(largest))
+    return at, Scale.from_real((float(largest[at]) or 1.0) / 127).value
+
+
+def _conv_bits(node: FrontNode, source: FloatNode | None, inputs: Sequence[Scale]) -> int:
+    _require(source is not None and source.weight.shape == node.weight.shape, "other weights")
+    assert source is not None
+    at, step = _row(source.weight)
+    acc_shift = int(node.acc_shifts[at])
+    return _bits(_fixed(node.mult, node.shift, at), inputs[0].value * step) - acc_shift
+
+
+def _average_bits(node: FrontNode, source: FloatNode | None, inputs: Sequence[Scale]) -> int:
+    part = inputs[0].value / (node.kernel[0] * node.kernel[1])
+    return _bits(_fixed(node.mult, node.shift, 0), part) - int(node.acc_shifts[0])
+
+
+def _ratio_bits(node: FrontNode, source: FloatNode | None, inputs: Sequence[Scale]) -> int:
+    at = int(np.argmax(np.abs(node.mult.astype(np.int64))))
+    if node.kind == "concat":  # every part has a shift of its own
+        at = int(np.argmax([_fixed(node.mult, node.shift, i) for i in range(len(node.mult))]))
+    return _bits(_fixed(node.mult, node.shift, at), inputs[at].value)
+
+
+_NODE_BITS: Mapping[str, Callable[[FrontNode, FloatNode | None, Sequence[Scale]], int]] = {
+    "conv": _conv_bits,
+    "average": _average_bits,
+    "add": _ratio_bits,
+    "concat": _ratio_bits,
+}
+
+
+def _table_scale(node: FrontNode, source: FloatNode | None, x: Scale) -> Scale:
+    """The largest value seen in calibration is the smallest that makes 127."""
+    assert source is not None
+    inputs = np.maximum(np.arange(-128, 128), -127)
+    real = np.abs(FUNCTIONS[source.function](inputs * x.value, *source.parameters))
+    full = np.abs(node.table.astype(np.int64)) == 127
+    step = float(real[full].min()) / 127 if full.any() else 1.0 / 127
+    return Scale.from_real(step or 1.0 / 127)
+
+
+def _frozen_scale(dense: Dense, layer: FrozenLayer, x: Scale, last: bool) -> Scale:
+    _require(dense.weight.shape == layer.weight.shape, f"layer {dense.name} has another shape")
+    at, step = _row(dense.weight)
+    acc_shift = max(0, (dense.inputs * 127 * 127).bit_length() - 15)
+    bits = _bits(_fixed(layer.mult, layer.shift, at), x.value * step) - acc_shift
+    qmax = 127 if not last else (15 if layer.relu else 7)
+    return quantized_scale(_grid(bits), layer.out_amax, qmax)
+
+
+def _trainable_scales(model: IntModel, state: LearnerState) -> list[float]:
+    """Of the activations behind hidden layers, and of the logits' grid."""
+    scales = []
+    for index, layer in enumerate(model.layers[:-1]):
+        amax = max(1, widen(state.frozen_ranges[index], model.layers[index + 1].x_range))
+        scales.append(quantized_scale(_grid(layer.out_frac_bits), amax, 15).value)
+    return [*scales, 2.0 ** -model.layers[-1].out_frac_bits]
