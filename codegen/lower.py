@@ -22,7 +22,9 @@ from codegen.buffers import (
 from codegen.convolution import backward_operations, conv_buffers, forward_operations
 from codegen.errors import GenerateError
 from codegen.inference import Call, inference_plan
+from device.twin.check_conv import conv_rules
 from device.twin.check_front import front_rules
+from device.twin.conv_shape import ConvShape
 from device.twin.model import Arithmetic, IntModel, TrainableLayer
 
 DEVICE_LANES = 4  # batch columns a kernel holds in registers
@@ -163,6 +165,9 @@ def check(model: IntModel) -> None:
     widths = [f.weight.shape for f in model.frozen]
     widths += [(t.out_values, t.in_values) for t in model.layers]
     before = _check_front(model)
+    for layer in model.layers:
+        if layer.conv:
+            _check_conv(layer, layer.conv, model.arithmetic.batch)
     for at, (outputs, inputs) in enumerate(widths):
         if inputs != before:
             raise _refusal(f"takes {inputs} values", f"layer {at}", f"{before} values")
@@ -172,6 +177,12 @@ def check(model: IntModel) -> None:
     if before != model.max_classes or not 1 <= model.n_classes <= model.max_classes <= 250:
         raise _refusal("classes do not fit", "the head", "1 to 250 classes, a row for each")
     _check_exemplars(model)
+
+
+def _check_conv(layer: TrainableLayer, shape: ConvShape, batch: int) -> None:
+    for holds, text in conv_rules(shape, layer.outputs, shape.in_values, batch):
+        if not holds:
+            raise _refusal(f"breaks a rule: {text}", f"layer {layer.name}", "SPEC.md 14.1")
 
 
 def _check_front(model: IntModel) -> int:

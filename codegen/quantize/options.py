@@ -17,8 +17,9 @@ class QuantizeOptions:
 
     Attributes:
         arithmetic: Hadamard order, tiles, accumulator, master width, batch.
-        train_last: how many dense layers, counted from the head, are trainable; None: all.
-            The others become frozen int8 layers.
+        train_last: how many layers, counted from the head, are trainable; None: all dense ones.
+            More than those reach into the convolutions before them (SPEC.md 14). The others
+            become frozen int8 layers.
         max_classes: class rows reserved; None: those of the model and four more.
         exemplar_slots: samples kept between sessions.
         staging_slots: further samples a session can take in.
@@ -56,7 +57,7 @@ class QuantizeOptions:
         return wanted
 
     def layers_to_train(self, n_layers: int) -> int:
-        """How many of `n_layers` dense layers are trainable.
+        """How many of `n_layers` dense layers are trainable, where no convolution is.
 
         Raises: QuantizeError if `train_last` is out of range.
         """

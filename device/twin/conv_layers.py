@@ -5,7 +5,7 @@ Written over explicit pixels: which input pixel lies under kernel position (i, j
 is asked for each, never taken from a layout.
 """
 
-from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 
@@ -51,13 +51,16 @@ def under(shape: ConvShape, i: int, j: int) -> tuple[IntArray, IntArray]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def positions(shape: ConvShape) -> Iterator[tuple[slice, IntArray, IntArray]]:
+@cache
+def positions(shape: ConvShape) -> tuple[tuple[slice, IntArray, IntArray], ...]:
     """Each kernel position: its terms of an unrolled row, output pixels, input pixels."""
     channels = shape.in_shape[2]
+    found = []
     for i in range(shape.kernel[0]):
         for j in range(shape.kernel[1]):
             first = (i * shape.kernel[1] + j) * channels
-            yield slice(first, first + channels), *under(shape, i, j)
+            found.append((slice(first, first + channels), *under(shape, i, j)))
+    return tuple(found)
 
 
 def unroll(shape: ConvShape, x: IntArray) -> IntArray:

@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from device.twin.conv_layers import (
     conv_forward,
     conv_input_gradient,
@@ -27,6 +29,7 @@ from device.twin.scale import Scale
 from device.twin.state import LearnerState
 
 LOSS_SCALE = Scale(1 << 14, -29)
+IMAGES_AT_ONCE = 16  # unrolled rows of a convolution take much memory
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,13 @@ def layer_outputs(
 
 def infer_x0(model: IntModel, state: LearnerState, x0: IntArray) -> tuple[IntArray, IntArray]:
     """Features (N, features) and logits (N, C) as inference computes them (SPEC.md 5, 14.4)."""
+    at_once = IMAGES_AT_ONCE if any(layer.conv for layer in model.layers) else max(1, len(x0))
+    parts = [_infer(model, state, x0[i : i + at_once]) for i in range(0, len(x0), at_once)]
+    features, logits = zip(*parts or [_infer(model, state, x0)], strict=True)
+    return np.concatenate(features), np.concatenate(logits)
+
+
+def _infer(model: IntModel, state: LearnerState, x0: IntArray) -> tuple[IntArray, IntArray]:
     x = LayerInput(x0, model.input.scale, model.x0_signed)
     ranges = state.frozen_ranges
     for index, layer in enumerate(model.layers):

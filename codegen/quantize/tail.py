@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which convolutions of a front can be trained, and what they compute in float (SPEC.md 14)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.errors import QuantizeError
+from codegen.float_front import FloatFront, FloatNode
+from codegen.graph import Dense
+from codegen.quantize.ranges import FloatArray
+from device.twin.check_conv import conv_rules
+from device.twin.conv_shape import ConvShape, Pool
+
+
+@dataclass(frozen=True, eq=False)
+class ConvSource:
+    """A convolution with ReLU and pool, as `codegen.graph.Dense` is a dense layer.
+
+    Attributes:
+        weight: float32, shape (O, K), unrolled as SPEC.md 14.1; bias: float32, shape (O,).
+    """
+
+    node: FloatNode
+    pool: FloatNode | None
+    shape: ConvShape
+    weight: FloatArray
+    bias: FloatArray
+
+    @property
+    def name(self) -> str:
+        """C identifier, as of the node."""
+        return self.node.name
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the output."""
+        return int(self.weight.shape[0])
+
+    @property
+    def activation(self) -> str:
+        """Always ReLU."""
+        return "relu"
+
+    def linear(self, x: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Outputs before ReLU, (N, P O), of inputs (N, H W C)."""
+        y = self.node.linear([x.reshape(-1, *self.shape.in_shape)])
+        return np.asarray(y.reshape(len(x), -1))
+
+    def after(self, y: NDArray[np.floating]) -> NDArray[np.floating]:
+        """What the next layer reads, of outputs (N, P O)."""
+        z = np.maximum(y, 0.0)
+        if self.pool is not None:
+            z = self.pool.linear([z.reshape(-1, *self.shape.out_size, self.outputs)])
+        return np.asarray(z.reshape(len(y), -1))
+
+
+Source = Dense | ConvSource
+
+
+def linear(source: Source, x: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Outputs of a layer before its ReLU, float64 (N, values)."""
+    if isinstance(source, ConvSource):
+        return source.linear(x)
+    return np.asarray(x @ source.weight.T.astype(np.float64) + source.bias)
+
+
+def after(source: Source, y: NDArray[np.floating]) -> NDArray[np.floating]:
+    """What the next layer reads, of the outputs of a layer below the head."""
+    return source.after(y) if isinstance(source, ConvSource) else np.maximum(y, 0.0)
+
+
+def trainable_tail(front: FloatFront | None) -> tuple[list[ConvSource], str]:
+    """The convolutions at a front's end that can be trained, in order; why no more."""
+    nodes = list(front.nodes) if front else []
+    found: list[ConvSource] = []
+    while nodes:
+        pool = nodes.pop() if nodes[-1].kind in ("average", "max") else None
+        reason = _why_not(nodes, pool)
+        if reason:
+            return found[::-1], reason
+        found.append(_source(nodes.pop(), pool))
+    return found[::-1], "there is no layer before it"
+
+
+def split_front(front: FloatFront, sources: tuple[ConvSource, ...]) -> FloatFront | None:
+    """What is left of the front without its last convolutions; None if nothing is."""
+    count = sum(1 + (source.pool is not None) for source in sources)
+    nodes = front.nodes[: len(front.nodes) - count]
+    return FloatFront(nodes, front.pixels, front.channels, front.planar) if nodes else None
+
+
+def tail_sources(
+    front: FloatFront | None, count: int, dense: int, batch: int
+) -> tuple[ConvSource, ...]:
+    """The last `count` convolutions before `dense` dense layers.
+
+    Raises: QuantizeError if there are fewer that can be trained, or one is too large.
+    """
+    found, reason = trainable_tail(front)
+    if count > len(found):
+        raise QuantizeError(
+            f"train_last is {count + dense}; {reason}",
+            where="options",
+            expected=f"1 (the head) to {len(found) + dense}",
+        )
+    sources = tuple(found[len(found) - count :])
+    for source in sources:
+        rules = conv_rules(source.shape, source.outputs, source.shape.in_values, batch)
+        broken = next((text for holds, text in rules if not holds), "")
+        if broken:
+            raise QuantizeError(
+                broken,
+                where=f"layer {source.name}",
+                expected="at most 65535 values, terms, and pixels times batch",
+            )
+    return sources
+
+
+def _why_not(nodes: list[FloatNode], pool: FloatNode | None) -> str:
+    """Why the last of the nodes, behind it perhaps a pool, cannot be trained; "" if it can."""
+    if not nodes or nodes[-1].kind != "conv":
+        last = nodes[-1] if nodes else pool
+        what = f"{last.name} ({last.kind})" if last else "it"
+        return f"{what} is no convolution with a ReLU"
+    node = nodes[-1]
+    reasons = (
+        (node.sources != (len(nodes) - 1,), "does not read the layer before it"),
+        (node.groups != 1, f"has {node.groups} groups"),
+        (not node.relu, "has no ReLU"),
+        (node.top is not None, "has a bound behind its ReLU (ReLU6)"),
+        (pool is not None and not _pools(node, pool), "has overlapping or padded pools behind it"),
+    )
+    return next((f"{node.name} {text}" for holds, text in reasons if holds), "")
+
+
+def _pools(node: FloatNode, pool: FloatNode) -> bool:
+    """Whether a pool's windows lie side by side on what the convolution makes."""
+    apart = all(
+        out == 1 or stride == kernel
+        for out, stride, kernel in zip(pool.out_shape, pool.stride, pool.kernel, strict=False)
+    )
+    plain = pool.pad == (0, 0) and pool.dilation == (1, 1) and pool.top is None
+    inside = all(
+        out * kernel <= size
+        for out, kernel, size in zip(pool.out_shape, pool.kernel, node.out_shape, strict=False)
+    )
+    full = all(
+        out == size // kernel
+        for out, size, kernel in zip(pool.out_shape, node.out_shape, pool.kernel, strict=False)
+    )
+    return apart and plain and inside and full and pool.in_shapes[0] == node.out_shape
+
+
+def _source(node: FloatNode, pool: FloatNode | None) -> ConvSource:
+    kind: Pool = "none"
+    if pool is not None:
+        kind = "average" if pool.kind == "average" else "max"
+    size = pool.kernel if pool is not None else (1, 1)
+    if size == (1, 1):
+        kind, pool = "none", None
+    shape = ConvShape(
+        in_shape=node.in_shapes[0],
+        out_size=node.out_shape[:2],
+        kernel=node.kernel,
+        stride=node.stride,
+        dilation=node.dilation,
+        pad=node.pad,
+        pool=kind,
+        pool_size=size,
+    )
+    return ConvSource(node, pool, shape, node.weight.reshape(len(node.weight), -1), node.bias)
