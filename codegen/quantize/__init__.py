@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Float graph to integer model (SPEC.md 2 to 5), by calibration on real samples."""
+"""Float graph to integer model (SPEC.md 2 to 5 and 14), by calibration on real samples."""
 
 from codegen.quantize.options import QuantizeOptions
 from codegen.quantize.quantizer import quantize
+from codegen.quantize.tail import most_trained
 
-__all__ = ["QuantizeOptions", "quantize"]
+__all__ = ["QuantizeOptions", "most_trained", "quantize"]

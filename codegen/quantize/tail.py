@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from codegen.errors import QuantizeError
 from codegen.float_front import FloatFront, FloatNode
-from codegen.graph import Dense
+from codegen.graph import Dense, FloatGraph
 from codegen.quantize.ranges import FloatArray
 from device.twin.check_conv import conv_rules
 from device.twin.conv_shape import ConvShape, Pool
@@ -82,6 +82,11 @@ def trainable_tail(front: FloatFront | None) -> tuple[list[ConvSource], str]:
             return found[::-1], reason
         found.append(_source(nodes.pop(), pool))
     return found[::-1], "there is no layer before it"
+
+
+def most_trained(graph: FloatGraph) -> int:
+    """Layers that can be trained: the dense ones, and convolutions directly before them."""
+    return len(graph.dense_layers) + len(trainable_tail(graph.front)[0])
 
 
 def split_front(front: FloatFront, sources: tuple[ConvSource, ...]) -> FloatFront | None:

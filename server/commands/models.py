@@ -77,7 +77,7 @@ def quantize(
     output: Output = Path("model.hadapt"),
     classes: Classes = None,
     train_last: Annotated[
-        int | None, typer.Option(min=1, help="Layers the device trains, from the head; all.")
+        int | None, typer.Option(min=1, help="Layers trained, from the head; all dense ones.")
     ] = None,
     max_classes: Annotated[
         int | None, typer.Option(min=2, help="Class slots to reserve; four more than there are.")

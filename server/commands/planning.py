@@ -9,6 +9,7 @@ import typer
 from codegen.errors import CodegenError
 from codegen.graph import FloatGraph
 from codegen.importer import import_onnx
+from codegen.quantize import most_trained
 from server.commands.arrays import read_samples, to_slots
 from server.commands.console import (
     FAILED,
@@ -137,7 +138,7 @@ def _part(board: str | None, ram: int | None, flash: int | None) -> Part:
 
 
 def _layers(train_last: int | None, graph: FloatGraph) -> int | None:
-    layers = len(graph.dense_layers)
+    layers = most_trained(graph)
     if train_last is not None and train_last > layers:
         raise wrong(f"{train_last} layers", "--train-last", f"1 to {layers}")
     return train_last

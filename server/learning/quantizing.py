@@ -69,7 +69,7 @@ def quantize_report(graph: FloatGraph, model: IntModel, calibration: Calibration
 
     Accuracies and agreements are on the calibration samples (at most 512): they show what
     quantizing cost, not how good the model is. `qdq_agreement`: how often onnxruntime, running the
-    qdq form, decides as the device does; null for models with a front, which have none.
+    qdq form, decides as the device does; null for models with convolutions, which have none.
     """
     x, y = calibration.x[:_REPORT_ROWS], calibration.y
     logits = graph.forward(x)
@@ -86,7 +86,7 @@ def quantize_report(graph: FloatGraph, model: IntModel, calibration: Calibration
         "calibration_agreement": float(np.mean(device_classes == float_classes)),
         "qdq_agreement": None,
     }
-    if not model.front:
+    if not model.has_image:
         report["qdq_agreement"] = float(np.mean(device_classes == _qdq_classes(model, x)))
     if y is not None:
         labels = y[: len(x)]
