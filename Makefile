@@ -66,7 +66,8 @@ kill: setup ## long form: the service is killed 200 times over each database, an
 api-fuzz: setup ## long form: many made-up requests to every operation of the API; API_EXAMPLES=n
 	@HADAPT_API_EXAMPLES=$(API_EXAMPLES) $(PYTEST) tests/api/test_strangers.py --timeout 3600
 
-fuzz: setup ## long form: many more damaged ONNX files; FUZZ_ROUNDS=n
+fuzz: setup ## long form: ten million inputs for the device's parsers; many more damaged ONNX files
+	@$(PYTHON) -m benchmarks.fuzz
 	@HADAPT_FUZZ_ROUNDS=$(FUZZ_ROUNDS) $(PYTEST) tests/unit/codegen/importer/test_importer_properties.py --timeout 3600
 
 long: setup ## every test that is marked as a long form

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make fuzz`: ten million executions of libFuzzer over the parsers of a field device.
+
+    python -m benchmarks.fuzz [--runs 10000000] [--jobs 1]
+
+Targets and seeds are those of `tests/fuzz`. A finding ends the run; the input is printed, and
+belongs into `tests/regression/issue_0006_fuzz/<target>/`, from where every later run begins.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.fuzz.device_fuzz import Report, build_target, run_target, write_seeds, write_sources
+
+RESULT = Path(__file__).parent / "results" / "fuzz.md"
+DEFAULT_RUNS = 10_000_000
+# In tenths of all executions.
+SHARES = {"payload": 4, "packet": 2, "store": 1, "wire": 2, "import": 1}
+PARSERS = (
+    "had_cbor.c",
+    "had_envelope.c",
+    "had_packet.c",
+    "had_decoder.c",
+    "had_store.c",
+    "had_journal.c",
+    "had_archive.c",
+    "had_import.c",
+    "had_wire.c",
+    "had_wire_field.c",
+    "had_node.c",
+    "had_guard.c",
+)
+COVERAGE = ("-fprofile-instr-generate", "-fcoverage-mapping")
+
+
+def fuzz(sources: Path, target: str, runs: int, folder: Path) -> Report:
+    """Run a target; its corpus is left in folder/corpus."""
+    folder.mkdir()
+    fuzzer = build_target(sources, target, folder / "fuzzer")
+    corpus = write_seeds(target, folder / "corpus")
+    report = run_target(fuzzer, corpus, f"-runs={runs}", "-timeout=20", limit_s=86400.0)
+    print(f"{target}: {report.executions} executions, {report.edges} edges", file=sys.stderr)
+    return report
+
+
+def coverage(folder: Path) -> dict[str, tuple[float, float]]:
+    """Lines and branches, in percent, of each parser by all corpora together."""
+    sources = write_sources(folder / "covered")
+    profiles, programs = [], []
+    for target in SHARES:
+        out = folder / target / "covered"
+        build_target(sources, target, out, COVERAGE)
+        run_target(out, folder / target / "corpus", "-runs=0")
+        profiles.append(str(folder / target / "default.profraw"))
+        programs.append(str(out))
+    merged = folder / "merged.profdata"
+    subprocess.run([_llvm("profdata"), "merge", "-o", merged, *profiles], check=True)
+    objects = [part for name in programs[1:] for part in ("-object", name)]
+    command = [_llvm("cov"), "export", "-summary-only", f"-instr-profile={merged}"]
+    done = subprocess.run(
+        [*command, programs[0], *objects], capture_output=True, text=True, check=True
+    )
+    found = {}
+    for file in json.loads(done.stdout)["data"][0]["files"]:
+        name, summary = Path(file["filename"]).name, file["summary"]
+        found[name] = (summary["lines"]["percent"], summary["branches"]["percent"])
+    return {name: found[name] for name in PARSERS}
+
+
+def _llvm(tool: str) -> str:
+    for name in (f"llvm-{tool}", f"llvm-{tool}-14", f"/usr/lib/llvm-14/bin/llvm-{tool}"):
+        if shutil.which(name):
+            return name
+    raise FileNotFoundError(f"llvm-{tool} is missing; get it with `apt install llvm-14`")
+
+
+def table(
+    runs: int, reports: dict[str, Report], covered: dict[str, tuple[float, float]] | None
+) -> str:
+    """The result as Markdown."""
+    total = sum(r.executions for r in reports.values())
+    lines = [
+        "# Fuzzing the device's parsers",
+        "",
+        f"`make fuzz` (`python -m benchmarks.fuzz --runs {runs}`): libFuzzer of Debian's clang,",
+        "with address and undefined-behaviour sanitizers; nothing found. Targets: `tests/fuzz`.",
+        "",
+        "| target | executions | edges |",
+        "| --- | --- | --- |",
+        *(f"| {t} | {r.executions:,} | {r.edges:,} |" for t, r in reports.items()),
+        f"| all | {total:,} | |",
+    ]
+    if covered:
+        lines += [
+            "",
+            "Coverage of the parsers by the corpora that the runs leave:",
+            "",
+            "| file | lines | branches |",
+            "| --- | --- | --- |",
+            *(f"| {n} | {a:.1f} % | {b:.1f} % |" for n, (a, b) in covered.items()),
+        ]
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """Run, print, and write the table; exit code 1 on a finding."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=DEFAULT_RUNS)
+    parser.add_argument("--jobs", type=int, default=1, help="targets at once")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sources = write_sources(folder / "sources")
+
+        def run(target: str) -> Report:
+            return fuzz(sources, target, options.runs * SHARES[target] // 10, folder / target)
+
+        build_target(sources, next(iter(SHARES)), folder / "first")  # the runtime, once
+        with ThreadPoolExecutor(options.jobs) as pool:
+            reports = dict(zip(SHARES, pool.map(run, SHARES), strict=True))
+        for target, report in reports.items():
+            if report.failed:
+                sys.exit(f"{target}:\n{report.log[-6000:]}")
+        text = table(options.runs, reports, coverage(folder))
+    print(text)
+    if options.runs >= DEFAULT_RUNS:
+        RESULT.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
