@@ -7,6 +7,7 @@ grid is a power of two; what arrives at x0 must be the model's own scale.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import log2
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from codegen.errors import GraphError
 from codegen.float_front import FUNCTIONS, FloatNode
-from codegen.graph import Dense, FloatGraph
+from codegen.graph import Affine, Dense, FloatGraph
 from device.twin.front_node import FrontNode
 from device.twin.kernels import widen
 from device.twin.model import FrozenLayer, InputStage, IntModel
@@ -28,6 +29,8 @@ FLOAT_MODEL = "the float model that the integer model was quantized from"
 def layer_scales(graph: FloatGraph, model: IntModel, state: LearnerState) -> list[float]:
     """Step of each layer's integers, in the order of `device.twin.trace.trace`.
 
+    Args:
+        graph: in its `device_form`.
     Raises: GraphError if the graph is not the one that the model was made from.
     """
     _require(
@@ -35,11 +38,54 @@ def layer_scales(graph: FloatGraph, model: IntModel, state: LearnerState) -> lis
         and (graph.front is None) == (not model.front),
         "it has other layers",
     )
+    _check_masters(graph, model)
     scales = list(_front_scales(graph, model, _input_scale(graph, model)))
     for dense, layer in zip(graph.dense_layers, model.frozen, strict=False):
         scales.append(_frozen_scale(dense, layer, scales[-1], layer is model.frozen[-1]))
     _require(scales[-1] == model.input.scale, "its scale of x0 is another")
     return [*(s.value for s in scales), *_trainable_scales(model, state)]
+
+
+def device_form(graph: FloatGraph, model: IntModel) -> FloatGraph:
+    """The equivalent graph whose normaliser is the input stage's (codegen.quantize.conditioning).
+
+    Offsets and factors are read from the stage's constants, their inverse goes into the first dense
+    layer; the largest change of spread is 1, which fixes the power of two. A graph with a front is
+    never changed.
+    """
+    if graph.front is not None:
+        return graph
+    stage, first = model.input, graph.dense_layers[0]
+    _require(len(stage.mult) == graph.features, "it has other inputs")
+    given = graph.normalizer
+    offset = np.zeros(graph.features) if given is None else given.offset.astype(np.float64)
+    scale = np.ones(graph.features) if given is None else given.scale.astype(np.float64)
+    ratio = np.ldexp(stage.mult * 2.0 ** -stage.shift.astype(np.float64), stage.raw_frac_bits)
+    used = (ratio != 0) & (scale != 0)
+    if not used.any():
+        return graph
+    unit = 2.0 ** round(log2(float(np.abs(ratio[used] / scale[used]).min())))
+    factor = np.where(used, ratio / unit, scale)
+    spread = np.divide(scale, factor, out=np.ones_like(scale), where=used)
+    zero = np.where(used, np.ldexp(stage.zero.astype(np.float64), -stage.raw_frac_bits), offset)
+    weight = first.weight.astype(np.float64)
+    bias = first.bias + weight @ ((zero - offset) * scale)
+    name = given.name if given else "normalizer"
+    affine = Affine(name, zero.astype(np.float32), factor.astype(np.float32))
+    dense = replace(
+        first, weight=(weight * spread).astype(np.float32), bias=bias.astype(np.float32)
+    )
+    return replace(graph, layers=(affine, dense, *graph.dense_layers[1:]))
+
+
+def _check_masters(graph: FloatGraph, model: IntModel) -> None:
+    """The masters as they were quantized are the float weights, to the nearest step."""
+    for dense, layer in zip(graph.dense_layers[len(model.frozen) :], model.layers, strict=True):
+        rows = layer.master[: len(dense.weight)].astype(np.float64)
+        unit = layer.row_factor[: len(rows), None] * layer.scale.value
+        _require(rows.shape == dense.weight.shape, f"layer {dense.name} has another shape")
+        close = np.abs(rows * unit - dense.weight) <= 0.75 * unit + 1e-3 * np.abs(dense.weight)
+        _require(bool(close.all()), f"the weights of layer {dense.name} are others")
 
 
 def _require(holds: bool, what: str) -> None:

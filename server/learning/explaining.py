@@ -20,7 +20,7 @@ from codegen.export.float_layers import export_float_layers
 from codegen.graph import Dense, FloatGraph
 from codegen.lower import lower
 from codegen.quantize.front import MAX_VALUES, spread
-from codegen.scales import layer_scales
+from codegen.scales import device_form, layer_scales
 from device.harness.boards import Board
 from device.harness.call_counts import inference_calls
 from device.twin.learner import raw_samples
@@ -54,6 +54,7 @@ def explain_layers(
     costs = _costs(model)
     rows = [_row(t, *cost) for t, cost in zip(traces, costs, strict=True)]
     if graph is not None and not any(layer.conv for layer in model.layers):
+        graph = device_form(graph, model)
         steps = layer_scales(graph, model, state)
         floats = float_layers(_as_learned(graph, model, state), x, len(traces))
         for row, made, step, real in zip(rows, traces, steps, floats, strict=True):

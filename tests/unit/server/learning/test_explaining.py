@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 import server.learning.firmwares as firmwares
 from codegen.errors import GraphError
 from codegen.generate import generate
-from codegen.graph import FloatGraph
+from codegen.graph import Dense, FloatGraph
 from codegen.importer import import_onnx
 from codegen.quantize import QuantizeOptions, quantize
-from codegen.scales import layer_scales
+from codegen.scales import device_form, layer_scales
 from device.harness.boards import BOARDS, Board
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import IntModel
@@ -128,6 +128,32 @@ def test_explain_a_learner_that_has_learned_is_compared_with_its_own_weights(cas
     first = explain_layers(case.model, initial_state(case.model), case.x, case.graph)[-1]
     assert learned["float_range"] != first["float_range"]
     assert learned["error"] < 0.2
+
+
+@pytest.mark.parametrize("train_last", [1, 2])
+def test_explain_features_that_the_quantizer_has_centred_and_spread(train_last: int) -> None:
+    rng = np.random.default_rng(5)
+    x = (rng.normal(0, 1, (200, 12)) * rng.uniform(0.05, 3, 12) + rng.uniform(2, 9, 12)).astype(
+        np.float32
+    )
+    first = Dense("d0", rng.normal(0, 0.4, (10, 12)), rng.normal(0, 1, 10), "relu")
+    second = Dense("d1", rng.normal(0, 0.4, (4, 10)), rng.normal(0, 0.2, 4))
+    graph = FloatGraph("spread", (12,), (first, second))
+    model = quantize(graph, x, np.arange(200) % 4, QuantizeOptions(train_last=train_last))
+    assert model.input.zero.any() == (train_last == 2)  # eight bits do without
+    rows = explain_layers(model, initial_state(model), x, graph)
+    assert [row["kind"] for row in rows] == [
+        "input",
+        "frozen" if train_last == 1 else "hidden",
+        "head",
+    ]
+    assert all(row["error"] < 0.25 for row in rows)
+    session = float_layers(graph, x, 3)
+    moved = float_layers(device_form(graph, model), x, 3)
+    np.testing.assert_allclose(moved[-1], session[-1], rtol=1e-2, atol=2e-2)
+    other = replace(graph, layers=(replace(first, weight=first.weight * 1.3), second))
+    with pytest.raises(GraphError, match="others"):
+        explain_layers(model, initial_state(model), x, other)
 
 
 def test_explain_refuses_the_float_model_of_another(case: Case) -> None:
