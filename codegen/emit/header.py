@@ -74,6 +74,7 @@ def _arithmetic(model: IntModel, plan: Plan) -> list[str]:
 
 
 def _sizes(model: IntModel, plan: Plan) -> list[str]:
+    tiles = max(-(-layer.inputs // model.arithmetic.tile_k) for layer in plan.layers)
     return [
         "/* Sizes. */",
         define("HAD_INPUTS", unsigned(model.inputs), "values in a raw sample"),
@@ -86,6 +87,7 @@ def _sizes(model: IntModel, plan: Plan) -> list[str]:
         define("HAD_MASTER_COUNT", unsigned(plan.master_count)),
         define("HAD_BIAS_COUNT", unsigned(plan.bias_count)),
         define("HAD_VIEW_WORDS", unsigned(plan.view_words), "packed 4-bit weights"),
+        define("HAD_TILES", unsigned(tiles), "of an output, at most"),
         define("HAD_ARENA_BYTES", unsigned(plan.arena.bytes), "training, see hadapt_plan.c"),
         *_panel(plan),
         define("HAD_INFER_BYTES", unsigned(plan.infer_arena.bytes), "inference, see there"),

@@ -79,7 +79,18 @@ MUTATIONS = (
         "tiles",
     ),
     Mutation(SOURCE + "had_dot_row.c", "return had_saturate_acc(acc)", "return acc", "tiles"),
-    Mutation(SOURCE + "had_dot_packed.c", "low = had_saturate_acc(low)", "low = low + 0", "tiles"),
+    *(
+        Mutation(SOURCE + "had_dot_packed.c", old, new, "tiles", layout)
+        for layout, old, new in (
+            ("host", "total[0] += had_saturate_acc(low)", "total[0] += low"),
+            ("host", "s->p2 += (word >> 8 & FIELDS)", "s->p2 += (word >> 9 & FIELDS)"),
+            ("host", "(s.p1 << 4)", "(s.p1 << 3)"),
+            (PACKED, "(uint32_t)had_saturate_acc(low) +", "(uint32_t)low +"),
+            (PACKED, "total.p3 += s.p3 - RAISE", "total.p3 += s.p3"),
+            (OCTET, "(word >> 4 & NIBBLES)", "(word >> 5 & NIBBLES)"),
+        )
+    ),
+    Mutation(SOURCE + "had_dot_packed.c", "? 0x80808080U", "? 0x80808000U", "head", OCTET),
     *(
         Mutation(SOURCE + file, old, new, "tiles", layout)
         for layout, file, old, new in (

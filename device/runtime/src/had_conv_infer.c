@@ -10,12 +10,14 @@ static void add_pixel(const had_learner *ln, int32_t *sums, const int8_t *patch,
                       const had_layer *layer) {
     uint32_t largest = layer->conv->pool == HAD_POOL_MAX ? 1U : 0U;
     int32_t acc[HAD_VIEW_ROWS];
+    int32_t tiles[HAD_TILES];
+    had_dot_packed_sums(tiles, patch, layer->inputs);
     for (uint32_t o = 0U; o < layer->outputs; o++) {
         uint32_t at = layer->bias_at + o;
         if (o % HAD_VIEW_ROWS == 0U) {
             had_dot_packed(acc, patch,
                            ln->view.words + layer->view_at + o / HAD_VIEW_ROWS * layer->inputs,
-                           layer->inputs);
+                           layer->inputs, tiles, HAD_IS_POSITIVE(layer));
         }
         had_multiplier m = {ln->view.mult[at], ln->view.shift[at]};
         int32_t y = had_saturate_s16(had_row_output(acc[o % HAD_VIEW_ROWS], layer->forward_shift, m,

@@ -129,7 +129,7 @@ static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, had_
 static int32_t forward_rows(had_learner *ln, const had_layer *layer, int16_t *y, const int8_t *x,
                             const had_weight *wq, const had_output *out, uint32_t rows,
                             int32_t y_max) {
-    had_counted counted = {(1U << rows) - 1U, 0U, layer->index > 0U || !HAD_X0_SIGNED ? 1U : 0U,
+    had_counted counted = {(1U << rows) - 1U, 0U, HAD_IS_POSITIVE(layer),
                            HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_FORWARD)};
     for (uint32_t c = 0U; c < HAD_BATCH; c += HAD_LANES) {
         int32_t acc[HAD_PRODUCTS(HAD_LANES)];

@@ -5,10 +5,10 @@
 #include "hadapt/infer.h"
 
 /* Outputs o .. o + HAD_VIEW_ROWS - 1, those behind the last of no meaning. |acc| <= D, see had_forward.c. */
-static void products(const had_learner *ln, int32_t *acc, const int8_t *x, const had_layer *layer,
-                     uint32_t o) {
+static void products(const had_learner *ln, int32_t *acc, const int8_t *x, const int32_t *sums,
+                     const had_layer *layer, uint32_t o) {
     const uint32_t *w = ln->view.words + layer->view_at + o / HAD_VIEW_ROWS * layer->inputs;
-    had_dot_packed(acc, x, w, layer->inputs);
+    had_dot_packed(acc, x, w, layer->inputs, sums, HAD_IS_POSITIVE(layer));
 }
 
 static int16_t output(const had_learner *ln, int32_t acc, const had_layer *layer, uint32_t o) {
@@ -22,9 +22,11 @@ static int16_t output(const had_learner *ln, int32_t acc, const had_layer *layer
 void had_infer_hidden(const had_learner *ln, int8_t *out, const int8_t *x, const had_layer *layer) {
     const had_quantizer q = ln->view.x[layer->index + 1U];
     int32_t acc[HAD_VIEW_ROWS];
+    int32_t sums[HAD_TILES];
+    had_dot_packed_sums(sums, x, layer->inputs);
     for (uint32_t o = 0U; o < layer->outputs; o++) {
         if (o % HAD_VIEW_ROWS == 0U) {
-            products(ln, acc, x, layer, o);
+            products(ln, acc, x, sums, layer, o);
         }
         out[o] = had_quant_positive(output(ln, acc[o % HAD_VIEW_ROWS], layer, o), &q);
     }
@@ -34,9 +36,11 @@ void had_infer_hidden(const had_learner *ln, int8_t *out, const int8_t *x, const
 void had_infer_head(const had_learner *ln, int16_t *logits, const int8_t *x, const had_layer *layer,
                     uint32_t rows) {
     int32_t acc[HAD_VIEW_ROWS];
+    int32_t sums[HAD_TILES];
+    had_dot_packed_sums(sums, x, layer->inputs);
     for (uint32_t o = 0U; o < rows; o++) {
         if (o % HAD_VIEW_ROWS == 0U) {
-            products(ln, acc, x, layer, o);
+            products(ln, acc, x, sums, layer, o);
         }
         logits[o] = output(ln, acc[o % HAD_VIEW_ROWS], layer, o);
     }

@@ -41,6 +41,7 @@
 #define HAD_MASTER_COUNT 45U
 #define HAD_BIAS_COUNT 8U
 #define HAD_VIEW_WORDS 11U /* packed 4-bit weights */
+#define HAD_TILES 1U /* of an output, at most */
 #define HAD_ARENA_BYTES 280U /* training, see hadapt_plan.c */
 #define HAD_INFER_BYTES 16U /* inference, see there */
 #define HAD_STATE_PAYLOAD_BYTES 166U /* SPEC.md 9 */

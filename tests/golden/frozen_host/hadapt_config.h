@@ -41,6 +41,7 @@
 #define HAD_MASTER_COUNT 20U
 #define HAD_BIAS_COUNT 4U
 #define HAD_VIEW_WORDS 5U /* packed 4-bit weights */
+#define HAD_TILES 1U /* of an output, at most */
 #define HAD_ARENA_BYTES 80U /* training, see hadapt_plan.c */
 #define HAD_INFER_BYTES 16U /* inference, see there */
 #define HAD_STATE_PAYLOAD_BYTES 40U /* SPEC.md 9 */

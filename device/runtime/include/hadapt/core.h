@@ -41,6 +41,19 @@
 #define HAD_OCTET_THUMB1 0
 #endif
 
+/* Inference takes four products of a byte each from a multiplication where a field costs a copy and a mask. */
+#if HAD_OCTET && (!defined(__thumb__) || __ARM_ARCH_ISA_THUMB == 1)
+#define HAD_PACKED_BYTES 1
+#else
+#define HAD_PACKED_BYTES 0
+#endif
+
+#if defined(__thumb__) && defined(__OPTIMIZE__) && (HAD_PACKED_BYTES || __ARM_ARCH_ISA_THUMB == 2)
+#define HAD_PACKED_ASSEMBLY 1
+#else
+#define HAD_PACKED_ASSEMBLY 0
+#endif
+
 /* 1: the kernels of the DSP extension are built. */
 #if (defined(__ARM_FEATURE_DSP) || defined(HAD_DSP_IN_C)) && !defined(HAD_COUNTERS) &&             \
     HAD_ROWS == 4U && HAD_LANES == 4U && HAD_TILE_K % 4U == 0U && HAD_ORDER >= 4U

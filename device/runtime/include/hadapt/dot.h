@@ -201,10 +201,14 @@ void had_dot_row(int32_t total[HAD_PRODUCTS(HAD_TAPS)], const int8_t *x, const h
                  uint32_t terms, const had_counted *counted);
 #endif
 
+/* Sums of x by tile: what had_dot_packed takes with every group of rows. */
+void had_dot_packed_sums(int32_t sums[HAD_TILES], const int8_t *x, uint32_t terms);
+
 /*
- * total[r] = dot(x, row r) of HAD_VIEW_ROWS rows; nibble r of w[k] is weight k of row r plus 8.
+ * total[r] = dot(x, row r) of HAD_VIEW_ROWS rows; nibble r of w[k] is weight k of row r plus 8. positive: x is in
+ * [0, 15], not in [-7, 7].
  */
 void had_dot_packed(int32_t total[HAD_VIEW_ROWS], const int8_t *x, const uint32_t *w,
-                    uint32_t terms);
+                    uint32_t terms, const int32_t sums[HAD_TILES], uint32_t positive);
 
 #endif

@@ -75,6 +75,9 @@ static inline uint32_t had_is_dense(const had_layer *layer) {
 }
 #endif
 
+/* 1: the 4-bit input of a layer is in [0, 15]; 0: in [-7, 7]. */
+#define HAD_IS_POSITIVE(layer) ((layer)->index > 0U || !HAD_X0_SIGNED ? 1U : 0U)
+
 /* A frozen layer, SPEC.md 4. */
 typedef struct had_frozen_layer {
     const int8_t *weight; /* outputs x inputs */
