@@ -107,8 +107,8 @@ MUTATIONS = (
             ),
             (OCTET, "had_octet.c", "(uint32_t)had_saturate_acc(low)", "(uint32_t)low"),
             (OCTET, "had_octet.c", "had_saturate_acc(had_field_high(fields, low))", "0"),
-            (OCTET, "had_octet.c", "sum.a1 += s.a1 - HAD_RAISE", "sum.a1 += s.a1"),
-            (OCTET, "had_octet.c", "terms > HAD_TILE_K;", "terms > HAD_TILE_K + 1U;"),
+            (OCTET, "had_octet.c", "total[1] + s->a1 - HAD_RAISE", "total[1] + s->a1"),
+            (OCTET, "had_octet.c", "for (uint32_t first = 1U; x", "for (uint32_t first = 0U; x"),
             (OCTET, "had_tile.h", "(word - low) >> 16", "word >> 16"),
             (
                 OCTET,

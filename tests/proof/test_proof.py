@@ -10,6 +10,7 @@ from benchmarks.executions import Execution, boot_twin, planted_sources, short_e
 from benchmarks.models import SMALL_INT8, subject
 from benchmarks.proof import Row, main, prove_one
 from benchmarks.scenario import Trace, run_scenario
+from codegen.generate import generate, write_folder
 from device.harness.boards import BOARDS
 from device.harness.toolchain import find_toolchain
 from server.learning.firmwares import cache_folder
@@ -61,6 +62,39 @@ def test_proof_with_planted_error_fails_and_names_the_place(
     assert row.state_hash != expected.state_hash
     assert f"first in session {session}, step" in row.difference, row.difference
     assert "layer" in row.difference, row.difference
+
+
+# Inner loops in assembly run on their own core only: board, file, text, planted error.
+PLANTED_ASSEMBLY = (
+    ("microbit", "had_octet_thumb.c", "mov r11, r2", "mov r11, r3"),
+    ("microbit", "had_octet_thumb.c", "bne 17f", "beq 14f"),
+    ("microbit", "had_octet_thumb.c", "adds r6, r6, r3", "adds r6, r6, r2"),
+    ("microbit", "had_dot_packed.c", "add %[odd0], r4", "add %[odd0], r5"),
+    ("mps2-an385", "had_octet.c", "%[a2], r6, r3, %[a2]", "%[a2], r5, r3, %[a2]"),
+    ("mps2-an385", "had_dot_packed.c", "lsr #12", "lsr #11"),
+)
+
+
+@pytest.mark.parametrize(
+    ("board", "file", "old", "new"),
+    PLANTED_ASSEMBLY,
+    ids=[f"{p[1]}-{p[2]}" for p in PLANTED_ASSEMBLY],
+)
+def test_proof_with_planted_error_in_assembly_fails(
+    board: str, file: str, old: str, new: str, expected: Trace, tmp_path: Path
+) -> None:
+    execution = Execution("qemu", BOARDS[board], "gcc")
+    missing = execution.missing()
+    if missing is not None:
+        pytest.skip(missing)
+    item = subject(SMALL_INT8)
+    files = generate(item.model, BOARDS[board])
+    text = files[f"runtime/src/{file}"].decode()
+    assert old in text, f"{file} has no {old!r}: plant the error elsewhere"
+    files[f"runtime/src/{file}"] = text.replace(old, new, 1).encode()
+    sources = write_folder(files, tmp_path / "sources")
+    row = prove_one(item, execution, expected, tmp_path / "cache", sources)
+    assert not row.bit_exact
 
 
 def _planted(file: str, old: str, new: str, expected: Trace, folder: Path) -> Row:

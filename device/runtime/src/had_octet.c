@@ -102,41 +102,46 @@ FORCE had_octet saturated_tile(const int8_t *x, const int32_t *w, uint32_t terms
     return s;
 }
 
-FORCE void column(int32_t total[HAD_WORDS], const int8_t *x, const int32_t *w, uint32_t terms,
-                  uint32_t step, const had_counted *counted) {
-    had_octet sum = {0U, 0U, 0U, 0U};
-    for (; terms > HAD_TILE_K; terms -= HAD_TILE_K) {
-        const had_octet s = saturated_tile(x, w, HAD_TILE_K, step, counted);
-        sum.a0 += s.a0 - HAD_RAISE;
-        sum.a1 += s.a1 - HAD_RAISE;
-        sum.a2 += s.a2 - HAD_RAISE;
-        sum.a3 += s.a3 - HAD_RAISE;
-        x += HAD_TILE_K * step;
-        w += HAD_TILE_K * HAD_WORDS;
+/* Totals of one column more, of the first tile the first ones; they are left raised once. */
+FORCE void put(int32_t total[HAD_WORDS], const had_octet *s, uint32_t first) {
+    if (first != 0U) {
+        total[0] = (int32_t)s->a0;
+        total[1] = (int32_t)s->a1;
+        total[2] = (int32_t)s->a2;
+        total[3] = (int32_t)s->a3;
+    } else {
+        total[0] = (int32_t)((uint32_t)total[0] + s->a0 - HAD_RAISE);
+        total[1] = (int32_t)((uint32_t)total[1] + s->a1 - HAD_RAISE);
+        total[2] = (int32_t)((uint32_t)total[2] + s->a2 - HAD_RAISE);
+        total[3] = (int32_t)((uint32_t)total[3] + s->a3 - HAD_RAISE);
     }
-    const had_octet last = saturated_tile(x, w, terms, step, counted);
-    total[0] = (int32_t)(sum.a0 + last.a0);
-    total[1] = (int32_t)(sum.a1 + last.a1);
-    total[2] = (int32_t)(sum.a2 + last.a2);
-    total[3] = (int32_t)(sum.a3 + last.a3);
 }
 
+/* A tile of all columns. */
 FORCE void columns(int32_t *total, const int8_t *x, const int32_t *w, uint32_t terms, uint32_t step,
-                   uint32_t next, const had_counted *counted) {
-    for (uint32_t c = 0U; c < HAD_LANES; c++) {
-        HAD_COUNT(if (c >= counted->lanes) { return; })
-        column(total, x, w, terms, step, counted);
-        total += HAD_WORDS;
+                   uint32_t next, uint32_t first, const had_counted *counted) {
+    const int32_t *end = total + HAD_PRODUCTS(HAD_LANES);
+    HAD_COUNT(end = total + HAD_PRODUCTS(counted->lanes);)
+    for (; total != end; total += HAD_WORDS) {
+        had_octet s = saturated_tile(x, w, terms, step, counted);
+        put(total, &s, first);
         x += next;
     }
 }
 
 void had_octet_product(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, const int32_t *w,
                        uint32_t terms, uint32_t step, uint32_t next, const had_counted *counted) {
-    if (step == 1U) {
-        columns(total, x, w, terms, 1U, next, counted);
-    } else {
-        columns(total, x, w, terms, HAD_BATCH_STRIDE, 1U, counted);
+    const int8_t *end = x + terms * step;
+    for (uint32_t first = 1U; x != end; first = 0U) {
+        uint32_t left = terms < HAD_TILE_K ? terms : HAD_TILE_K;
+        if (step == 1U) {
+            columns(total, x, w, left, 1U, next, first, counted);
+        } else {
+            columns(total, x, w, left, HAD_BATCH_STRIDE, 1U, first, counted);
+        }
+        x += left * step;
+        w += left * HAD_WORDS;
+        terms -= left;
     }
 }
 #endif

@@ -15,12 +15,14 @@
 
 #include "hadapt_config.h"
 
+/* 1: eight rows of weights against a panel, for hosts. */
 #if HAD_ROWS == 8U && defined(HAD_PANEL_TERMS)
 #define HAD_PANEL 1
 #else
 #define HAD_PANEL 0
 #endif
 
+/* 1: eight rows of weights in the fields of four words, for M0 and M3. */
 #if HAD_ROWS == 8U && !HAD_PANEL
 #define HAD_OCTET 1
 #else
@@ -35,6 +37,7 @@
 #define HAD_OCTET_ASSEMBLY 0
 #endif
 
+/* 1: all of the product is, for ARMv6-M. */
 #if HAD_OCTET_ASSEMBLY && __ARM_ARCH_ISA_THUMB == 1
 #define HAD_OCTET_THUMB1 1
 #else
@@ -48,6 +51,7 @@
 #define HAD_PACKED_BYTES 0
 #endif
 
+/* 1: the inner loops of inference are written for Thumb. */
 #if defined(__thumb__) && defined(__OPTIMIZE__) && (HAD_PACKED_BYTES || __ARM_ARCH_ISA_THUMB == 2)
 #define HAD_PACKED_ASSEMBLY 1
 #else

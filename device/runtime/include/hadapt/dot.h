@@ -49,7 +49,9 @@ typedef int32_t had_weight; /* two rows: low + high * 2^16 */
 /* Results of a product with `columns` columns (or taps): those of all rows of a group. */
 #if HAD_OCTET
 #define HAD_PRODUCTS(columns) ((columns) * HAD_WORDS) /* words of two rows' totals, each raised */
+/* A value in both fields of a word. */
 #define HAD_BOTH(v) ((uint32_t)(v) * 0x00010001U)
+/* What totals of an octet are raised by. */
 #if HAD_ACC_BITS < 16
 #define HAD_RAISE HAD_BOTH(1U << (HAD_ACC_BITS - 1))
 #else
@@ -66,6 +68,7 @@ typedef struct had_line {
     uint32_t up;
 } had_line;
 
+/* Totals of row `row` of the products of `columns` columns. */
 static inline had_line had_line_of(const int32_t *products, uint32_t row, uint32_t columns) {
 #if HAD_OCTET
     (void)columns;
@@ -76,6 +79,7 @@ static inline had_line had_line_of(const int32_t *products, uint32_t row, uint32
 #endif
 }
 
+/* Its total in one column. */
 static inline int32_t had_line_total(const had_line *line, uint32_t column) {
 #if HAD_OCTET
     return (int32_t)(((uint32_t)line->at[column * HAD_WORDS] + line->round) << line->up) >> 16;
@@ -168,15 +172,20 @@ static inline void had_clear_row(had_weight *w, uint32_t terms, uint32_t row) {
     had_put_padding(w, terms, row);
 }
 
+#if HAD_OCTET
+/*
+ * Eight rows of weights times four columns of x, `next` apart, whose values lie `step` apart: HAD_BATCH_STRIDE, or 1.
+ * To be read by had_line.
+ */
+void had_octet_product(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, const int32_t *w,
+                       uint32_t terms, uint32_t step, uint32_t next, const had_counted *counted);
+#endif
+
 /*
  * HAD_ROWS times HAD_LANES products, to be read by had_line: total[r][c] = dot(x[.][c], w[.][r]), x being terms
  * rows of HAD_BATCH_STRIDE values (feature-major), w terms times HAD_WORDS weights.
  */
 #if HAD_OCTET
-/* The same for x whose values lie `step` apart (HAD_BATCH_STRIDE, or 1), and columns `next` apart. */
-void had_octet_product(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, const int32_t *w,
-                       uint32_t terms, uint32_t step, uint32_t next, const had_counted *counted);
-
 static inline void had_dot_columns(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x,
                                    const had_weight *w, uint32_t terms,
                                    const had_counted *counted) {
