@@ -123,8 +123,13 @@ def inference_plan(model: IntModel, layers: tuple[LayerPlan, ...]) -> InferenceP
 
 
 def _input(draft: _Draft, model: IntModel) -> None:
-    v0 = draft.add_vector(model.inputs, "input stage: quantised sample")
-    arguments = (v0, "raw", "&INPUT_STAGE")
+    raw = "raw"
+    if model.signal:
+        raw, size = "signal", INT16_BYTES * model.signal.outputs
+        draft.buffers[raw] = Buffer(raw, size, "features of the signal", 0, 0)
+        draft.call("x0", "had_features_window_stats", (raw, "raw", "&SIGNAL"), "features")
+    v0 = draft.add_vector(model.stage_values, "input stage: quantised sample")
+    arguments = (v0, raw, "&INPUT_STAGE")
     if not model.has_image:
         draft.call("x0", "had_input_stage_run", arguments, "input stage")
         return

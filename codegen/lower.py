@@ -188,7 +188,7 @@ def _check_conv(layer: TrainableLayer, shape: ConvShape, batch: int) -> None:
 def _check_front(model: IntModel) -> int:
     """Values that the first layer reads."""
     if not model.front:
-        return model.inputs
+        return model.stage_values
     for holds, text in front_rules(model):
         if not holds:
             raise _refusal(f"breaks a rule: {text}", "the front", "SPEC.md 4.1")

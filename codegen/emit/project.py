@@ -5,6 +5,7 @@ import json
 
 from codegen.bounds import product_bounds
 from codegen.emit.header import FORMAT_VERSION, payload_bytes
+from codegen.emit.signal import signal_manifest
 from codegen.lower import Plan
 from device.harness.boards import Board
 from device.twin.model import IntModel
@@ -44,6 +45,7 @@ def makefile(board: Board) -> list[str]:
 def manifest(model: IntModel, plan: Plan, board: Board) -> list[str]:
     """manifest.json: what this folder was generated from, and its sizes."""
     a = model.arithmetic
+    bits = model.signal.frac_bits if model.signal else model.input.raw_frac_bits
     document = {
         "format": FORMAT_VERSION,
         "model": model.name,
@@ -75,9 +77,10 @@ def manifest(model: IntModel, plan: Plan, board: Board) -> list[str]:
         },
         "largest_sums": product_bounds(model, plan),
         "class_names": list(model.class_names),
-        "raw_frac_bits": model.input.raw_frac_bits.tolist(),
+        "raw_frac_bits": bits.tolist(),
+        **signal_manifest(model),
     }
-    if model.has_image:
+    if model.has_image and not model.signal:
         document["raw_order"] = {
             "pixels": model.input.pixels,
             "channels": len(model.input.zero),
@@ -109,7 +112,7 @@ def readme(model: IntModel, plan: Plan, board: Board) -> list[str]:
         "",
         "A raw sample is one int16 a feature: the feature times 2 to the power of raw_frac_bits",
         "(manifest.json, one number a feature), rounded to the nearest integer.",
-        *(_RAW_ORDER if model.has_image else ()),
+        *(_RAW_ORDER if model.has_image and not model.signal else ()),
         "",
         "To put the learner into a program of your own, leave port/ out and call the functions of",
         "runtime/include/hadapt/learner.h.",

@@ -54,6 +54,7 @@ def plan_source(model: IntModel, plan: Plan, board: str, trace: bool = False) ->
         "",
         *(['#include "hadapt/conv.h"'] if has_conv(plan) else []),
         *(['#include "hadapt/front.h"'] if model.has_image else []),
+        *(['#include "hadapt/features.h"'] if model.signal else []),
         '#include "hadapt/infer.h"',
         '#include "hadapt/train.h"',
         '#include "hadapt_model.h"',
@@ -208,6 +209,8 @@ def _infer_call(call: Call) -> str:
 
 
 def _infer_argument(name: str) -> str:
+    if name == "signal":
+        return "(uint8_t *)in_s8(ln, IN_SIGNAL)"
     if name == "logits":
         return "in_s16(ln, IN_LOGITS)"
     if name.startswith("sums"):

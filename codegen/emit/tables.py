@@ -5,6 +5,7 @@ from codegen.buffers import LayerPlan
 from codegen.emit.front import front_header, front_tables
 from codegen.emit.header import banner, has_conv
 from codegen.emit.literals import byte_rows, columns, comment_text, scale, table, unsigned
+from codegen.emit.signal import signal_header, signal_tables
 from codegen.lower import Plan
 from device.twin.model import Exemplar, FrozenLayer, IntModel, TrainableLayer
 
@@ -17,6 +18,7 @@ def model_header(model: IntModel, plan: Plan, board: str) -> list[str]:
         "#define HADAPT_MODEL_H",
         "",
         '#include "hadapt/front.h"' if model.has_image else '#include "hadapt/layer.h"',
+        *(['#include "hadapt/features.h"'] if model.signal else []),
         "",
         "/* Trainable layers. */",
     ]
@@ -30,7 +32,7 @@ def model_header(model: IntModel, plan: Plan, board: str) -> list[str]:
     if model.frozen:
         count = len(model.frozen)
         lines.append(f"extern const had_frozen_layer had_frozen_layers[{count}];")
-    lines += front_header(model)
+    lines += signal_header(model) + front_header(model)
     return [*lines, "", "#endif", ""]
 
 
@@ -39,7 +41,7 @@ def tables_source(model: IntModel, plan: Plan, board: str) -> list[str]:
     includes = ['#include "hadapt/conv.h"'] * has_conv(plan) + ['#include "hadapt_model.h"', ""]
     lines = [*banner(model, board, "Constant tables."), *includes]
     lines += _model_id(model)
-    lines += _input_stage(model)
+    lines += signal_tables(model) + _input_stage(model)
     lines += front_tables(model)
     lines += _frozen(model)
     lines += _trainable(model, plan)
@@ -58,7 +60,7 @@ def _model_id(model: IntModel) -> list[str]:
 def _input_stage(model: IntModel) -> list[str]:
     stage = model.input
     signed_max = 7 if stage.signed else 15
-    size = f"{len(stage.zero)}U" if model.has_image else "HAD_INPUTS"
+    size = f"{len(stage.zero)}U" if model.has_image or model.signal else "HAD_INPUTS"
     lines = table(f"static const int16_t input_zero[{size}]", stage.zero, "input stage: zero")
     lines += table(f"static const int16_t input_mult[{size}]", stage.mult, "input stage: mult")
     lines += table(f"static const uint8_t input_shift[{size}]", stage.shift, "input stage: shift")

@@ -59,8 +59,11 @@ class GraphBuilder:
     def model(
         self, source: IntModel, form: str, outputs: list[onnx.ValueInfoProto]
     ) -> onnx.ModelProto:
-        """The finished, checked model; its input is float32 (N, features)."""
-        shape: list[str | int | None] = ["N", source.inputs]
+        """The finished, checked model; its input is float32 (N, features).
+
+        Of a model that takes features of a signal itself (SPEC.md 15) the input is those features.
+        """
+        shape: list[str | int | None] = ["N", source.stage_values]
         inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)]
         graph = self.graph(f"hadapt_{form}", inputs, outputs)
         model = helper.make_model(

@@ -29,6 +29,8 @@ class QuantizeOptions:
             a byte a class for every slot. The host can in any case.
         bias_correction: the logits of new classes can be corrected (SPEC.md 8.8), for method bic;
             brings distillation along.
+        features: features of a raw signal that the device takes itself (SPEC.md 15), such as
+            "window-stats:axes=6,window=125"; None: samples are features.
     """
 
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
@@ -40,6 +42,7 @@ class QuantizeOptions:
     keep_prototypes: bool = True
     distillation: bool = False
     bias_correction: bool = False
+    features: str | None = None
 
     def classes_for(self, n_classes: int) -> int:
         """Class rows to reserve for a model of `n_classes`.

@@ -14,7 +14,8 @@ from codegen.quantize.front import RANGE_SAMPLES, FittedFront, fit_front, sample
 from codegen.quantize.memory import with_memory
 from codegen.quantize.options import QuantizeOptions
 from codegen.quantize.ranges import OUTPUT_HEADROOM, FloatArray, best_clip, frac_bits_for
-from codegen.quantize.stage import grid_scale, input_grid
+from codegen.quantize.signal import features_of, signal_of
+from codegen.quantize.stage import RawGrid, grid_scale, input_grid
 from codegen.quantize.tail import ConvSource, Source, linear, split_front, tail_sources
 from codegen.quantize.trainable import (
     FIT_SAMPLES,
@@ -48,7 +49,8 @@ def quantize(
 
     Args:
         graph: imported float network.
-        calibration: float32, shape (N, features) or (N, *input_shape), real samples, at least 2.
+        calibration: float32, shape (N, features) or (N, *input_shape), real samples, at least 2;
+            windows of the signal if the options name features.
         labels: integer class of each sample, shape (N,); gives the first exemplars and prototypes.
             Without labels the model starts with an empty exemplar memory.
         options: see `QuantizeOptions`.
@@ -56,12 +58,16 @@ def quantize(
     Raises: QuantizeError if a layer leaves the grids of 16 bits, CalibrationError, ShapeError.
     """
     options = options or QuantizeOptions()
+    signal = None if options.features is None else signal_of(graph, options.features, calibration)
+    if signal is not None:
+        calibration = features_of(signal, calibration)
+    grid = None if signal is None else signal.feature_bits
     x = checked_samples(graph, calibration)
     targets = None if labels is None else checked_labels(graph, labels, len(x))
     max_classes = options.classes_for(graph.n_classes)
     options.check_slots(graph.n_classes)
     few = x if graph.front is None else spread(x, samples_at_once(graph.front))
-    graph, front = _fit_form(graph, options, few)
+    graph, front = _fit_form(graph, options, few, grid)
     _, tail = _cut(graph, options)
     layers = trainable_layers(tail, front.x0, max_classes, options.arithmetic)
     model = IntModel(
@@ -82,6 +88,7 @@ def quantize(
         front=front.nodes,
     )
     x0 = front.x0.q if graph.front is None else _x0_of_all(model, x, samples_at_once(graph.front))
+    model = replace(model, signal=signal)
     return with_memory(model, x0, targets, options.keep_prototypes)
 
 
@@ -122,14 +129,14 @@ class _Start:
 
 
 def _fit_form(
-    graph: FloatGraph, options: QuantizeOptions, x: FloatArray
+    graph: FloatGraph, options: QuantizeOptions, x: FloatArray, grid: RawGrid
 ) -> tuple[FloatGraph, _Front]:
     """The form of the graph that loses least in integers (see `conditioning`), and its front.
 
     The file's own form stays unless another one is clearly better, and a gentle one likewise.
     """
     if graph.front is not None:
-        return graph, _fit_front(graph, options, x)[0]
+        return graph, _fit_front(graph, options, x, grid)[0]
     n_trained = options.layers_to_train(len(graph.dense_layers))
     if graph.normalizer is not None:
         normalized(
@@ -138,7 +145,7 @@ def _fit_form(
     target = first_trained_output(graph, n_trained, x[:FIT_SAMPLES])
     tried: list[tuple[float, FloatGraph, _Front]] = []
     for form in forms(graph, x):
-        front, layer, y = _fit_front(form, options, x)
+        front, layer, y = _fit_front(form, options, x, grid)
         error = output_error(layer, y, target)
         if not tried or error < CLEAR_GAIN * tried[-1][0]:
             tried.append((error, form, front))
@@ -146,7 +153,7 @@ def _fit_form(
 
 
 def _fit_front(
-    graph: FloatGraph, options: QuantizeOptions, x: FloatArray
+    graph: FloatGraph, options: QuantizeOptions, x: FloatArray, grid: RawGrid
 ) -> tuple[_Front, TrainableLayer, IntArray]:
     """The front whose range of x0 gives the first trainable layer the least output error.
 
@@ -166,7 +173,7 @@ def _fit_front(
         elif image is not None:
             front = _image(graph, image, x, factor)
         else:
-            front = _front(graph, body, x, factor)
+            front = _front(graph, body, x, factor, grid)
         x0 = head_of(front.x0, tail[:1])
         exact = x0.q * x0.scale.value
         if factor == RANGE_FACTORS[0]:
@@ -225,9 +232,11 @@ def _behind(start: _Start, body: tuple[Dense, ...], factor: int) -> _Front:
     return _Front(stage, layers, LayerInput(q, scale, signed), nodes)
 
 
-def _front(graph: FloatGraph, body: tuple[Dense, ...], x: FloatArray, factor: int) -> _Front:
+def _front(
+    graph: FloatGraph, body: tuple[Dense, ...], x: FloatArray, factor: int, grid: RawGrid
+) -> _Front:
     """Input stage and frozen layers; the range of x0 is widened by `factor` sixteenths."""
-    stage, raw, v, v_bits = input_grid(graph.normalizer, x)
+    stage, raw, v, v_bits = input_grid(graph.normalizer, x, grid)
     qmax = 127 if body else (7 if stage.signed else 15)
     amax = best_clip(v, qmax, not stage.signed)
     stage = replace(stage, amax=amax if body else widen(amax, factor))

@@ -15,14 +15,22 @@ from device.twin.scale import ONE, Scale
 
 # Steps of the raw grid a normalised unit, where a feature is small.
 RAW_STEPS = 256
+RawGrid = NDArray[np.int16] | None
+"""Fractional bits of every raw feature, where a signal's features have fixed them."""
 
 
-def input_grid(given: Affine | None, x: FloatArray) -> tuple[InputStage, IntArray, IntArray, int]:
-    """Input stage without its range, raw samples, normalised samples v and their bits."""
+def input_grid(
+    given: Affine | None, x: FloatArray, grid: RawGrid = None
+) -> tuple[InputStage, IntArray, IntArray, int]:
+    """Input stage without its range, raw samples, normalised samples v and their bits.
+
+    Args:
+        grid: of the raw features, where it is fixed.
+    """
     width = x.shape[1]
     identity = Affine("identity", np.zeros(width, np.float32), np.ones(width, np.float32))
     normalizer = given or identity
-    raw_bits = _raw_bits(normalizer, given is None, x)
+    raw_bits = _raw_bits(normalizer, given is None, x) if grid is None else grid
     normal = normalized(normalizer, x)
     v_bits = frac_bits_for(float(np.abs(normal).max()), RAW_HEADROOM)
     pairs = [

@@ -13,6 +13,7 @@ import numpy as np
 from device.twin.check_conv import conv_rules
 from device.twin.check_front import front_rules
 from device.twin.model import FrozenLayer, IntModel, ModelFormatError, TrainableLayer
+from device.twin.signal import AXES_MAX, EXTRA_MAX, WINDOW_MAX
 
 Check = tuple[bool, str]
 
@@ -23,7 +24,16 @@ MAX_RANGE = 2**31 - 1
 def check_model(model: IntModel) -> None:
     """Raises: ModelFormatError that names the first rule the model breaks."""
     # One group at a time: later rules assume the types that earlier ones have established.
-    for rules in (_constants, _input, front_rules, _frozen, _trainable, _prototypes, _exemplars):
+    for rules in (
+        _constants,
+        _input,
+        _signal,
+        front_rules,
+        _frozen,
+        _trainable,
+        _prototypes,
+        _exemplars,
+    ):
         for holds, text in rules(model):
             if not holds:
                 raise ModelFormatError(f"not an integer model: {text}")
@@ -82,8 +92,24 @@ def _input(model: IntModel) -> Iterator[Check]:
     yield isinstance(stage.planar, bool), "planar"
 
 
+def _signal(model: IntModel) -> Iterator[Check]:
+    signal = model.signal
+    if signal is None:
+        return
+    yield signal.kind == "window-stats", "kind of signal"
+    yield _whole(signal.window, 2, WINDOW_MAX), "window of the signal"
+    yield _is_array(signal.frac_bits, 1), "frac_bits of the signal"
+    shape = signal.frac_bits.shape
+    yield 1 <= shape[0] <= AXES_MAX, "axes of the signal"
+    yield _array(signal.frac_bits, "int16", shape, -1000, 1000), "frac_bits of the signal"
+    yield _array(signal.extra_bits, "uint8", shape, 0, EXTRA_MAX), "extra_bits of the signal"
+    yield _whole(signal.ddof, 0, 1), "ddof of the signal"
+    yield signal.inputs <= MAX_DIMENSION, "values in the signal"
+    yield signal.outputs == model.stage_values, "features of the signal"
+
+
 def _frozen(model: IntModel) -> Iterator[Check]:
-    width = model.front[-1].outputs if model.front else model.inputs
+    width = model.front[-1].outputs if model.front else model.stage_values
     for index, layer in enumerate(model.frozen):
         for holds, text in _frozen_layer(layer, width):
             yield holds, f"{text} of frozen layer {index}"
@@ -104,7 +130,7 @@ def _frozen_layer(layer: FrozenLayer, width: int) -> Iterator[Check]:
 
 
 def _trainable(model: IntModel) -> Iterator[Check]:
-    width = model.front[-1].outputs if model.front else model.inputs
+    width = model.front[-1].outputs if model.front else model.stage_values
     width = int(model.frozen[-1].weight.shape[0]) if model.frozen else width
     limit = model.arithmetic.master_max
     for index, layer in enumerate(model.layers):

@@ -23,7 +23,7 @@ def front_rules(model: IntModel) -> Iterator[Check]:
     if not model.front:
         return
     yield len(model.front) <= MAX_NODES, "number of nodes of the front"
-    sizes = [model.inputs]
+    sizes = [model.stage_values]
     for index, node in enumerate(model.front):
         last = node is model.front[-1] and not model.frozen
         for holds, text in _node(node, sizes, last):

@@ -11,10 +11,13 @@ from device.twin.front_node import FrontNode, Size
 from device.twin.kernels import IntArray, quant_values, round_half_up, saturate
 from device.twin.layers import frozen_forward, input_stage
 from device.twin.model import IntModel
+from device.twin.signal import signal_features
 
 
 def x0_of(model: IntModel, raw: NDArray[np.int16]) -> IntArray:
-    """x0 (N, I0) of raw samples (N, I) (SPEC.md 3, 4, 4.1)."""
+    """x0 (N, I0) of raw samples (N, I) (SPEC.md 3, 4, 4.1, 15)."""
+    if model.signal:
+        raw = signal_features(model.signal, raw)
     x = input_stage(model.input, np.asarray(raw, np.int64), model.has_frozen_part)
     if model.front:
         x = run_front(model.front, x)

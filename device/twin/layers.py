@@ -114,8 +114,7 @@ def input_stage(stage: InputStage, raw: IntArray, frozen: bool) -> IntArray:
 
 def raw_samples(model: IntModel, features: NDArray[np.floating]) -> NDArray[np.int16]:
     """Float features (N, I) as raw int16 samples, where the sample is born (SPEC.md 3)."""
-    bits = model.input.per_value(model.input.raw_frac_bits)
-    scaled = np.ldexp(np.asarray(features, np.float64), bits)
+    scaled = np.ldexp(np.asarray(features, np.float64), model.raw_bits)
     inside: NDArray[np.floating] = np.clip(np.floor(scaled + 0.5), -32768, 32767)
     return inside.astype(np.int16)
 

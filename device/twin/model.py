@@ -10,14 +10,17 @@ import io
 import json
 from dataclasses import asdict, dataclass, field, replace
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device.twin.arithmetic import Arithmetic as Arithmetic
+from device.twin.arithmetic import SaturationMode as SaturationMode
 from device.twin.conv_shape import ConvShape
 from device.twin.front_node import FrontNode
 from device.twin.scale import Scale
+from device.twin.signal import WindowStats
 
 Int8Array = NDArray[np.int8]
 UInt8Array = NDArray[np.uint8]
@@ -25,50 +28,9 @@ Int16Array = NDArray[np.int16]
 UInt16Array = NDArray[np.uint16]
 Int32Array = NDArray[np.int32]
 
-SaturationMode = Literal["tile", "every_add"]
-
 
 class ModelFormatError(ValueError):
     """The bytes are not an integer model of this version."""
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """Constants that hold for the whole model (SPEC.md 1.7, 1.8, 2).
-
-    Attributes:
-        order: Hadamard order n: 1 (off), 4, 8, 16, 32 or 64.
-        tile_k: terms a tile, 1 to 1024.
-        acc_bits: width of a tile's accumulator: 8, 12, 16 or 32.
-        saturation: when a tile saturates: once a `tile`, or at `every_add`.
-        master_bits: width of the stored weights: 8 or 16.
-        batch: rows of a training step, 1 to 512.
-    """
-
-    order: int = 16
-    tile_k: int = 32
-    acc_bits: int = 8
-    saturation: SaturationMode = "tile"
-    master_bits: int = 16
-    batch: int = 32
-
-    def __post_init__(self) -> None:
-        checks = (
-            (self.order in (1, 4, 8, 16, 32, 64), "order must be 1, 4, 8, 16, 32 or 64"),
-            (1 <= self.tile_k <= 1024, "tile_k must be 1 to 1024"),
-            (self.acc_bits in (8, 12, 16, 32), "acc_bits must be 8, 12, 16 or 32"),
-            (self.saturation in ("tile", "every_add"), "saturation must be tile or every_add"),
-            (self.master_bits in (8, 16), "master_bits must be 8 or 16"),
-            (1 <= self.batch <= 512, "batch must be 1 to 512"),
-        )
-        for good, text in checks:
-            if not good:
-                raise ValueError(text)
-
-    @property
-    def master_max(self) -> int:
-        """Largest master magnitude: 127 or 32767 (SPEC.md 1.2)."""
-        return int(2 ** (self.master_bits - 1) - 1)
 
 
 @dataclass(frozen=True)
@@ -190,6 +152,7 @@ class IntModel:
         n_classes: classes known at first; `max_classes` rows are reserved.
         distillation: whether the firmware can learn from its old outputs (SPEC.md 6.6).
         bias_correction: whether it can correct new classes' logits (SPEC.md 8.8).
+        signal: what makes the input stage's values from a raw signal (SPEC.md 15).
         prototype_count, prototype_sum: initial prototypes, shapes (C,) and (C, features);
             empty arrays if `keep_prototypes` is false.
     """
@@ -212,11 +175,24 @@ class IntModel:
     prototype_sum: Int16Array = field(default_factory=lambda: np.zeros((0, 0), np.int16))
     exemplars: tuple[Exemplar, ...] = ()
     front: tuple[FrontNode, ...] = ()
+    signal: WindowStats | None = None
 
     @property
     def inputs(self) -> int:
-        """Values in a raw sample."""
+        """Values in a raw sample: of the signal if the device takes features of one."""
+        return self.signal.inputs if self.signal else self.stage_values
+
+    @property
+    def stage_values(self) -> int:
+        """Values that the input stage reads."""
         return int(self.input.zero.shape[0]) * self.input.pixels
+
+    @property
+    def raw_bits(self) -> Int16Array:
+        """Fractional bits of every value of a raw sample, shape (inputs,)."""
+        if self.signal:
+            return self.signal.raw_bits
+        return self.input.per_value(self.input.raw_frac_bits)
 
     @property
     def has_frozen_part(self) -> bool:
@@ -293,6 +269,7 @@ _DTYPES = {"int8", "uint8", "int16", "uint16", "int32"}
 # Fields that came later: left out where they say nothing, so that older models keep their bytes.
 _LEFT_OUT = {
     "front": (),
+    "signal": None,
     "pixels": 1,
     "planar": False,
     "distillation": False,
@@ -394,6 +371,8 @@ def _build(doc: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> IntModel:
     top["layers"] = tuple(_layer(fields(layer)) for layer in doc["layers"])
     if "front" in doc:
         top["front"] = tuple(FrontNode(**_tuples(fields(node))) for node in doc["front"])
+    if "signal" in doc:
+        top["signal"] = WindowStats(**fields(doc["signal"]))
     top["exemplars"] = tuple(Exemplar(**fields(item)) for item in doc["exemplars"])
     top["class_names"] = tuple(doc["class_names"])
     return IntModel(**top)

@@ -23,6 +23,7 @@ from device.twin.layers import (
 )
 from device.twin.model import FrozenLayer, InputStage, IntModel
 from device.twin.network import layer_outputs
+from device.twin.signal import signal_features
 from device.twin.state import LearnerState
 
 INT16_ENDS = (-32768, 32767)
@@ -33,8 +34,8 @@ class LayerTrace:
     """A layer's result on N samples.
 
     Attributes:
-        name: of the layer; kind: input, a node's kind (SPEC.md 4.1), frozen, hidden, trained conv
-            or head.
+        name: of the layer; kind: features, input, a node's kind (SPEC.md 4.1), frozen, hidden,
+            trained conv or head.
         shape: of one sample's result, (H, W, C) in the front, else (values,).
         q: int64 (N, values): what the device keeps; 16 bits in the head, else 8 or 4.
         qmax: largest magnitude of q: 127, 15 or 7; 32767 in the head.
@@ -77,6 +78,12 @@ def trace(model: IntModel, state: LearnerState, raw: NDArray[np.int16]) -> Itera
 
 
 def _to_x0(model: IntModel, raw: IntArray) -> Iterator[LayerTrace]:
+    if model.signal is not None:
+        q = signal_features(model.signal, raw).astype(np.int64)
+        ends = _at_ends(q)
+        size = (model.signal.outputs,)
+        yield LayerTrace("features", "features", size, q, INT16_ENDS[1], q.size, 0, ends)
+        raw = q
     first = _input(model.input, raw, model.has_frozen_part)
     yield first
     tensors = [first.q]

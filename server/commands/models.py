@@ -88,6 +88,10 @@ def quantize(
     staging_slots: Annotated[
         int | None, typer.Option(min=1, help="Further samples a session can take in.")
     ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(help="Raw signals instead: window-stats:axes=6,window=125 (docs/how-to)."),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option("--option", help="Any other option, as name=value, such as tile_k=32."),
@@ -103,13 +107,14 @@ def quantize(
     Examples:
       hadapt quantize digits.onnx --data calib.npz -o digits.hadapt
       hadapt quantize har.onnx --data dsads.npz --classes 0-8 --max-classes 19 --train-last 2
+      hadapt quantize har.onnx --data windows.npz --features window-stats:axes=6,window=125
       hadapt quantize tiny.onnx --data calib.npz --master-bits 8 --batch 8 --option acc_bits=12
     """
     with command(as_json):
         check_output(output, ".hadapt")
         named = {"train_last": train_last, "max_classes": max_classes, "master_bits": master_bits,
                  "batch": batch, "exemplar_slots": exemplar_slots,
-                 "staging_slots": staging_slots}  # fmt: skip
+                 "staging_slots": staging_slots, "features": features}  # fmt: skip
         options = {k: v for k, v in named.items() if v is not None} | _options(option or [])
         model, made = _quantize(onnx, data, parse_classes(classes), options)
         model.save(output)
@@ -132,7 +137,7 @@ def _quantize(
     onnx: Path, data: Path, classes: list[str] | None, options: Json
 ) -> tuple[ModelFile, IntModelArtifact]:
     content = read_input(onnx, "an ONNX file")
-    imported = engine().import_model(content)
+    imported = engine().import_model(content, options)
     samples = read_samples(data, imported.feature_count).of_classes(classes)
     names = imported.class_names or _first_names(samples, imported.class_count)
     calibration = _calibration(samples, names)

@@ -7,7 +7,6 @@ import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,7 @@ from codegen.importer import import_onnx
 from codegen.layouts import LAYOUTS, arrange
 from codegen.quantize import quantize
 from codegen.quantize.options import MAX_CLASSES
-from device.harness.boards import BOARDS, Board
-from device.harness.devices import qemu_command
-from device.harness.errors import ToolchainMissingError
-from device.harness.toolchain import find_toolchain
+from device.harness.boards import BOARDS
 from device.twin import state as state_bytes
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import IntModel
@@ -34,7 +30,7 @@ from server.errors import (
 )
 from server.learning.board_tests import resource_report, run_device_test
 from server.learning.firmwares import (
-    backend_for,
+    board_info,
     build_firmware,
     cache_folder,
     get_board,
@@ -69,7 +65,13 @@ from server.learning.ports import (
     PacketTask,
     StopSignal,
 )
-from server.learning.quantizing import as_invalid, layer_rows, parse_options, quantize_report
+from server.learning.quantizing import (
+    as_invalid,
+    layer_rows,
+    parse_options,
+    quantize_report,
+    raw_values,
+)
 from server.learning.ranges import count_clipped, raw_ranges
 from server.learning.sessions import TrainPlan, collect, restore, stage, train_some
 from server.learning.stopping import check_stop
@@ -97,10 +99,10 @@ class HadaptEngine(Inspection):
     def boards(self) -> Sequence[BoardInfo]:
         """Every board, the smallest RAM first."""
         targets = [b for b in BOARDS.values() if not b.is_host]
-        return [_board_info(b) for b in sorted(targets, key=lambda b: (b.ram_bytes, b.code_bytes))]
+        return [board_info(b) for b in sorted(targets, key=lambda b: (b.ram_bytes, b.code_bytes))]
 
-    def import_model(self, onnx: bytes) -> ImportedModel:
-        """Check an ONNX file and say what is in it."""
+    def import_model(self, onnx: bytes, options: Mapping[str, Any] | None = None) -> ImportedModel:
+        """See Engine.import_model."""
         try:
             graph = import_onnx(onnx)
         except UnsupportedOperatorError as error:
@@ -114,7 +116,8 @@ class HadaptEngine(Inspection):
             )
         layers = layer_rows(graph)
         summary = {"name": graph.name, "layers": layers, "weights": graph.n_weights}
-        return ImportedModel(graph.features, graph.n_classes, graph.class_names, summary)
+        values = raw_values(graph, options or {})
+        return ImportedModel(values, graph.n_classes, graph.class_names, summary)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """See Engine.check_options."""
@@ -370,30 +373,3 @@ def _close_checkpoint(done: int, working: bytes) -> bytes:
 
 def _issue(error: CodegenError) -> Issue:
     return Issue(error.what, error.where, error.expected)
-
-
-def _board_info(board: Board) -> BoardInfo:
-    missing = None
-    try:
-        find_toolchain(board)
-    except ToolchainMissingError as error:
-        missing = str(error)
-    if missing is None and backend_for(board) == "qemu" and not _has_qemu(board):
-        missing = f"no emulator for {board.cpu}: install QEMU"
-    return BoardInfo(
-        name=board.name,
-        title=board.title,
-        cpu=board.cpu,
-        flash_bytes=board.code_bytes,
-        ram_bytes=board.ram_bytes,
-        available=missing is None,
-        missing=missing,
-    )
-
-
-def _has_qemu(board: Board) -> bool:
-    try:
-        qemu_command(Path("firmware.elf"), board)
-    except ToolchainMissingError:
-        return False
-    return True

@@ -20,6 +20,7 @@ from codegen.export.float_layers import export_float_layers
 from codegen.graph import Dense, FloatGraph
 from codegen.lower import lower
 from codegen.quantize.front import MAX_VALUES, spread
+from codegen.quantize.signal import features_of
 from codegen.scales import device_form, layer_scales
 from device.harness.boards import Board
 from device.harness.call_counts import inference_calls
@@ -55,9 +56,13 @@ def explain_layers(
     rows = [_row(t, *cost) for t, cost in zip(traces, costs, strict=True)]
     if graph is not None and not any(layer.conv for layer in model.layers):
         graph = device_form(graph, model)
+        first = 0
+        if model.signal is not None:  # its features are the float network's inputs
+            x, first = features_of(model.signal, x), 1
         steps = layer_scales(graph, model, state)
-        floats = float_layers(_as_learned(graph, model, state), x, len(traces))
-        for row, made, step, real in zip(rows, traces, steps, floats, strict=True):
+        floats = float_layers(_as_learned(graph, model, state), x, len(traces) - first)
+        pairs = zip(rows[first:], traces[first:], steps, floats, strict=True)
+        for row, made, step, real in pairs:
             row |= _against_float(made, step, real)
     return rows
 
@@ -109,7 +114,7 @@ def _against_float(made: LayerTrace, step: float, real: NDArray[np.floating]) ->
 
 def _costs(model: IntModel) -> list[tuple[int, int]]:
     """Multiply-accumulates and bytes of weights and tables of each layer."""
-    costs = [(0, 0)]
+    costs = [(0, 0)] * (1 if model.signal is None else 2)
     for node in model.front:
         taps = node.weight[0].size if node.kind == "conv" else node.kernel[0] * node.kernel[1]
         macs = node.outputs * taps if node.kind in ("conv", "average") else 0
@@ -172,7 +177,7 @@ def instructions_of(model: IntModel, board: Board, cache: Path, x: Float32Array)
 
 def _calls_a_layer(model: IntModel) -> list[int]:
     front = [len(node.sources) if node.kind == "concat" else 1 for node in model.front]
-    return [1, *front, *(1 for _ in (*model.frozen, *model.layers))]
+    return [*([1] if model.signal else []), 1, *front, *(1 for _ in (*model.frozen, *model.layers))]
 
 
 def with_instructions(rows: list[Json], counts: Sequence[int]) -> list[Json]:

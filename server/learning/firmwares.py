@@ -13,7 +13,7 @@ from codegen.generate import generate
 from device.harness.boards import BOARDS, Board
 from device.harness.build import build
 from device.harness.client import DeviceClient
-from device.harness.devices import Backend, open_device
+from device.harness.devices import Backend, open_device, qemu_command
 from device.harness.errors import (
     DeviceError,
     FirmwareTooLargeError,
@@ -32,6 +32,7 @@ from server.errors import (
     ModelDoesNotFitError,
     ToolMissingError,
 )
+from server.learning.ports import BoardInfo
 
 # Staging memory of a host learner, in samples: few sizes, so that few builds are needed.
 STAGING_SIZES = (64, 512, 4096, 32768)
@@ -199,3 +200,31 @@ def cache_folder() -> Path:
     base = Path(named) if named else Path.home() / ".cache" / "hadapt"
     base.mkdir(parents=True, exist_ok=True)
     return base
+
+
+def board_info(board: Board) -> BoardInfo:
+    """A board, and what is missing to build and run for it."""
+    missing = None
+    try:
+        find_toolchain(board)
+    except ToolchainMissingError as error:
+        missing = str(error)
+    if missing is None and backend_for(board) == "qemu" and not _has_qemu(board):
+        missing = f"no emulator for {board.cpu}: install QEMU"
+    return BoardInfo(
+        name=board.name,
+        title=board.title,
+        cpu=board.cpu,
+        flash_bytes=board.code_bytes,
+        ram_bytes=board.ram_bytes,
+        available=missing is None,
+        missing=missing,
+    )
+
+
+def _has_qemu(board: Board) -> bool:
+    try:
+        qemu_command(Path("firmware.elf"), board)
+    except ToolchainMissingError:
+        return False
+    return True

@@ -239,8 +239,12 @@ class Engine(Protocol):
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raises: InvalidInputError for an option of quantize that is unknown or wrong."""
 
-    def import_model(self, onnx: bytes) -> ImportedModel:
-        """Check an ONNX file. Quick: it is called within the request."""
+    def import_model(self, onnx: bytes, options: Mapping[str, Any] | None = None) -> ImportedModel:
+        """Check an ONNX file. Quick: it is called within the request.
+
+        options: of quantize; with `features` the samples are raw signals, and feature_count is
+            the number of their values.
+        """
 
     def quantize(
         self, onnx: bytes, calibration: Calibration, options: Mapping[str, Any]

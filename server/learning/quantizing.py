@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options of the service into options of the quantizer, and the report of a quantization."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from codegen.errors import CodegenError
+from codegen.errors import CodegenError, QuantizeError
 from codegen.export import export_qdq
 from codegen.export.builder import INPUT
 from codegen.graph import FloatGraph
 from codegen.quantize import QuantizeOptions
+from codegen.quantize.signal import FORM as SIGNAL_FORM
+from codegen.quantize.signal import SignalChoice, check_choice, features_of, parse_signal
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import Arithmetic, IntModel
 from server.errors import InvalidInputError, Issue
@@ -33,6 +35,8 @@ def parse_options(options: Mapping[str, Any]) -> QuantizeOptions:
         raise _wrong(unknown[0], "unknown option", ", ".join(sorted({**_ARITHMETIC, **_OWN})))
     for name, value in options.items():
         _check_type(name, value)
+    if options.get("features") is not None:
+        _signal(lambda: parse_signal(options["features"]))
     try:
         arithmetic = Arithmetic(**{k: v for k, v in options.items() if k in _ARITHMETIC})
         return QuantizeOptions(arithmetic, **{k: v for k, v in options.items() if k in _OWN})
@@ -43,11 +47,29 @@ def parse_options(options: Mapping[str, Any]) -> QuantizeOptions:
         ) from error
 
 
+def raw_values(graph: FloatGraph, options: Mapping[str, Any]) -> int:
+    """Values in a raw sample: of the signal if options name features, else the graph's inputs.
+
+    Raises: InvalidInputError if the features are not what the graph reads.
+    """
+    text = options.get("features")
+    return graph.features if text is None else _signal(lambda: check_choice(graph, text)).inputs
+
+
+def _signal(read: Callable[[], SignalChoice]) -> SignalChoice:
+    try:
+        return read()
+    except QuantizeError as error:
+        raise _wrong("features", error.what, error.expected) from error
+
+
 def _check_type(name: str, value: Any) -> None:
     if name == "saturation":
         good, wanted = value in ("tile", "every_add"), "tile or every_add"
     elif name in ("keep_prototypes", "distillation", "bias_correction"):
         good, wanted = isinstance(value, bool), "true or false"
+    elif name == "features":
+        good, wanted = value is None or isinstance(value, str), SIGNAL_FORM
     elif value is None:
         good, wanted = name in ("train_last", "max_classes"), "an integer"
     else:
@@ -72,8 +94,10 @@ def quantize_report(graph: FloatGraph, model: IntModel, calibration: Calibration
     qdq form, decides as the device does; null for models with convolutions, which have none.
     """
     x, y = calibration.x[:_REPORT_ROWS], calibration.y
-    logits = graph.forward(x)
     device_classes, _ = TwinLearner(model).infer_many(raw_samples(model, x))
+    if model.signal is not None:
+        x = features_of(model.signal, x)
+    logits = graph.forward(x)
     float_classes = np.argmax(logits, axis=1)
     report: Json = {
         "model_id": model.model_id.hex(),

@@ -9,8 +9,7 @@ from device.twin.model import IntModel
 
 def raw_ranges(model: IntModel) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Smallest and largest value of every feature, both of shape (features,)."""
-    bits = model.input.per_value(model.input.raw_frac_bits)
-    step = np.ldexp(1.0, -bits.astype(np.int64))
+    step = np.ldexp(1.0, -model.raw_bits.astype(np.int64))
     return -32768 * step, 32767 * step
 
 

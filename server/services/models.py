@@ -48,7 +48,7 @@ def check_upload(
     Raises: ModelRejectedError and its kind, StorageFullError.
     """
     context.engine.check_options({k: v for k, v in options.items() if k != "class_names"})
-    imported = context.engine.import_model(onnx[0].read_bytes())
+    imported = context.engine.import_model(onnx[0].read_bytes(), options)
     names = _class_names(imported, options)
     read_calibration(context, calibration[0], imported.feature_count, names)
     context.blobs.put_file(*onnx)

@@ -63,7 +63,9 @@ class FakeEngine:
     def boards(self) -> Sequence[ports.BoardInfo]:
         return BOARDS
 
-    def import_model(self, onnx: bytes) -> ports.ImportedModel:
+    def import_model(
+        self, onnx: bytes, options: Mapping[str, Any] | None = None
+    ) -> ports.ImportedModel:
         try:
             model = json.loads(onnx)
         except ValueError as error:

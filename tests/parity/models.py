@@ -177,7 +177,9 @@ def random_raw(model: IntModel, count: int, seed: int) -> np.ndarray[Any, np.dty
     rng = np.random.default_rng(seed)
     spread = rng.choice([60, 300, 20000], size=(count, 1), p=[0.6, 0.3, 0.1])
     raw = rng.normal(0, 1, (count, model.inputs)) * spread
-    return np.clip(np.round(raw), -32768, 32767).astype(np.int16)
+    inside: np.ndarray[Any, np.dtype[np.int16]]
+    inside = np.clip(np.round(raw), -32768, 32767).astype(np.int16)
+    return inside
 
 
 def _input_stage(rng: np.random.Generator, spec: ModelSpec) -> InputStage:
