@@ -184,13 +184,16 @@ _NODE_BITS: Mapping[str, Callable[[FrontNode, FloatNode | None, Sequence[Scale]]
 
 
 def _table_scale(node: FrontNode, source: FloatNode | None, x: Scale) -> Scale:
-    """The largest value seen in calibration is the smallest that makes 127."""
+    """The largest value seen in calibration makes 127: the one that makes this table."""
     assert source is not None
     inputs = np.maximum(np.arange(-128, 128), -127)
-    real = np.abs(FUNCTIONS[source.function](inputs * x.value, *source.parameters))
+    real = FUNCTIONS[source.function](inputs * x.value, *source.parameters)
     full = np.abs(node.table.astype(np.int64)) == 127
-    step = float(real[full].min()) / 127 if full.any() else 1.0 / 127
-    return Scale.from_real(step or 1.0 / 127)
+    steps = [float(v) / 127 for v in np.unique(np.abs(real[full]))] or [1.0 / 127]
+    for step in steps:
+        if step and (np.clip(np.floor(real / step + 0.5), -127, 127) == node.table).all():
+            return Scale.from_real(step)
+    return Scale.from_real(steps[0] or 1.0 / 127)
 
 
 def _frozen_scale(dense: Dense, layer: FrozenLayer, x: Scale, last: bool) -> Scale:

@@ -41,6 +41,7 @@ OPERATORS: Mapping[str, Plain] = {
     "Mul": arithmetic.multiply,
     "Neg": arithmetic.negate,
     "Pad": window.pad,
+    "PRelu": functions.prelu,
     "QuantizeLinear": quantized.quantize,
     "ReduceMax": window.reduce_max,
     "ReduceMean": window.reduce_mean,

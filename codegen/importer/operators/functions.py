@@ -10,6 +10,7 @@ from codegen.errors import MalformedModelError, UnsupportedModelError, Unsupport
 from codegen.importer.operators import tail
 from codegen.importer.operators.arguments import (
     Arguments,
+    constant,
     float_signal,
     optional_constant,
 )
@@ -38,6 +39,17 @@ def function(node: SourceNode, args: Arguments) -> Value:
     name, attributes = _ATTRIBUTES[node.operator]
     parameters = tuple(node.number(key, default) for key, default in attributes)
     return _apply(node, float_signal(node, args), name, parameters)
+
+
+def prelu(node: SourceNode, args: Arguments) -> Value:
+    """PRelu with one slope for all values: a LeakyRelu."""
+    x = float_signal(node, args)
+    slope = constant(node, args, 1)
+    if not slope.size or (slope != slope.reshape(-1)[0]).any():
+        raise UnsupportedModelError(
+            "has a slope for each channel", where=node.label, expected="one slope for all"
+        )
+    return _apply(node, x, "leaky_relu", (float(slope.reshape(-1)[0]),))
 
 
 def hard_swish(node: SourceNode, args: Arguments) -> Value:
