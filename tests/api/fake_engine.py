@@ -227,7 +227,15 @@ class FakeEngine:
 
     def resources(self, int_model: bytes, board: str, stop: ports.StopSignal) -> ports.Json:
         _check_board(board)
-        return {"flash_bytes": len(int_model), "ram_bytes": 64, "stack_bytes": 32}
+        sizes = {"arena_bytes": 10, "arena_lower_bound_bytes": 10, "inference_bytes": 4}
+        return {
+            "flash_bytes": len(int_model),
+            "flash_available_bytes": 1 << 20,
+            "ram_bytes": 64,
+            "ram_available_bytes": 1 << 18,
+            "stack_bytes": 32,
+            "manifest": {"sizes": {**sizes, "state_payload_bytes": 6}},
+        }
 
     def device_test(self, task: ports.DeviceTask, stop: ports.StopSignal) -> ports.DeviceReport:
         _check_board(task.board)

@@ -85,12 +85,14 @@ class Device:
         assert answer.status_code == 200, answer.text
 
 
-def add_device(service: Service, model_id: str, name: str, form: str = "suit") -> Device:
-    """Register a device and its target."""
+def add_device(
+    service: Service, model_id: str, name: str, form: str = "suit", version: int = 1
+) -> Device:
+    """Register a device and its target, which runs a version."""
     http = service.http
     made = http.post("/api/v1/devices", json={"name": name, "model_id": model_id, "board": "good"})
     assert made.status_code == 201, made.text
-    body = {"device_id": made.json()["id"], "form": form}
+    body = {"device_id": made.json()["id"], "form": form, "version": version}
     target = http.post("/api/v1/targets", json=body)
     assert target.status_code == 201, target.text
     return Device(service, name, target.json()["token"])

@@ -18,6 +18,7 @@ from device.harness.errors import ToolchainMissingError
 from server.app import create_app
 from server.services import people
 from tests.api.fake_engine import FakeEngine
+from tests.api.fleet import signing
 from tests.api.harness import Service, make_settings
 
 NAME, PASSWORD = "ada", "correct horse battery staple"
@@ -42,7 +43,8 @@ class Site:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The application behind uvicorn; jobs are run by hand."""
-    settings = make_settings(tmp_path_factory.mktemp("site") / "data")
+    folder = tmp_path_factory.mktemp("site")
+    settings = make_settings(folder / "data", **signing(folder))
     app = create_app(settings, FakeEngine(settings))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.api.fleet import add_device, roll_out, sign
 from tests.api.harness import Service
 from tests.browser.conftest import NAME, PASSWORD, Site
 
@@ -105,6 +106,54 @@ def test_every_section_is_reached_by_keyboard_alone(site: Site, person: Page) ->
         person.keyboard.press("Enter")
         expect(person.get_by_role("heading", name=name, level=1)).to_be_visible()
     person.locator("body").press("Tab")
+
+
+def test_model_shows_memory_map_and_cost_of_each_board(
+    site: Site, person: Page, learned: tuple[str, str]
+) -> None:
+    """The reports are asked for on the page itself, and are there once the job has run."""
+    go(person, site, f"models/{learned[0]}")
+    person.get_by_role("button", name="Report on every board").click()
+    expect(person.get_by_text("Asked for 3 boards")).to_be_visible()
+    test = site.service.client.create_device_test(learned[0], ["good"], sample_count=8)
+    site.service.run_all()
+    result = site.service.client.device_test(test.id).results[0]
+    person.reload()
+    memory = person.get_by_role("region", name="Memory map of good")
+    expect(memory.get_by_role("row").filter(has_text="learned state")).to_contain_text("12")
+    expect(memory.get_by_role("row").last).to_contain_text("samples, tables and the rest")
+    expect(person.get_by_role("img", name="RAM: 64 of 262,144 bytes").first).to_be_visible()
+    cost = person.get_by_role("region", name="Cost a board").get_by_role("row").nth(1)
+    expect(cost).to_contain_text(f"{result['instructions']['inference']:,}")
+    expect(person.get_by_role("heading", name="tiny")).to_be_visible()
+    expect(person.locator("main .error").first).to_be_visible()
+
+
+def test_rollout_shows_accuracy_by_group_and_stops_and_goes_on(
+    site: Site, person: Page, learned: tuple[str, str]
+) -> None:
+    service, model_id = site.service, learned[0]
+    packet = sign(service, model_id)
+    base = packet["base_version"]
+    devices = [add_device(service, model_id, f"unit-{i}", version=base) for i in range(4)]
+    for device in devices:
+        device.config(accuracy="0.9")
+    rollout = roll_out(service, packet["id"], shares=[0.25, 1.0], min_reports=1)
+    canary, action = next((d, n) for d in devices if (n := d.offered()) is not None)
+    told = ("hadapt.accuracy=0.875", "hadapt.forgetting=0.025")
+    canary.tell(f"deploymentBase/{action}", "closed", "success", *told)
+    go(person, site, f"rollouts/{rollout}")
+    stages = person.get_by_role("region", name="Stages").get_by_role("row")
+    expect(stages.nth(1)).to_contain_text("the canary")
+    for figure in ("90.0 %", "87.5 %", "2.5 %"):
+        expect(stages.nth(1)).to_contain_text(figure)
+    expect(person.get_by_role("region", name="Devices").get_by_role("row")).to_have_count(5)
+    for verb, state in (("Pause", "paused"), ("Resume", "running")):
+        person.get_by_role("button", name=verb, exact=True).click()
+        expect(person.get_by_role("listitem").filter(has_text="state").first).to_contain_text(state)
+        assert service.http.get(f"/api/v1/rollouts/{rollout}").json()["state"] == state
+    person.get_by_role("button", name="Abort", exact=True).press("Enter")
+    expect(person.get_by_role("listitem").filter(has_text="state").first).to_contain_text("aborted")
 
 
 @pytest.mark.parametrize("view", ["models", "updates", "devices", "rollouts", "tests"])

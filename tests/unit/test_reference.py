@@ -139,3 +139,15 @@ def test_every_reference_page_is_generated() -> None:
     assert {p for p in folder.glob("*.md") if MARKER in p.read_text()} == {
         p for p in pages() if p.parent == folder
     }
+
+
+def test_figures_of_the_explanation_stand_in_the_result_files() -> None:
+    """Every figure below the marker is found in the table that the benchmark itself wrote."""
+    prose, _, quoted = (ROOT / "docs" / "explanation" / "method.md").read_text().partition(MARKER)
+    results = ROOT / "benchmarks" / "results"
+    written = " ".join((results / f"{n}.md").read_text() for n in ("accuracy", "cost", "on_device"))
+    known = set(re.findall(r"[\d,.]*\d", written))
+    found = set(re.findall(r"(?<![\w.-])(?:\d+\.\d\d|\d{1,3}(?:,\d{3})+)(?![\w.])", quoted))
+    assert len(found) > 20
+    assert found - known == set()
+    assert not re.findall(r"\d+(?:\.\d+)? ?(?:%|points|percent)", prose)

@@ -42,6 +42,20 @@ export function gauge(name, used, available) {
   svg("rect", { class: "outline", x: 0.5, y: 22.5, width: 639, height: 15 }));
 }
 
+// What a whole is made of: parts are [name, size], side by side, each in words in its title.
+export function shares(title, whole, parts) {
+  let at = 0;
+  const drawn = parts.map(([name, size], index) => {
+    const width = whole ? (640 * size) / whole : 0;
+    const bar = svg("rect", { class: `part s${index % 3}`, x: at, y: 2, width, height: 16 },
+      svg("title", {}, `${name}: ${bytes(size)} bytes`));
+    at += width;
+    return bar;
+  });
+  const words = parts.map(([name, size]) => `${name} ${bytes(size)}`).join(", ");
+  return svg("svg", { viewBox: "0 0 640 20", role: "img", "aria-label": `${title} by use: ${words}` }, drawn);
+}
+
 // Rows are true classes, columns predicted ones.
 export function confusion(caption, names, counts) {
   const cell = (row, column, n) => el("td", {

@@ -2,7 +2,7 @@
 // Models: layers, classes with their samples, versions, and what each board makes of them.
 
 import { get, list, optional, post } from "./api.js";
-import { curves, gauge } from "./charts.js";
+import { curves, gauge, shares } from "./charts.js";
 import { bytes, cards, el, link, paged, percent, short, table, when } from "./dom.js";
 
 export async function models() {
@@ -69,26 +69,65 @@ function versions(found) {
   ];
 }
 
+// What RAM and flash hold, the largest first; what no line names is the rest.
+function memoryMap(r) {
+  const sizes = r.manifest?.sizes || {};
+  const parts = [
+    ["learned state, committed and working copy", 2 * (sizes.state_payload_bytes || 0)],
+    ["training arena", sizes.arena_bytes || 0],
+    ["inference arena", sizes.inference_bytes || 0],
+    ["worst stack", r.stack_bytes || 0],
+  ].sort((a, b) => b[1] - a[1]);
+  const named = parts.reduce((sum, [, size]) => sum + size, 0);
+  const rows = named <= r.ram_bytes
+    ? parts.concat([["samples, tables and the rest", r.ram_bytes - named]]) : parts;
+  return [shares(`RAM of ${r.board || "the board"}`, r.ram_bytes, rows), table(`Memory map of ${r.board || "the board"}`, [
+    ["RAM", ([name]) => name],
+    ["Bytes", ([, size]) => bytes(size), "number"],
+    ["Share", ([, size]) => percent(size / r.ram_bytes), "number"],
+  ], rows)];
+}
+
 function boards(reports) {
   return reports.map((entry) => {
     if (!entry.report) {
       return el("div", {}, el("h3", {}, entry.board),
         el("p", { class: "error" }, entry.error ? entry.error.detail : "No report."));
     }
-    const r = entry.report;
+    const r = { board: entry.board, ...entry.report };
     return el("div", {}, el("h3", {}, entry.board),
       gauge("RAM", r.ram_bytes, r.ram_available_bytes),
       gauge("Flash", r.flash_bytes, r.flash_available_bytes),
       el("p", { class: "note" }, `Worst stack ${bytes(r.stack_bytes)} bytes. Training arena `,
-        `${bytes(r.manifest?.sizes?.arena_bytes)} bytes, lower bound ${bytes(r.manifest?.sizes?.arena_lower_bound_bytes)}.`));
+        `${bytes(r.manifest?.sizes?.arena_bytes)} bytes, lower bound ${bytes(r.manifest?.sizes?.arena_lower_bound_bytes)}.`),
+      r.manifest ? memoryMap(r) : null);
   });
+}
+
+// Instructions as counted in the newest device test of each board.
+function costs(tests) {
+  const newest = new Map();
+  for (const test of tests) {
+    for (const result of test.results) {
+      if (!newest.has(result.board)) newest.set(result.board, { test, result });
+    }
+  }
+  return table("Cost a board", [
+    ["Board", (r) => r.result.board],
+    ["Version", (r) => r.test.version, "number"],
+    ["Inference", (r) => bytes(r.result.instructions?.inference), "number"],
+    ["Training step", (r) => bytes(r.result.instructions?.training_step), "number"],
+    ["Flash", (r) => bytes(r.result.flash_bytes), "number"],
+    ["RAM", (r) => bytes(r.result.ram_bytes), "number"],
+    ["Bit-exact", (r) => (r.result.bit_exact ? "yes" : "NO")],
+  ], [...newest.values()]);
 }
 
 async function ask(id, answer) {
   const all = await get("/boards");
   const names = all.filter((b) => b.available).map((b) => b.name);
   try {
-    await post(`/models/${id}/reports`, { boards: names });
+    await post(`/models/${id}/resource-reports`, { boards: names });
     answer.textContent = `Asked for ${names.length} boards; look again in a minute.`;
   } catch (problem) {
     answer.textContent = problem.message;
@@ -96,9 +135,10 @@ async function ask(id, answer) {
 }
 
 export async function model(id) {
-  const [one, classes, found, reports] = await Promise.all([
+  const [one, classes, found, reports, tested] = await Promise.all([
     get(`/models/${id}`), optional(`/models/${id}/classes`),
-    optional(`/models/${id}/versions`), optional(`/models/${id}/reports`)]);
+    optional(`/models/${id}/versions`), optional(`/models/${id}/resource-reports`),
+    optional(`/device-tests?model_id=${id}&limit=100`)]);
   const newest = found && found.items.reduce((a, b) => (a && a.number > b.number ? a : b), null);
   const report = one.report || {};
   const answer = el("p", { role: "status" });
@@ -111,6 +151,6 @@ export async function model(id) {
   el("h2", {}, "Network"), layers(report),
   el("h2", {}, "Samples"), samples(classes || [], newest),
   el("h2", {}, "Versions"), versions(found ? found.items : []),
-  el("h2", {}, "Boards"), boards(reports || []),
+  el("h2", {}, "Boards"), costs(tested ? tested.items : []), boards(reports || []),
   el("button", { type: "button", onclick: () => ask(id, answer) }, "Report on every board"), answer);
 }

@@ -19,18 +19,40 @@ export async function rollouts() {
   return el("section", {}, el("h1", {}, "Rollouts"), listing);
 }
 
-function stages(one) {
+// All members, page by page: a stage's mean needs every device of it.
+async function everyMember(id) {
+  const found = [];
+  let cursor = null;
+  do {
+    const page = await list(`/rollouts/${id}/targets?limit=1000`, cursor);
+    found.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor);
+  return found;
+}
+
+const mean = (values) => {
+  const known = values.filter((v) => v !== null && v !== undefined);
+  return known.length ? known.reduce((a, b) => a + b, 0) / known.length : null;
+};
+
+function stages(one, members) {
   const states = [...new Set(one.stages.flatMap((s) => Object.keys(s)))];
-  const rows = one.stages.map((counts, index) => ({ index, counts, share: one.policy.shares[index] }));
+  const rows = one.stages.map((counts, index) => ({
+    index, counts, share: one.policy.shares[index], group: members.filter((m) => m.stage === index),
+  }));
   return table("Stages", [
     ["Stage", (r) => (r.index ? `${r.index + 1}` : "1, the canary")],
     ["Up to", (r) => percent(r.share), "number"],
     ...states.map((state) => [state, (r) => r.counts[state] || 0, "number"]),
+    ["Accuracy before", (r) => percent(mean(r.group.map((m) => m.accuracy_before))), "number"],
+    ["after", (r) => percent(mean(r.group.map((m) => m.accuracy_after))), "number"],
+    ["Forgetting", (r) => percent(mean(r.group.map((m) => m.forgetting))), "number"],
   ], rows);
 }
 
 export async function rollout(id, again) {
-  const one = await get(`/rollouts/${id}`);
+  const [one, everyone] = await Promise.all([get(`/rollouts/${id}`), everyMember(id)]);
   const answer = el("p", { role: "status", class: "error" });
   const operate = async (verb) => {
     try {
@@ -52,5 +74,5 @@ export async function rollout(id, again) {
   el("ul", {}, one.reasons.map((reason) => el("li", {}, reason))),
   el("div", { class: "row" }, VERBS.map(([verb, text]) =>
     el("button", { type: "button", onclick: () => operate(verb) }, text))), answer,
-  stages(one), members);
+  stages(one, everyone), members);
 }
