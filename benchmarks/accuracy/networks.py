@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.learning.base_model import Normaliser
-from server.learning.float_reference import Params
+from server.learning.float_reference import Layer, Params
 
 Float32Array = NDArray[np.float32]
 Rounding = Literal["none", "nearest", "stochastic", "luq"]
@@ -125,6 +125,14 @@ class Network:
         stored = self.store(x)
         for start in range(0, len(x), batch):
             self._forward(stored[start : start + batch], training=True)
+
+    def params(self) -> Params:
+        """Weights and biases of the classes that take part, float32 copies."""
+        pairs = zip(self._weights, self._biases, strict=True)
+        rows = [self._rows(index) for index in range(len(self._weights))]
+        return tuple(
+            Layer(w[:n].copy(), b[:n].copy()) for (w, b), n in zip(pairs, rows, strict=True)
+        )
 
     def begin_session(self) -> None:
         """Forget the momentum."""

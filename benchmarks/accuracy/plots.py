@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy.setting import CORE_ARITHMETICS
+from benchmarks.accuracy.setting import Arithmetic
 from server.demo.charts import HEIGHT, LEFT, WIDTH, Series, accuracy_chart
 from server.demo.html import Markup, join, tag, void
 
 Record = dict[str, Any]
+ARITHMETICS: tuple[Arithmetic, ...] = ("float32", "hdqt-int16", "hdqt-int8")
 _KEYS = HEIGHT - 100  # where the keys of the curves begin
 _STYLE = """\
 text { font: 11px sans-serif; fill: #333 } .small { font-size: 9px }
 .grid { stroke: #ddd } .line { fill: none; stroke-width: 2 }
 .series0 { stroke: #1f6feb } .series1 { stroke: #d9480f } .series2 { stroke: #2b8a3e }
-.series3 { stroke: #862e9c }
 circle, rect { fill: #fff; stroke-width: 2 }
 """
 
@@ -27,7 +27,7 @@ def write_plots(records: Sequence[Record], folder: Path) -> list[Path]:
     """A file for every set and method of the core table that has float32 and integers."""
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        core = record["arithmetic"] in CORE_ARITHMETICS and not record["quantizer"]
+        core = record["arithmetic"] in ARITHMETICS and not record["quantizer"]
         if core and record.get("normaliser_floor") == 0.5:
             groups[record["dataset"], record["method"]].append(record)
     paths = []
@@ -40,7 +40,7 @@ def write_plots(records: Sequence[Record], folder: Path) -> list[Path]:
 
 def plot(records: Sequence[Record]) -> Markup:
     """Curves of the arithmetics, over the seeds that all of them have."""
-    names = [a for a in CORE_ARITHMETICS if any(r["arithmetic"] == a for r in records)]
+    names = [a for a in ARITHMETICS if any(r["arithmetic"] == a for r in records)]
     seeds = [{r["seed"] for r in records if r["arithmetic"] == name} for name in names]
     shared = set.intersection(*seeds)
     series = []

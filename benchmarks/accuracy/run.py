@@ -8,9 +8,15 @@ import numpy as np
 
 from benchmarks.accuracy.arms import Arm, open_arm
 from benchmarks.accuracy.setting import JOINT, Setting
-from server.learning.base_model import fit_normaliser
+from server.learning.base_model import Normaliser, fit_normaliser
 from server.learning.datasets import Dataset
-from server.learning.float_reference import TrainOptions, train_base
+from server.learning.float_reference import (
+    Float32Array,
+    Int64Array,
+    Params,
+    TrainOptions,
+    train_base,
+)
 from server.learning.methods import LINEAR, NEAREST_MEAN, RECIPES, Method
 from server.learning.metrics import (
     accuracy_row,
@@ -40,15 +46,7 @@ def run(setting: Setting, data: Dataset, seed: int, cache: Path) -> dict[str, An
     stream = make_stream(classes, setting.base_classes, setting.step_classes, seed)
     base = stream.rows(data.y_train, 0)
     x, y = data.x_train[base], stream.slots(data.y_train[base])
-    normaliser = fit_normaliser(x, setting.normaliser_floor)
-    options = TrainOptions(
-        hidden=setting.hidden,
-        epochs=setting.base_epochs,
-        milestones=(setting.base_epochs * 2 // 3, setting.base_epochs * 13 // 15),
-        batch=setting.batch,
-        lr=setting.learning_rate,
-    )
-    params = train_base(normaliser.apply(x), y, setting.base_classes, options, seed)
+    params, normaliser = base_network(setting, x, y, seed)
     sizes = [len(stream.rows(data.y_train, k)) for k in range(1, len(stream.tasks))]
     largest = max(sizes, default=1)
     with open_arm(setting, params, normaliser, x, y, classes, largest, cache, seed) as arm:
@@ -57,6 +55,21 @@ def run(setting: Setting, data: Dataset, seed: int, cache: Path) -> dict[str, An
     other = {f"{HEADS[1 - own]}_{name}": heads[1 - own][name] for name in _BOTH_HEADS}
     order = {"seed": seed, "head": HEADS[own], "class_order": list(stream.class_order)}
     return {**setting.record(), **order, **heads[own], **other}
+
+
+def base_network(
+    setting: Setting, x: Float32Array, y: Int64Array, seed: int
+) -> tuple[Params, Normaliser]:
+    """The network of the base task, float32: raw samples (N, features), class slots (N,)."""
+    normaliser = fit_normaliser(x, setting.normaliser_floor)
+    options = TrainOptions(
+        hidden=setting.hidden,
+        epochs=setting.base_epochs,
+        milestones=(setting.base_epochs * 2 // 3, setting.base_epochs * 13 // 15),
+        batch=setting.batch,
+        lr=setting.learning_rate,
+    )
+    return train_base(normaliser.apply(x), y, setting.base_classes, options, seed), normaliser
 
 
 def head_of(method: str) -> int:

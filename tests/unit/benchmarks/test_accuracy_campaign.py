@@ -91,6 +91,7 @@ def test_plot_is_svg_with_a_curve_an_arithmetic(tmp_path: Path) -> None:
         ("float32", ()),
         ("hdqt-int8", ()),
         ("hdqt-int16", (("acc_bits", 12),)),
+        ("float32-tuned", ()),
     )
     records = [
         {
