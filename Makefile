@@ -17,7 +17,7 @@ SEEDS ?= 10
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill api-fuzz fuzz check-c reference screenshots proof powercut verify bench bench-accuracy serve bench-on-device \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz check-c reference screenshots proof powercut verify bench bench-accuracy serve bench-on-device \
     constraints package clean
 
 help: ## list the targets
@@ -62,6 +62,9 @@ golden: setup ## rewrite the approved generated C; look at the diff before commi
 kill: setup ## long form: the service is killed 200 times over each database, and resumes to the same bits; table in benchmarks/results/
 	@mkdir -p out && HADAPT_KILL_RECORD=out/kill $(PYTEST) tests/faults -m long
 	@cp out/kill/kill.md benchmarks/results/kill.md
+
+load: setup ## the service under load, measured by wrk, into benchmarks/results/load.md (about 20 minutes)
+	@$(PYTHON) -m benchmarks.load
 
 api-fuzz: setup ## long form: many made-up requests to every operation of the API; API_EXAMPLES=n
 	@HADAPT_API_EXAMPLES=$(API_EXAMPLES) $(PYTEST) tests/api/test_strangers.py --timeout 3600

@@ -88,8 +88,9 @@ def create_app(
     app.include_router(ddi.router)
     problems.install(app)
     app.add_middleware(BodyLimit, limit_of=body_limit(settings))
-    app.add_middleware(Overload, limit=settings.requests_at_once)
     app.add_middleware(RequestContext, registry=app.state.registry)
+    registry = app.state.registry
+    app.add_middleware(Overload, limit=settings.requests_at_once, registry=registry)
     return app
 
 

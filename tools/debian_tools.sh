@@ -27,6 +27,8 @@ test_tools=(
     "z3|z3|a prover for it"
     "cvc4|cvc4|a prover for it"
     "openssl|openssl|an independent check of signatures"
+    "nginx|nginx-light|the proxy of docker/, run with its real configuration"
+    "wrk|wrk|make load"
     "swupdate|swupdate|the proof that an unmodified client installs our packets"
 )
 [ "${1:-dev}" = demo ] || tools+=("${test_tools[@]}")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Around every request: its id, its log line, its figures, and the limit of its body."""
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from server.errors import Issue, PayloadTooLargeError, TooManyRequestsError
 from server.ids import new_id
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+HOLD_S = 2.0
 log = structlog.get_logger("access")
 
 
@@ -94,26 +96,42 @@ class Overload:
     """Refuses what is beyond a number of requests at once, before any work: 429 with Retry-After.
 
     Without it a queue of requests would grow, each waiting for all before it, until every client
-    has given up on what is then still done. Once an answer has begun, the request counts no more:
-    event streams and downloads may last.
+    has given up on what is then still done. A refusal is held for a while: clients that ask again
+    at once would otherwise take the time that the others' work needs. Once an answer has begun, its
+    request counts no more: event streams and downloads may last.
     """
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(
+        self, app: ASGIApp, limit: int, registry: CollectorRegistry, hold_s: float = HOLD_S
+    ) -> None:
         self._app = app
         self._limit = limit
+        self._hold_s = hold_s
         self._count = 0
+        self._refused = Counter("hadapt_requests_refused", "Beyond the limit", registry=registry)
+        issue = Issue("too many requests at once", "service", f"at most {limit}")
+        self._error = TooManyRequestsError("The service is busy; wait 1 s.", 1, [issue])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
         # Probes must be answered under load, or a load balancer would take the process away.
         if scope["type"] != "http" or scope["path"] in ("/healthz", "/readyz"):
             await self._app(scope, receive, send)
-            return
-        if self._count >= self._limit:
-            issue = Issue("too many requests at once", "service", f"at most {self._limit}")
-            error = TooManyRequestsError("The service is busy; wait 1 s.", 1, [issue])
-            await problem_response(Request(scope), error)(scope, receive, send)
-            return
+        elif self._count >= self._limit:
+            await self._refuse(scope, receive, send)
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._refused.inc()
+        await asyncio.sleep(self._hold_s)
+        response = problem_response(Request(scope), self._error)
+        response.headers["X-Request-ID"] = _request_id(scope)
+        for name, value in with_security_headers(scope, []):
+            response.headers[name.decode()] = value.decode()
+        await response(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._count += 1
         counted = True
 

@@ -4,6 +4,7 @@
 import asyncio
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from starlette.types import Receive, Scope, Send
 
 from server.api.middleware import Overload
@@ -39,11 +40,12 @@ async def ask(app: Any, path: str = "/x") -> tuple[int, dict[bytes, bytes]]:
 def test_requests_beyond_the_limit_are_refused_with_retry_after() -> None:
     async def run() -> None:
         held = Held()
-        app = Overload(held, 2)
+        app = Overload(held, 2, CollectorRegistry(), 0.0)
         waiting = [asyncio.create_task(ask(app)) for _ in range(2)]
         await asyncio.sleep(0)
         status, headers = await ask(app)
         assert (status, headers[b"retry-after"]) == (429, b"1")
+        assert {b"x-request-id", b"x-content-type-options"} <= set(headers)
         probe = asyncio.create_task(ask(app, "/healthz"))
         held.begin.set()
         for _ in range(5):
@@ -62,7 +64,7 @@ def test_failing_requests_make_room_again() -> None:
         raise RuntimeError
 
     async def run() -> None:
-        app = Overload(fail, 1)
+        app = Overload(fail, 1, CollectorRegistry())
         for _ in range(3):
             try:
                 await ask(app)
