@@ -18,6 +18,7 @@ from server.commands import (
     learning,
     models,
     planning,
+    worker,
 )
 from server.commands.console import command, wrong
 from server.settings import Settings
@@ -47,6 +48,7 @@ app.command(epilog=EPILOG)(explain.explain)
 app.command(epilog=EPILOG)(explain.diff)
 app.command(epilog=EPILOG)(devices.boards)
 app.command(epilog=EPILOG)(doctor.doctor)
+app.command(epilog=EPILOG)(worker.worker)
 app.add_typer(keys.app, name="keys")
 app.add_typer(access.keys_app, name="api-keys")
 app.add_typer(access.users_app, name="users")

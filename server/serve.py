@@ -51,11 +51,26 @@ def serve(settings: Settings, engine: Engine | None = None) -> None:
     supervisor = Supervisor(settings)
     try:
         # The worker starts meanwhile; both wait for each other where they migrate the schema.
-        supervisor.start()
+        if settings.worker:
+            supervisor.start()
         app = create_app(settings, engine)
         clean_up(app.state.context)
         _show_first_key(app.state.context)
         _run(app, _listen(settings))
+    finally:
+        supervisor.stop()
+
+
+def work(settings: Settings) -> None:
+    """Run a worker alone until SIGTERM or SIGINT."""
+    logs.configure(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    supervisor = Supervisor(settings)
+    try:
+        supervisor.start()
+        while True:
+            signal.pause()
     finally:
         supervisor.stop()
 

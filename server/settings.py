@@ -32,6 +32,9 @@ class Settings(BaseSettings):
         default="server.learning.engine:HadaptEngine",
         description="module:callable of the learning engine; called with these settings.",
     )
+    worker: bool = Field(
+        default=True, description="Whether `hadapt serve` runs a worker; else `hadapt worker` does."
+    )
     executor_id: str = Field(default="worker-1", description="Stable name of the worker process.")
     job_concurrency: int = Field(default=1, ge=1, le=64, description="Jobs at once in one worker.")
     job_queue_limit: int = Field(

@@ -40,7 +40,8 @@ class Supervisor:
     def stop(self) -> None:
         """Stop the worker; returns when it and all its children are gone."""
         self._stop.set()
-        self._thread.join(self._settings.stop_grace_s + 10.0)
+        if self._thread.is_alive():
+            self._thread.join(self._settings.stop_grace_s + 10.0)
 
     def _run(self) -> None:
         pause_s = FIRST_PAUSE_S
