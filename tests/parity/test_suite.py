@@ -23,6 +23,7 @@ from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import Arithmetic, IntModel
 from device.twin.scale import Scale
 from tests.parity.conftest import OpenPair
+from tests.suite.memory import memory_table
 from tests.suite.models import SUITE
 
 CALIBRATION = 24
@@ -68,6 +69,11 @@ def test_arena_is_within_a_tenth_of_its_lower_bound(name: str) -> None:
     plan = lower(integer_model(name))
     for arena in (plan.infer_arena, plan.arena):
         assert arena.bytes <= 1.1 * arena.lower_bound
+
+
+def test_memory_table_is_that_of_the_code() -> None:
+    page = Path(__file__).parents[2] / "benchmarks" / "results" / "memory.md"
+    assert page.read_text() == memory_table({name: integer_model(name) for name in SUITE})
 
 
 def run(pair: object, both: Callable[..., object], name: str, samples: int) -> None:
