@@ -7,7 +7,7 @@ Useful products are those a float implementation of the same training would do.
 from dataclasses import dataclass
 
 from codegen.buffers import Operation
-from codegen.lower import OCTET_CORES, Plan, lower
+from codegen.lower import Plan, lower
 from device.twin.model import IntModel
 
 Unit = str
@@ -89,6 +89,6 @@ def kernel_work(model: IntModel, plan: Plan) -> dict[str, Work]:
 
 def training_ram(model: IntModel, core: str) -> int:
     """Bytes that training works on: masters, biases, ranges, the step's and inference's arenas."""
-    plan = lower(model, octet=core in OCTET_CORES)
+    plan = lower(model, core=core)
     weights = plan.master_count * model.arithmetic.master_bits // 8 + 4 * plan.bias_count
     return weights + 4 * len(plan.layers) + plan.arena.bytes + plan.infer_arena.bytes

@@ -10,7 +10,11 @@ from device.twin.model import Arithmetic
 UNIT_PRODUCTS = 64  # elementary products a work unit, SPEC.md 8.6
 INT16_BYTES = 2
 INT32_BYTES = 4
-PACKED_ROWS = {4: 2, 8: 4}  # rows of weights in pairs of 16-bit fields: terms go on to a multiple
+PACKED_ROWS = {
+    2: 2,
+    4: 2,
+    8: 4,
+}  # rows of weights in pairs of 16-bit fields: terms go on to a multiple
 PANEL_BLOCK = 32  # columns of a block of the operand that vector kernels take
 TAPS = 4  # inputs the weight gradient takes at once
 

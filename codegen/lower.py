@@ -34,7 +34,8 @@ HOST_STRIDE_STEP = 32
 PANEL_TERM_MAX = (15 + 2 * 8) * 7  # of a tile: operands raised by 8, and their correction
 DEVICE_ROWS = 4  # rows of weights a kernel takes at once: two words of two 16-bit fields
 OCTET_ROWS = 8  # four such words, times one value of x: all that fits a core's fourteen registers
-OCTET_CORES = ("M0", "M3")  # without the products of halves that M4 and its successors have
+OCTET_CORES = ("M0", "M3")  # they lack the products of halves that M4 and its successors have
+FEWER_ROWS = {"M0": 2}  # beside trained convolutions, where RAM and registers are short
 FIELD_MAX = 2**15 - 1  # of a sum in a 16-bit field
 TERM_MAX = 15 * 7
 VIEW_ROWS = 8  # rows of weights in a word of the inference view
@@ -105,20 +106,19 @@ class Plan:
         return sum(op.rows * op.units for op in self.operations)
 
 
-def lower(model: IntModel, *, host: bool = False, octet: bool = False) -> Plan:
+def lower(model: IntModel, *, host: bool = False, core: str = "") -> Plan:
     """Plan of a model.
 
     Args:
         model: a consistent integer model.
         host: lay out for wide vectors.
-        octet: lay out for the cores of OCTET_CORES; with trained convolutions it is as for others.
+        core: of the device, as boards name it; empty for one of many registers.
     Raises: GenerateError if the model is inconsistent or beyond a limit of the C tables.
     """
     check(model)
     padded = round_up(model.arithmetic.batch, model.arithmetic.order)
     layers = _layers(model)
-    octet = octet and not any(layer.conv for layer in layers)
-    rows = _host_rows(model) if host else _rows(model, padded, octet)
+    rows = _host_rows(model) if host else _rows(model, padded, core)
     wide = host and rows == HOST_ROWS
     stride = round_up(padded, HOST_STRIDE_STEP if wide else STRIDE_STEP)
     lanes = stride if wide else _lanes(stride, HOST_LANES if host else DEVICE_LANES)
@@ -219,7 +219,7 @@ def _lanes(stride: int, most: int) -> int:
     return lanes
 
 
-def _rows(model: IntModel, batch_padded: int, octet: bool) -> int:
+def _rows(model: IntModel, batch_padded: int, core: str) -> int:
     """Rows of weights at once; packed fields must hold the exact sum of a tile, and any total."""
     arithmetic = model.arithmetic
     bounds = [accumulator_bound(arithmetic, batch_padded, 7, 7)]
@@ -228,7 +228,8 @@ def _rows(model: IntModel, batch_padded: int, octet: bool) -> int:
         bounds.append(accumulator_bound(arithmetic, inputs, _x_max(model, at), 7))
         bounds.append(accumulator_bound(arithmetic, round_up(outputs, arithmetic.order), 7, 7))
     exact = arithmetic.saturation == "tile" and arithmetic.tile_k * TERM_MAX <= FIELD_MAX
-    packed = OCTET_ROWS if octet else DEVICE_ROWS
+    octet = core in OCTET_CORES and not any(layer.conv for layer in model.layers)
+    packed = OCTET_ROWS if octet else FEWER_ROWS.get(core, DEVICE_ROWS)
     return packed if exact and max(bounds) <= FIELD_MAX else 1
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from codegen.emit.header import wire_bytes
 from codegen.graph import FloatGraph
-from codegen.lower import OCTET_CORES, Plan, lower
+from codegen.lower import Plan, lower
 from codegen.quantize import QuantizeOptions, quantize
 from device.harness.boards import BOARDS
 from device.harness.build import build
@@ -220,7 +220,7 @@ class _Search:
             if self.failed_links >= MAX_FAILED_LINKS:
                 return None
             model = self._model(choice)
-            layout = lower(model, octet=self.part.board().core in OCTET_CORES)
+            layout = lower(model, core=self.part.board().core)
             least = least_ram(model, layout)
             if least > self.part.ram_bytes:
                 over = least - self.part.ram_bytes

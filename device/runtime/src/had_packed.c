@@ -7,7 +7,7 @@
  */
 #include "had_packed.h"
 
-#if HAD_ROWS == 4U && !HAD_DSP
+#if (HAD_ROWS == 2U || HAD_ROWS == 4U) && !HAD_DSP
 #define BOTH(v) ((v) * 0x00010001U)
 
 #ifdef HAD_COUNTERS

@@ -82,14 +82,14 @@ def test_lower_lanes_divide_the_stride(spec: ModelSpec) -> None:
 
 def test_lower_of_the_microbit_model_is_within_a_hundredth_of_the_lower_bound() -> None:
     spec = ModelSpec("m", (64, 32, 10), arithmetic={"order": 16, "batch": 16, "master_bits": 8})
-    arena = lower(make_model(spec), octet=True).arena
+    arena = lower(make_model(spec), core="M0").arena
     assert (arena.bytes, arena.lower_bound) == (3728, 3712)
 
 
 def test_lower_takes_rows_in_fields_only_where_every_sum_fits() -> None:
     fits = {"order": 16, "tile_k": 32, "acc_bits": 8}
     small = ModelSpec("s", (40, 9, 5), arithmetic=fits)
-    assert (lower(make_model(small)).rows, lower(make_model(small), octet=True).rows) == (4, 8)
+    assert (lower(make_model(small)).rows, lower(make_model(small), core="M0").rows) == (4, 8)
     assert lower(make_model(small), host=True).rows == 8
     for change in ({"tile_k": 320}, {"saturation": "every_add"}):
         spec = ModelSpec("s", (40, 9, 5), arithmetic={**fits, **change})
