@@ -89,6 +89,11 @@ def require_no_front(model: IntModel, form: str) -> None:
             where=f"{form} form",
             expected="a model of dense layers only",
         )
+    require_dense_tail(model, form)
+
+
+def require_dense_tail(model: IntModel, form: str) -> None:
+    """Raises: ExportError if convolutions are trained, which the exports cannot write."""
     convs = [layer.name for layer in model.layers if layer.conv]
     if convs:
         raise ExportError(

@@ -5,14 +5,14 @@ Arithmetic shifts become floor divisions of int64, since ONNX has no arithmetic 
 truncates; products are MatMulInteger, one a tile, each clipped to the accumulator and added.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from codegen.errors import ExportError
-from codegen.export.builder import INPUT, GraphBuilder, int8, require_no_front
+from codegen.export.builder import INPUT, GraphBuilder, int8, require_dense_tail
+from codegen.export.exact_front import exact_front
+from codegen.export.integers import clip, quant, round_shift
 from device.twin.kernels import IntArray, dot_bound, round_half_up, widen
 from device.twin.layers import weight_view
 from device.twin.model import Arithmetic, FrozenLayer, IntModel, TrainableLayer
@@ -28,11 +28,14 @@ def export_exact(model: IntModel) -> onnx.ModelProto:
         model: its masters and frozen ranges are what is exported.
     Returns: a model from float32 features (N, features) to `logits` int32 (N, n_classes), in the
         head's output grid, and `class` int64 (N,).
-    Raises: ExportError if the mode every_add makes the graph absurdly long, or there is a front.
+    Raises: ExportError if the mode every_add makes the graph absurdly long, or convolutions are
+        trained.
     """
-    require_no_front(model, "exact")
+    require_dense_tail(model, "exact")
     g = GraphBuilder()
     x = _input_stage(g, model)
+    if model.front:
+        x = exact_front(g, model, x)
     for frozen in model.frozen:
         x = _frozen_layer(g, frozen, x, frozen is model.frozen[-1])
     scale, signed = model.input.scale, model.x0_signed
@@ -42,7 +45,7 @@ def export_exact(model: IntModel) -> onnx.ModelProto:
         if not head:
             following = model.layers[index + 1]
             amax = widen(following.in_amax, following.x_range)
-            x, signed = _quant(g, y, amax, 15, True), False
+            x, signed = quant(g, y, amax, 15, True), False
             scale = quantized_scale(Scale(1 << 14, -14 - layer.out_frac_bits), amax, 15)
     g.node("Cast", y, name="logits", to=TensorProto.INT32)
     g.node("ArgMax", "logits", name="class", axis=1, keepdims=0, select_last_index=0)
@@ -53,50 +56,25 @@ def export_exact(model: IntModel) -> onnx.ModelProto:
     return g.model(model, "exact", outputs)
 
 
-def _floor_shift(g: GraphBuilder, value: str, shifts: Sequence[int] | int) -> str:
-    """value >> shifts, elementwise or by column."""
-    divisor = np.left_shift(np.int64(1), np.asarray(shifts, np.int64))
-    if (divisor == 1).all():
-        return value
-    d = g.constant(divisor, np.int64)
-    rest = g.node("Mod", value, d)
-    return g.node("Div", g.node("Sub", value, rest), d)
-
-
-def _round_shift(g: GraphBuilder, value: str, shifts: Sequence[int] | int) -> str:
-    """rhu(value, shifts) of SPEC.md 1.1."""
-    s = np.asarray(shifts, np.int64)
-    half = np.where(s > 0, np.left_shift(np.int64(1), np.maximum(s - 1, 0)), 0)
-    return _floor_shift(g, g.node("Add", value, g.constant(half, np.int64)), shifts)
-
-
-def _clip(g: GraphBuilder, value: str, low: int, high: int, dtype: type = np.int64) -> str:
-    return g.node("Clip", value, g.constant(low, dtype), g.constant(high, dtype))
-
-
-def _quant(g: GraphBuilder, v: str, amax: int, qmax: int, nonnegative: bool) -> str:
-    """Nearest quantiser of SPEC.md 1.6 with a constant range."""
-    bits = 23 if qmax == 127 else 26
-    shift = max(0, amax.bit_length() - 15)
-    limit = amax >> shift
-    inside = _clip(g, _floor_shift(g, v, shift), 0 if nonnegative else -limit, limit)
-    scaled = g.node("Mul", inside, g.constant((qmax << bits) // limit, np.int64))
-    return _round_shift(g, scaled, bits)
-
-
 def _input_stage(g: GraphBuilder, model: IntModel) -> str:
     """Float features to raw samples (where the sample is born) to 4 or 8 bits (SPEC.md 3)."""
     stage = model.input
+    bits = stage.per_value(stage.raw_frac_bits)
     exact = g.node("Cast", INPUT, to=TensorProto.DOUBLE)
-    scaled = g.node("Mul", exact, g.constant(np.ldexp(1.0, stage.raw_frac_bits), np.float64))
+    scaled = g.node("Mul", exact, g.constant(np.ldexp(1.0, bits), np.float64))
     raw = g.node("Floor", g.node("Add", scaled, g.constant(0.5, np.float64)))
     raw = g.node("Clip", raw, g.constant(-32768.0, np.float64), g.constant(32767.0, np.float64))
     raw = g.node("Cast", raw, to=TensorProto.INT64)
+    if model.front:
+        sizes = (len(stage.zero), stage.pixels)
+        order = sizes if stage.planar else sizes[::-1]
+        raw = g.node("Reshape", raw, g.constant([0, *order], np.int64))
+        raw = g.node("Transpose", raw, perm=[0, 2, 1]) if stage.planar else raw
     centred = g.node("Sub", raw, g.constant(stage.zero, np.int64))
     v = g.node("Mul", centred, g.constant(stage.mult, np.int64))
-    v = _clip(g, _round_shift(g, v, stage.shift.astype(np.int64).tolist()), -32768, 32767)
-    qmax = 127 if model.frozen else (7 if stage.signed else 15)
-    return _quant(g, v, stage.amax, qmax, not stage.signed)
+    v = clip(g, round_shift(g, v, stage.shift.astype(np.int64).tolist()), -32768, 32767)
+    qmax = 127 if model.has_frozen_part else (7 if stage.signed else 15)
+    return quant(g, v, stage.amax, qmax, not stage.signed)
 
 
 def _frozen_layer(g: GraphBuilder, layer: FrozenLayer, x: str, last: bool) -> str:
@@ -104,12 +82,12 @@ def _frozen_layer(g: GraphBuilder, layer: FrozenLayer, x: str, last: bool) -> st
     acc_shift = max(0, (layer.weight.shape[1] * 127 * 127).bit_length() - 15)
     narrow = g.node("Cast", x, to=TensorProto.INT8)
     acc = g.node("MatMulInteger", narrow, g.constant(layer.weight.T, np.int8))
-    acc = _round_shift(g, g.node("Cast", acc, to=TensorProto.INT64), acc_shift)
+    acc = round_shift(g, g.node("Cast", acc, to=TensorProto.INT64), acc_shift)
     acc = g.node("Mul", acc, g.constant(layer.mult, np.int64))
-    y = _round_shift(g, acc, layer.shift.astype(np.int64).tolist())
-    y = _clip(g, g.node("Add", y, g.constant(layer.bias, np.int64)), -32768, 32767)
+    y = round_shift(g, acc, layer.shift.astype(np.int64).tolist())
+    y = clip(g, g.node("Add", y, g.constant(layer.bias, np.int64)), -32768, 32767)
     qmax = 127 if not last else (15 if layer.relu else 7)
-    return _quant(g, y, layer.out_amax, qmax, layer.relu)
+    return quant(g, y, layer.out_amax, qmax, layer.relu)
 
 
 def _dense(
@@ -124,11 +102,11 @@ def _dense(
     acc_shift = max(0, bound.bit_length() - 15)
     grid = layer.out_frac_bits + acc_shift
     pairs = [x_scale.mul(s).pow2(grid).multiplier() for s in scales[:rows]]
-    acc = _round_shift(g, acc, acc_shift)
+    acc = round_shift(g, acc, acc_shift)
     acc = g.node("Mul", acc, g.constant([m for m, _ in pairs], np.int64))
-    y = _round_shift(g, acc, [s for _, s in pairs])
+    y = round_shift(g, acc, [s for _, s in pairs])
     bias = round_half_up(layer.bias[:rows].astype(np.int64), 16)
-    return _clip(g, g.node("Add", y, g.constant(bias, np.int64)), -32768, 32767)
+    return clip(g, g.node("Add", y, g.constant(bias, np.int64)), -32768, 32767)
 
 
 def _product(g: GraphBuilder, x: str, signed: bool, wq: IntArray, arithmetic: Arithmetic) -> str:
@@ -162,7 +140,7 @@ def _split(g: GraphBuilder, x: str, sizes: list[int]) -> list[str]:
 def _saturate(g: GraphBuilder, value: str, bits: int) -> str:
     if bits >= 32:
         return value
-    return _clip(g, value, -(1 << (bits - 1)), (1 << (bits - 1)) - 1, np.int32)
+    return clip(g, value, -(1 << (bits - 1)), (1 << (bits - 1)) - 1, np.int32)
 
 
 def _tile(g: GraphBuilder, x: str, weights: IntArray, bits: int) -> str:

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from codegen.errors import ExportError
 from codegen.export import export_exact, export_qdq
 from codegen.graph import Affine, Dense, FloatGraph
+from codegen.importer import import_onnx
 from codegen.quantize import QuantizeOptions, quantize
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import Arithmetic, IntModel
+from tests.suite.random_nets import RandomNet
 
 
 @dataclass(frozen=True)
@@ -112,3 +114,16 @@ def test_export_exact_every_add_of_a_long_product_is_refused() -> None:
     model, _, _ = _model_and_samples(Case((2100, 2), {"saturation": "every_add"}))
     with pytest.raises(ExportError, match="2100 terms"):
         export_exact(model)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_export_exact_of_a_random_front_equals_twin(seed: int) -> None:
+    net = RandomNet(seed)
+    graph = import_onnx(net.file(6).SerializeToString())
+    x = np.random.default_rng(seed).normal(0, 1, (24, graph.features)).astype(np.float32)
+    model = quantize(graph, x, np.arange(24) % 3, QuantizeOptions())
+    beyond = x * np.float32(1.7)
+    classes, logits = TwinLearner(model).infer_many(raw_samples(model, beyond))
+    got_logits, got_classes = _run(export_exact(model), beyond)
+    np.testing.assert_array_equal(got_logits, logits)
+    np.testing.assert_array_equal(got_classes, classes)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Elementary operations of SPEC.md 1 in ONNX's integer operators.
+
+Arithmetic shifts become floor divisions of int64, since ONNX has no arithmetic shift and its Div
+truncates.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from codegen.export.builder import GraphBuilder
+
+
+def floor_shift(g: GraphBuilder, value: str, shifts: Sequence[int] | int) -> str:
+    """value >> shifts, elementwise or by column."""
+    divisor = np.left_shift(np.int64(1), np.asarray(shifts, np.int64))
+    if (divisor == 1).all():
+        return value
+    d = g.constant(divisor, np.int64)
+    rest = g.node("Mod", value, d)
+    return g.node("Div", g.node("Sub", value, rest), d)
+
+
+def round_shift(g: GraphBuilder, value: str, shifts: Sequence[int] | int) -> str:
+    """rhu(value, shifts) of SPEC.md 1.1."""
+    s = np.asarray(shifts, np.int64)
+    half = np.where(s > 0, np.left_shift(np.int64(1), np.maximum(s - 1, 0)), 0)
+    return floor_shift(g, g.node("Add", value, g.constant(half, np.int64)), shifts)
+
+
+def clip(g: GraphBuilder, value: str, low: int, high: int, dtype: type = np.int64) -> str:
+    """A value held within bounds."""
+    return g.node("Clip", value, g.constant(low, dtype), g.constant(high, dtype))
+
+
+def quant(g: GraphBuilder, v: str, amax: int, qmax: int, nonnegative: bool) -> str:
+    """Nearest quantiser of SPEC.md 1.6 with a constant range."""
+    bits = 23 if qmax == 127 else 26
+    shift = max(0, amax.bit_length() - 15)
+    limit = amax >> shift
+    inside = clip(g, floor_shift(g, v, shift), 0 if nonnegative else -limit, limit)
+    scaled = g.node("Mul", inside, g.constant((qmax << bits) // limit, np.int64))
+    return round_shift(g, scaled, bits)
