@@ -26,8 +26,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER)
     given = parser.parse_args()
     plan = parts.Plan(given.seconds, given.soak_s, given.devices, tuple(given.rows))
+    rows = " ".join(map(str, plan.rows))
+    options = f"--seconds {plan.seconds:g} --soak-s {plan.soak_s:g} --devices {plan.devices}"
     for name in given.part or parts.PARTS:
-        report.keep(given.out, name, parts.PARTS[name](plan))
+        report.keep(given.out, name, parts.PARTS[name](plan), f"{options} --rows {rows}")
         print(f"{name}: kept", flush=True)
 
 

@@ -24,13 +24,13 @@ COMMANDS = {
 }
 
 
-def keep(folder: Path, part: str, rows: list[Row]) -> None:
+def keep(folder: Path, part: str, rows: list[Row], options: str) -> None:
     """Replace a part's figures, and write the tables anew."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "load.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     load = os.getloadavg()[2]
-    found[part] = {"rows": rows, "load_average": round(load, 1)}
+    found[part] = {"rows": rows, "load_average": round(load, 1), "options": options}
     path.write_text(json.dumps(found, indent=1) + "\n")
     (folder / "load.md").write_text(text(found))
 
@@ -47,8 +47,9 @@ def text(found: dict[str, Any]) -> str:
         "soak": _soak,
     }
     parts = [
-        f"\n## {COMMANDS[name]}\n\n`python -m benchmarks.load --part {name}`, load average "
-        f"{found[name]['load_average']}.\n\n{table(found[name]['rows'])}"
+        f"\n## {COMMANDS[name]}\n\n`python -m benchmarks.load --part {name} "
+        f"{found[name]['options']}`,\nload average {found[name]['load_average']}."
+        f"\n\n{table(found[name]['rows'])}"
         for name, table in tables.items()
         if name in found
     ]
