@@ -2,8 +2,9 @@
 """Files of the tutorial: python -m server.demo.gestures FOLDER.
 
 Simulated windows of a wrist's acceleration, 16 readings of three axes in g: `gestures.onnx`, a
-float network that knows still, shake and circle; `calibration.npz`, samples it was trained on;
-`wave.npz`, samples of a gesture it does not know; `test.npz`, test samples of all four.
+float network that knows still, shake and circle; `calibration.npz`, samples it was trained on, and
+`base.npz`, the same without names, as the REST API takes them; `wave.npz`, samples of a gesture it
+does not know; `test.npz`, test samples of all four.
 """
 
 import sys
@@ -39,7 +40,7 @@ def windows(gesture: str, count: int, rng: np.random.Generator) -> NDArray[np.fl
 
 
 def write_gestures(folder: Path) -> None:
-    """Write the four files into a folder, which is made if need be."""
+    """Write the five files into a folder, which is made if need be."""
     rng = np.random.default_rng(1)
     folder.mkdir(parents=True, exist_ok=True)
     x = np.concatenate([windows(gesture, 80, rng) for gesture in KNOWN])
@@ -50,6 +51,7 @@ def write_gestures(folder: Path) -> None:
     model = to_onnx(params, normaliser, name="gestures")
     (folder / "gestures.onnx").write_bytes(model.SerializeToString())
     np.savez(folder / "calibration.npz", x=x, y=y, class_names=np.array(KNOWN))
+    np.savez(folder / "base.npz", x=x, y=y)
     np.savez(folder / "wave.npz", x=windows(NEW, 60, rng), y=np.array([NEW] * 60))
     names = (*KNOWN, NEW)
     test = np.concatenate([windows(gesture, 25, rng) for gesture in names])
