@@ -17,7 +17,7 @@ SEEDS ?= 10
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz check-c reference screenshots proof powercut verify bench bench-accuracy serve bench-on-device \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz check-c reference screenshots proof powercut bench-guard verify bench bench-accuracy serve bench-on-device \
     constraints package clean
 
 help: ## list the targets
@@ -78,6 +78,9 @@ long: setup ## every test that is marked as a long form
 
 powercut: setup ## long form: every power cut of a session, on the host and in QEMU
 	@$(PYTHON) -m benchmarks.powercut
+
+bench-guard: setup ## what the forgetting guard refuses on DSADS; HADAPT_DATA=folder
+	@$(PYTHON) -m benchmarks.guard
 
 check-c: setup ## MISRA lint and line and branch coverage of the C runtime
 	@$(PYTHON) -m benchmarks.check_c

@@ -23,13 +23,15 @@ had_status had_guard_add(had_guard *guard, const uint8_t *packed, uint32_t label
     if (label >= HAD_MAX_CLASSES || had_x0_is_valid(packed) == 0U) {
         return HAD_ERR_ARGUMENT;
     }
-    if (guard->count + 1U > HAD_GUARD_SLOTS) { /* there may be none */
-        return HAD_ERR_FULL;
+#if HAD_GUARD_SLOTS > 0
+    if (guard->count < HAD_GUARD_SLOTS) {
+        guard->label[guard->count] = (uint8_t)label;
+        memcpy(guard->packed[guard->count], packed, HAD_X0_BYTES);
+        guard->count += 1U;
+        return HAD_OK;
     }
-    guard->label[guard->count] = (uint8_t)label;
-    memcpy(guard->packed[guard->count], packed, HAD_X0_BYTES);
-    guard->count += 1U;
-    return HAD_OK;
+#endif
+    return HAD_ERR_FULL;
 }
 
 /* Right answers per class, by the copy that is committed and viewed. */
