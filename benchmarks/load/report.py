@@ -49,6 +49,7 @@ def text(found: dict[str, Any]) -> str:
     parts = [
         f"\n## {COMMANDS[name]}\n\n`python -m benchmarks.load --part {name} "
         f"{found[name]['options']}`,\nload average {found[name]['load_average']}."
+        f"{found[name].get('note', '')}"
         f"\n\n{table(found[name]['rows'])}"
         for name, table in tables.items()
         if name in found
