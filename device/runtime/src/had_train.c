@@ -13,7 +13,9 @@ static uint32_t rates_are_valid(const had_train_config *config) {
     for (uint32_t i = 0U; i < config->rates; i++) {
         int32_t m = config->rate[i].scale.mantissa;
         uint32_t ascends = i == 0U || config->rate[i].start > config->rate[i - 1U].start;
-        if (m < (1 << 14) || m >= (1 << 15) || ascends == 0U) {
+        /* As wide as the wire's: flash may hold any number (a finding of the fuzzer). */
+        int32_t e = config->rate[i].scale.exponent;
+        if (m < (1 << 14) || m >= (1 << 15) || ascends == 0U || e < INT16_MIN || e > INT16_MAX) {
             return 0U;
         }
     }
