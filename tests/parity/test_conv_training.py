@@ -158,7 +158,7 @@ def stack() -> Iterator[ExitStack]:
             for name, board in (
                 ("conv2d", "mps2-an386"),
                 ("conv2d", "microbit"),
-                ("conv2d", "mps2-an547"),
+                ("conv2d", "mps3-an547"),
             )
         ),
     ],
