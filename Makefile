@@ -106,6 +106,7 @@ bench-on-device: setup ## a whole DSADS run inside an emulated Cortex-M4; HADAPT
 
 bench-accuracy: setup ## core accuracy table on the sets in HADAPT_DATA, resumable; SEEDS=n
 	@$(PYTHON) -m benchmarks.accuracy --core --seeds $(SEEDS) --jobs $(JOBS)
+	@$(PYTHON) -m benchmarks.accuracy.convolutions
 
 serve: setup-demo ## the REST service on this machine; Ctrl-C ends it
 	@$(BIN)/hadapt serve

@@ -90,7 +90,10 @@ class Data:
 
 def load(task: Task) -> Data:
     """A file of HADAPT_DATA; images are brought to about unit deviation."""
-    with np.load(Path(os.environ["HADAPT_DATA"]) / task.file, allow_pickle=False) as found:
+    folder = os.environ.get("HADAPT_DATA")
+    if folder is None or not (Path(folder) / task.file).is_file():
+        raise SystemExit(f"HADAPT_DATA is {folder}: expected a folder that holds {task.file}")
+    with np.load(Path(folder) / task.file, allow_pickle=False) as found:
         x = [found[name].astype(np.float32) for name in ("x_train", "x_test")]
         y = [found[name].astype(np.int64) for name in ("y_train", "y_test")]
     if task.shape[2] == 3:
@@ -192,6 +195,49 @@ def _learn(arm: Any, stream: TaskStream, data: Data, seed: int) -> list[float]:
     return after
 
 
+_HEAD = """\
+# Training through convolutions
+
+Made by `python -m benchmarks.accuracy.convolutions`; convolutions.json has every record. Percent of
+the test split. A float32 network of three convolutions is trained on the first classes; the others
+arrive two at a time, by method replay with 200 exemplars, learned by the last `layers` layers. Both
+arithmetics start from the same network and have the same tasks, steps, rates and memory. `-head`:
+only the head learns. The data are described with the sets; settings are in
+`benchmarks/accuracy/convolutions.py` and were not chosen on test samples.
+
+| data | arm | layers | seeds | average incremental | last | to float32 of as many layers |
+| --- | --- | --- | --- | --- | --- | --- |
+""".splitlines()
+
+
+def page(records: Sequence[dict[str, Any]]) -> str:
+    """The records as a Markdown table: means over seeds."""
+    lines = list(_HEAD)
+    for name in TASKS:
+        for arm in ARMS:
+            found = {r["seed"]: r for r in records if (r["data"], r["arm"]) == (name, arm)}
+            if not found:
+                continue
+            float_arm = "float32-head" if arm.endswith("-head") else "float32"
+            other = {r["seed"]: r for r in records if (r["data"], r["arm"]) == (name, float_arm)}
+            average, last = (_mean(found, key) for key in _METRICS)
+            both = sorted(set(found) & set(other))
+            gaps = [found[s][_METRICS[0]] - other[s][_METRICS[0]] for s in both]
+            gap = f"{np.mean(gaps):+.2f}" if gaps and arm != float_arm else ""
+            layers = next(iter(found.values()))["trained_layers"]
+            lines.append(
+                f"| {name} | {arm} | {layers} | {len(found)} | {average} | {last} | {gap} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+_METRICS = ("average_incremental_accuracy", "last_accuracy")
+
+
+def _mean(records: dict[int, dict[str, Any]], key: str) -> str:
+    return f"{np.mean([r[key] for r in records.values()]):.2f}"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, and write the records."""
     parser = argparse.ArgumentParser(
@@ -218,6 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 )
                 rows = ",\n".join(json.dumps(r, sort_keys=True) for r in records)
                 args.out.write_text(f"[\n{rows}\n]\n")
+                args.out.with_suffix(".md").write_text(page(records))
 
 
 if __name__ == "__main__":
