@@ -63,7 +63,7 @@ def random_layer(case: Case, rng: np.random.Generator) -> TrainableLayer:
         master=rng.integers(-limit, limit + 1, size).astype(np.int16),
         bias=rng.integers(-(2**22), 2**22, case.outputs).astype(np.int32),
         row_factor=rng.integers(1, 200, case.outputs).astype(np.uint8),
-        scale=Scale(20000, -29 if case.arithmetic.master_bits == 16 else -29),
+        scale=Scale(20000, -29),
         out_frac_bits=9,
         relu=True,
         in_amax=500,
