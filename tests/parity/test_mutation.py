@@ -210,9 +210,9 @@ MUTATIONS = (
         "bic",
     ),
     Mutation(
-        SOURCE + "had_learner.c",
-        "if (ln->trained != 0U) {\n        ln",
-        "if (0) {\n        ln",
+        SOURCE + "had_correction.c",
+        "ln->trained != 0U ? had_no",
+        "ln->trained == 0U ? had_no",
         "bic",
     ),
     Mutation(SOURCE + "had_state.c", "2U * HAD_LAYERS + 1U) {", "2U * HAD_LAYERS + 2U) {", "bic"),
