@@ -23,6 +23,7 @@ had_status had_guard_add(had_guard *guard, const uint8_t *packed, uint32_t label
     if (label >= HAD_MAX_CLASSES || had_x0_is_valid(packed) == 0U) {
         return HAD_ERR_ARGUMENT;
     }
+    (void)guard;
 #if HAD_GUARD_SLOTS > 0
     if (guard->count < HAD_GUARD_SLOTS) {
         guard->label[guard->count] = (uint8_t)label;
