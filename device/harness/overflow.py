@@ -30,6 +30,7 @@ CONFIG = {
     "ROWS": "1U",
     "BATCH_STRIDE": "32U",
     "LAYERS": "2",
+    "TILES": "1U",
 }
 SOURCE = "src/had_dot_row.c"
 HEADER = "include/hadapt/quant.h"

@@ -77,8 +77,8 @@ def reply_length(header: bytes, command: int) -> int:
 
 
 def is_trace(header: bytes) -> bool:
-    """Whether a reply is a trace: what a layer made."""
-    return len(header) == REPLY.size and header[1] == COMMAND_TRACE
+    """Whether a reply is a trace: what a layer made. A refusal of that number as a command is none."""
+    return len(header) == REPLY.size and header[1] == COMMAND_TRACE and header[0] == 0
 
 
 def check_status(header: bytes, command: int) -> None:
