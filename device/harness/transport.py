@@ -77,7 +77,7 @@ def reply_length(header: bytes, command: int) -> int:
 
 
 def is_trace(header: bytes) -> bool:
-    """Whether a reply is a trace: what a layer made. A refusal of that number as a command is none."""
+    """Whether a reply is a trace, what a layer made; a refusal of that command is none."""
     return len(header) == REPLY.size and header[1] == COMMAND_TRACE and header[0] == 0
 
 
