@@ -18,6 +18,7 @@ from benchmarks.work import (
     step_macs,
     training_ram,
 )
+from codegen.generate import plan_of
 from codegen.lower import lower
 from device.harness.boards import BOARDS, Board
 from device.harness.client import DeviceClient
@@ -137,7 +138,7 @@ class _Sheet:
         self.add("ram_bytes", self.firmware.ram_bytes, "bytes")
         self.add(
             "training_ram_bytes",
-            training_ram(self.item.model, self.execution.board.core) + stack,
+            training_ram(self.item.model, self.execution.board) + stack,
             "bytes",
         )
         self.add("stack_bytes", stack, "bytes")
@@ -177,7 +178,7 @@ class _Sheet:
         self.out.step_profile = transport.profile()
         client.infer(self.item.raw[0])
         self.out.inference_profile = transport.profile()
-        for name, work in kernel_work(model, lower(model)).items():
+        for name, work in kernel_work(model, plan_of(model, self.execution.board)).items():
             self.kernel(name, self.out.step_profile, work)
         work = Work(inference_macs(model), PER_MAC)
         self.kernel("had_dot_packed", self.out.inference_profile, work)

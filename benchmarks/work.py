@@ -7,7 +7,9 @@ Useful products are those a float implementation of the same training would do.
 from dataclasses import dataclass
 
 from codegen.buffers import Operation
-from codegen.lower import Plan, lower
+from codegen.generate import plan_of
+from codegen.lower import Plan
+from device.harness.boards import Board
 from device.twin.model import IntModel
 
 Unit = str
@@ -87,8 +89,9 @@ def kernel_work(model: IntModel, plan: Plan) -> dict[str, Work]:
     }
 
 
-def training_ram(model: IntModel, core: str) -> int:
+def training_ram(model: IntModel, board: Board) -> int:
     """Bytes that training works on: masters, biases, ranges, the step's and inference's arenas."""
-    plan = lower(model, core=core)
+    plan = plan_of(model, board)
     weights = plan.master_count * model.arithmetic.master_bits // 8 + 4 * plan.bias_count
-    return weights + 4 * len(plan.layers) + plan.arena.bytes + plan.infer_arena.bytes
+    arenas = plan.arena.bytes + plan.panel_bytes + plan.infer_arena.bytes
+    return weights + 4 * len(plan.layers) + arenas

@@ -81,7 +81,10 @@ class Operation:
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes that all operations share; row_terms: length of a row of weights, 0 for the layer's."""
+    """Sizes that all operations share; row_terms: length of a row of weights, 0 for the layer's.
+
+    mve: operands are those of a Cortex-M55's vectors, rows of weights whole tiles.
+    """
 
     arithmetic: Arithmetic
     batch_padded: int
@@ -90,6 +93,7 @@ class Shape:
     rows: int
     row_terms: int
     classes: int
+    mve: bool = False
 
     @property
     def batch(self) -> int:
@@ -98,6 +102,8 @@ class Shape:
 
     def weight_bytes(self, terms: int, rows: int) -> int:
         """Bytes of operand rows as the kernels take them: int8, or pairs of 16-bit fields."""
+        if self.mve:
+            return round_up(terms, self.arithmetic.tile_k) * rows
         if self.rows in PACKED_ROWS and not self.row_terms:
             return round_up(terms, PACKED_ROWS[self.rows]) * rows * INT16_BYTES
         return (self.row_terms or terms) * rows
@@ -126,6 +132,12 @@ def panel_bytes(shape: Shape, layers: tuple[LayerPlan, ...]) -> int:
         sizes.append(pixels * round_up(layer.outputs_padded, 2) * shape.stride)
     columns = max(round_up(layer.in_values, PANEL_BLOCK) for layer in layers)
     return max([*sizes, round_up(shape.batch_padded, 2) * columns])
+
+
+def mve_operand_bytes(shape: Shape, layers: tuple[LayerPlan, ...]) -> int:
+    """Bytes of the largest operand of a Cortex-M55: whole vectors of terms a column."""
+    terms = [layer.inputs for layer in layers] + [layer.outputs_padded for layer in layers[1:]]
+    return max(round_up(n, shape.arithmetic.tile_k) for n in terms) * shape.stride
 
 
 def dense_buffers(shape: Shape, layer: LayerPlan, at: dict[str, int]) -> list[Buffer]:

@@ -8,7 +8,7 @@ from codegen.emit.header import config_header
 from codegen.emit.project import makefile, manifest, readme
 from codegen.emit.source import plan_source
 from codegen.emit.tables import model_header, tables_source
-from codegen.lower import lower
+from codegen.lower import Plan, lower
 from device.harness.boards import Board
 from device.harness.port import port_files
 from device.twin.model import IntModel
@@ -27,7 +27,7 @@ def generate(model: IntModel, board: Board, trace: bool = False) -> dict[str, by
     Returns: relative path to content. The same arguments give the same bytes.
     Raises: GenerateError if the model is inconsistent or beyond a limit of the C tables.
     """
-    plan = lower(model, host=board.is_host, core=board.core)
+    plan = plan_of(model, board)
     texts = {
         "hadapt_config.h": config_header(model, plan, board.name, board.is_host),
         "hadapt_model.h": model_header(model, plan, board.name),
@@ -41,6 +41,14 @@ def generate(model: IntModel, board: Board, trace: bool = False) -> dict[str, by
     if trace:
         files["port/trace.c"] = (RUNTIME_DIR / "port" / "trace.c").read_bytes()
     return {**files, **runtime_files(), **port_files(board)}
+
+
+def plan_of(model: IntModel, board: Board) -> Plan:
+    """The plan of a model for a board.
+
+    Raises: GenerateError, see lower.
+    """
+    return lower(model, host=board.is_host, core=board.core)
 
 
 def runtime_files() -> dict[str, bytes]:

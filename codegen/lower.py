@@ -15,6 +15,7 @@ from codegen.buffers import (
     Shape,
     dense_buffers,
     error_made,
+    mve_operand_bytes,
     panel_bytes,
     round_up,
     work_units,
@@ -22,24 +23,27 @@ from codegen.buffers import (
 from codegen.convolution import backward_operations, conv_buffers, forward_operations
 from codegen.errors import GenerateError
 from codegen.inference import Call, inference_plan
+from codegen.variants import (
+    FIELD_MAX,
+    HOST_ROWS,
+    MVE_ROWS,
+    fits_vectors,
+    host_rows,
+    lanes,
+    most_lanes,
+    stride_step,
+)
 from device.twin.check_conv import conv_rules
 from device.twin.check_front import front_rules
 from device.twin.conv_shape import ConvShape
 from device.twin.model import Arithmetic, IntModel, TrainableLayer
 
-DEVICE_LANES = 4  # batch columns a kernel holds in registers
-HOST_LANES = 16
-HOST_ROWS = 8  # rows of weights that wide vectors take at once, with a packed operand
-HOST_STRIDE_STEP = 32
-PANEL_TERM_MAX = (15 + 2 * 8) * 7  # of a tile: operands raised by 8, and their correction
 DEVICE_ROWS = 4  # rows of weights a kernel takes at once: two words of two 16-bit fields
 OCTET_ROWS = 8  # four such words, times one value of x: all that fits a core's fourteen registers
 OCTET_CORES = ("M0", "M3")  # they lack the products of halves that M4 and its successors have
 FEWER_ROWS = {"M0": 2}  # beside trained convolutions, where RAM and registers are short
-FIELD_MAX = 2**15 - 1  # of a sum in a 16-bit field
 TERM_MAX = 15 * 7
 VIEW_ROWS = 8  # rows of weights in a word of the inference view
-STRIDE_STEP = 4
 SIZE_LIMIT = 65535  # widths are 16 bits in the C tables
 
 
@@ -55,6 +59,7 @@ class Plan:
         layers, operations, calls: see there.
         panel_bytes: operand of a product as vector kernels take it; 0 where they are not used.
         panel_terms: length of a row of weights for it.
+        mve: the vector kernels are those of a Cortex-M55.
         arena: of training; infer_arena: of inference.
         x0, features: buffers of inference where they end up.
     """
@@ -68,6 +73,7 @@ class Plan:
     arena: Arena
     panel_bytes: int
     panel_terms: int
+    mve: bool
     calls: tuple[Call, ...]
     infer_arena: Arena
     x0: str
@@ -118,20 +124,25 @@ def lower(model: IntModel, *, host: bool = False, core: str = "") -> Plan:
     check(model)
     padded = round_up(model.arithmetic.batch, model.arithmetic.order)
     layers = _layers(model)
-    rows = _host_rows(model) if host else _rows(model, padded, core)
+    rows = host_rows(model) if host else _rows(model, padded, core)
+    mve = core == "M55" and rows == DEVICE_ROWS and fits_vectors(model)
+    rows = MVE_ROWS if mve else rows
     wide = host and rows == HOST_ROWS
-    stride = round_up(padded, HOST_STRIDE_STEP if wide else STRIDE_STEP)
-    lanes = stride if wide else _lanes(stride, HOST_LANES if host else DEVICE_LANES)
+    stride = round_up(padded, stride_step(wide=wide, mve=mve))
+    at_once = stride if wide else lanes(stride, most_lanes(host=host, mve=mve))
     terms = max([padded, *(n for layer in layers for n in (layer.inputs, layer.outputs_padded))])
     row_terms = round_up(terms, 2) if wide else 0
-    shape = Shape(model.arithmetic, padded, stride, lanes, rows, row_terms, model.max_classes)
+    shape = Shape(
+        model.arithmetic, padded, stride, at_once, rows, row_terms, model.max_classes, mve
+    )
+    operand = mve_operand_bytes if mve else panel_bytes
     operations = tuple(_operations(shape, layers))
     places = {op.label: at for at, op in enumerate(operations)}
     inference = inference_plan(model, layers)
     return Plan(
         batch_padded=padded,
         batch_stride=stride,
-        lanes=lanes,
+        lanes=at_once,
         rows=rows,
         layers=layers,
         operations=operations,
@@ -140,8 +151,9 @@ def lower(model: IntModel, *, host: bool = False, core: str = "") -> Plan:
         infer_arena=allocate(inference.buffers),
         x0=inference.x0,
         features=inference.features,
-        panel_bytes=panel_bytes(shape, layers) if wide else 0,
+        panel_bytes=operand(shape, layers) if wide or mve else 0,
         panel_terms=shape.row_terms,
+        mve=mve,
     )
 
 
@@ -212,13 +224,6 @@ def _refusal(what: str, where: str, expected: str) -> GenerateError:
     return GenerateError(what, where=where, expected=expected)
 
 
-def _lanes(stride: int, most: int) -> int:
-    lanes = most
-    while stride % lanes:
-        lanes //= 2
-    return lanes
-
-
 def _rows(model: IntModel, batch_padded: int, core: str) -> int:
     """Rows of weights at once; packed fields must hold the exact sum of a tile, and any total."""
     arithmetic = model.arithmetic
@@ -231,14 +236,6 @@ def _rows(model: IntModel, batch_padded: int, core: str) -> int:
     octet = core in OCTET_CORES and not any(layer.conv for layer in model.layers)
     packed = OCTET_ROWS if octet else FEWER_ROWS.get(core, DEVICE_ROWS)
     return packed if exact and max(bounds) <= FIELD_MAX else 1
-
-
-def _host_rows(model: IntModel) -> int:
-    """Rows of weights at once on a host; a panel's bytes and a tile's 16-bit sum must hold."""
-    arithmetic = model.arithmetic
-    exact = arithmetic.saturation == "tile" and arithmetic.tile_k * PANEL_TERM_MAX <= FIELD_MAX
-    pairs = arithmetic.tile_k % 2 == 0 and arithmetic.order > 1
-    return HOST_ROWS if exact and pairs else 1
 
 
 def _x_max(model: IntModel, layer: int) -> int:

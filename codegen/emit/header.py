@@ -111,9 +111,12 @@ def _panel(plan: Plan) -> list[str]:
     """Only builds for wide vectors have one."""
     if not plan.panel_bytes:
         return []
+    terms = unsigned(plan.panel_terms)
     return [
         define("HAD_PANEL_BYTES", unsigned(plan.panel_bytes), "operand of vector kernels"),
-        define("HAD_PANEL_TERMS", unsigned(plan.panel_terms), "row length of their weights"),
+        define("HAD_MVE", "1", "kernels of the Cortex-M55's vectors")
+        if plan.mve
+        else define("HAD_PANEL_TERMS", terms, "row length of their weights"),
     ]
 
 

@@ -4,6 +4,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from codegen.generate import plan_of
 from codegen.lower import Plan, lower
 from device.harness.boards import Board
 from device.harness.elf import Symbol
@@ -21,7 +22,7 @@ FLASH_TABLES = (
 def memory_maps(firmware: Firmware, board: Board, model: IntModel) -> list[Json]:
     """Flash and RAM of a linked firmware in parts, largest first within each."""
     flash = _flash_parts(firmware)
-    ram = _ram_parts(firmware, board, model, lower(model))
+    ram = _ram_parts(firmware, board, model, plan_of(model, board))
     return [
         _map("Flash", board.name, board.code_bytes, flash, firmware.flash_bytes),
         _map("RAM", board.name, board.ram_bytes, ram, firmware.ram_bytes),
@@ -62,6 +63,7 @@ def _ram_parts(firmware: Firmware, board: Board, model: IntModel, plan: Plan) ->
         "committed copy, for rollback": weights + prototypes,
         "exemplars": slots * ((model.x0_size + 1) // 2 + 3),
         "training arena": plan.arena.bytes,
+        "operand of vector kernels": plan.panel_bytes,
         "inference buffers": plan.infer_arena.bytes,
         "4-bit weight view": plan.view_bytes,
         "stack set aside": board.stack_bytes,

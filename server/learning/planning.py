@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.emit.header import wire_bytes
+from codegen.generate import plan_of
 from codegen.graph import FloatGraph
-from codegen.lower import Plan, lower
+from codegen.lower import Plan
 from codegen.quantize import QuantizeOptions, quantize
 from device.harness.boards import BOARDS
 from device.harness.build import build
@@ -220,7 +221,7 @@ class _Search:
             if self.failed_links >= MAX_FAILED_LINKS:
                 return None
             model = self._model(choice)
-            layout = lower(model, core=self.part.board().core)
+            layout = plan_of(model, self.part.board())
             least = least_ram(model, layout)
             if least > self.part.ram_bytes:
                 over = least - self.part.ram_bytes

@@ -143,6 +143,14 @@ MUTATIONS = (
             (HEADER + "dot.h", "(uint32_t)v1 << 28", "(uint32_t)v1 << 29"),
         )
     ),
+    *(
+        Mutation(file, old, new, "chunks", "mps3-an547")
+        for file, old, new in (
+            (SOURCE + "had_dot_mve.c", "value = had_saturate_acc(sum)", "value = sum"),
+            (SOURCE + "had_dot_mve.c", "* HAD_BATCH_STRIDE + c]", "* HAD_BATCH_STRIDE + (c ^ 1U)]"),
+            (HEADER + "dot.h", "* HAD_ROWS + row) *", "* (HAD_ROWS - 1U) + row) *"),
+        )
+    ),
     Mutation(SOURCE + "had_gather.c", "(word & 0xFFFFU) * classes", "(word >> 16) * classes"),
     Mutation(SOURCE + "had_row.c", "had_widen(amax, layer->w_range)", "amax"),
     Mutation(SOURCE + "had_row.c", "(int32_t)layer->forward_shift", "0", "wide"),

@@ -3,6 +3,7 @@
 #include "had_block.h"
 
 #include "had_grow.h"
+#include "had_mve_rows.h"
 
 #include "hadapt/fwht.h"
 
@@ -13,7 +14,11 @@ static uint32_t block_rows(const had_layer *layer, uint32_t first) {
     return rows < HAD_ORDER ? rows : HAD_ORDER;
 }
 
-static void clear(int32_t *block) {
+/* Zeros, unless all of the block is written. */
+static void clear(int32_t *block, uint32_t rows, uint32_t columns) {
+    if (rows == HAD_ORDER && columns == HAD_LANES) {
+        return;
+    }
     for (uint32_t j = 0U; j < BLOCK_VALUES; j++) {
         block[j] = 0;
     }
@@ -23,7 +28,7 @@ void had_block_errors(int32_t *block, const int16_t *d, const had_layer *layer, 
                       uint32_t column, uint32_t columns) {
     uint32_t rows = block_rows(layer, first);
     d += first * HAD_BATCH_STRIDE + column;
-    clear(block);
+    clear(block, rows, columns);
     for (uint32_t r = 0U; r < rows; r++) {
         for (uint32_t c = 0U; c < columns; c++) {
             block[r * HAD_LANES + c] = d[r * HAD_BATCH_STRIDE + c];
@@ -36,7 +41,7 @@ void had_block_weights(int32_t *block, const had_master *w, const had_layer *lay
                        uint32_t column, uint32_t columns) {
     uint32_t rows = block_rows(layer, first);
     w += first * layer->inputs + column;
-    clear(block);
+    clear(block, rows, columns);
     for (uint32_t r = 0U; r < rows; r++) {
         int32_t factor = layer->row_factor[first + r];
         for (uint32_t c = 0U; c < columns; c++) {
@@ -48,8 +53,12 @@ void had_block_weights(int32_t *block, const had_master *w, const had_layer *lay
 }
 
 int32_t had_block_max(const int32_t *block, int32_t so_far) {
+#if HAD_MVE_ASSEMBLY
+    return had_mve_amax(block, BLOCK_VALUES, so_far);
+#else
     for (const int32_t *end = block + BLOCK_VALUES; block != end; block++) {
         so_far = had_grow(so_far, *block);
     }
     return so_far;
+#endif
 }

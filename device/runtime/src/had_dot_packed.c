@@ -10,7 +10,8 @@
 #include "hadapt/dot.h"
 
 /* Where rows of weights share fields, so can totals: |total| <= D < 2^15. */
-#define HAD_TOTALS_FIT (HAD_FIELDS_FIT && (HAD_ROWS == 2U || HAD_ROWS == 4U || HAD_OCTET))
+#define HAD_TOTALS_FIT                                                                             \
+    (HAD_FIELDS_FIT && (HAD_ROWS == 2U || HAD_ROWS == 4U || HAD_OCTET || HAD_MVE))
 #define BIAS 8
 #define BOTH(v) ((uint32_t)(v) * 0x00010001U)
 

@@ -5,6 +5,7 @@
  * |acc| <= D and acc_shift = bitlen(D) - 15, so |rhu(acc)| < 2^15; times m < 2^15 below 2^30.
  */
 #include "had_dsp.h"
+#include "had_mve_rows.h"
 #include "had_panel.h"
 #include "had_row.h"
 #include "hadapt/dot.h"
@@ -27,6 +28,23 @@ static inline int32_t quantize(had_master w, const had_quantizer *q) {
     return had_quant_small(HAD_MASTER_BITS == 8 ? w : w >> q->k, q->r, 128U);
 }
 
+#if HAD_MVE
+/* Weights of a tile, zero behind the last. */
+static void quantize_tile(had_weight *to, const had_master *w, const had_quantizer *q,
+                          uint32_t count) {
+    for (uint32_t j = 0U; count < HAD_TILE_K && j < HAD_TILE_K; j += 4U) {
+        __builtin_memset(to + j, 0, 4U);
+    }
+#if HAD_MVE_ASSEMBLY
+    had_mve_quantize_masters(to, w, q, count);
+#else
+    for (uint32_t j = 0U; j < count; j++) {
+        to[j] = (had_weight)quantize(w[j], q);
+    }
+#endif
+}
+#endif
+
 #if HAD_OCTET
 /* Two rows of the weights of a group, from masters: each word at once. */
 static void quantize_pair(had_weight *wq, const had_master *w, const had_master *next,
@@ -48,13 +66,21 @@ void had_row_quantize(had_learner *ln, const had_layer *layer, had_weight *wq, c
     const had_quantizer q = *prepared;
     uint32_t inputs = layer->inputs;
     uint32_t i = 0U;
+#if HAD_MVE
+    for (; i < inputs; i += HAD_TILE_K) {
+        had_weight *to = wq + had_weight_at(i, row);
+        quantize_tile(to, w + i, &q, inputs - i < HAD_TILE_K ? inputs - i : HAD_TILE_K);
+    }
+#endif
     for (; i + 1U < inputs; i += 2U) {
         had_put_pair(wq, i, row, quantize(w[i], &q), quantize(w[i + 1U], &q));
     }
     if (i < inputs) {
         had_put_last(wq, i, row, quantize(w[i], &q));
     }
+#if !HAD_MVE
     had_put_padding(wq, inputs, row);
+#endif
     HAD_COUNT(for (i = 0U; i < inputs; i++) {
         had_tally_element(&ln->counters.layer[layer->index].tensor[HAD_T_WQ], w[i] >> q.k, -q.limit,
                           q.limit, quantize(w[i], &q));
@@ -114,6 +140,11 @@ static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, had_
                        const had_output *out, uint32_t lanes, int32_t y_max) {
     const had_output o = *out;
     uint32_t shift = layer->forward_shift;
+#if HAD_MVE_ASSEMBLY
+    if (lanes == HAD_LANES) {
+        return had_mve_outputs(y, acc.at, shift, o.m, o.bias, y_max);
+    }
+#endif
     for (uint32_t c = 0U; c < lanes; c++) {
         int32_t exact = had_row_output(had_line_total(&acc, c), shift, o.m, o.bias);
         int32_t value = had_saturate_s16(exact);
@@ -132,9 +163,9 @@ static int32_t forward_rows(had_learner *ln, const had_layer *layer, int16_t *y,
     had_counted counted = {(1U << rows) - 1U, 0U, HAD_IS_POSITIVE(layer),
                            HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_FORWARD)};
     for (uint32_t c = 0U; c < HAD_BATCH; c += HAD_LANES) {
-        int32_t acc[HAD_PRODUCTS(HAD_LANES)];
+        had_total acc[HAD_PRODUCTS(HAD_LANES)];
         counted.lanes = lanes_left(c);
-        had_dot_columns(acc, x + c, wq, layer->inputs, &counted);
+        had_dot_columns(acc, had_operand_at(x, c, layer->inputs), wq, layer->inputs, &counted);
         for (uint32_t r = 0U; r < rows; r++) {
             y_max = rescale(ln, layer, y + r * HAD_BATCH_STRIDE + c, had_line_of(acc, r, HAD_LANES),
                             out + r, counted.lanes, y_max);

@@ -7,8 +7,22 @@
  */
 #include "hadapt/fwht.h"
 
+#include "had_fwht_mve.h"
+
 /* Passes h and 2 h at once, on every group of 4 h values. */
 static inline void radix4(int32_t *v, uint32_t count, uint32_t h) {
+#if HAD_MVE_ASSEMBLY
+    if (h == 1U && count % 16U == 0U) {
+        had_mve_neighbours(v, count);
+        return;
+    }
+    for (uint32_t at = 0U; h % 4U == 0U && at < count; at += 4U * h) {
+        had_mve_group4(v + at, h);
+    }
+    if (h % 4U == 0U) {
+        return;
+    }
+#endif
     for (int32_t *group = v; group != v + count; group += 4U * h) {
         for (int32_t *a = group; a != group + h; a++) {
             int32_t even = a[0] + a[h];
@@ -24,6 +38,14 @@ static inline void radix4(int32_t *v, uint32_t count, uint32_t h) {
 }
 
 static inline void radix2(int32_t *v, uint32_t count, uint32_t h) {
+#if HAD_MVE_ASSEMBLY
+    for (uint32_t at = 0U; h % 4U == 0U && at < count; at += 2U * h) {
+        had_mve_group2(v + at, h);
+    }
+    if (h % 4U == 0U) {
+        return;
+    }
+#endif
     for (int32_t *group = v; group != v + count; group += 2U * h) {
         for (int32_t *a = group; a != group + h; a++) {
             int32_t sum = a[0] + a[h];

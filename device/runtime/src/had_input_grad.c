@@ -36,8 +36,12 @@ void had_weight_range(had_learner *ln, const had_layer *layer, int32_t *block, u
 
 #if HAD_WIDE
 /* A block of wh: quantised as it lies, then each input's terms into its row. */
-static void quantize_block(had_weight *wh, const int32_t *block, const had_quantizer *prepared,
-                           uint32_t columns) {
+static void quantize_block(had_weight *wh, uint32_t first, const int32_t *block,
+                           const had_quantizer *prepared, uint32_t columns) {
+#if HAD_MVE_ASSEMBLY && HAD_ORDER <= HAD_TILE_K
+    had_mve_quantize_block(wh + had_weight_at(first, 0U), block, prepared);
+    (void)columns; /* the others are quantised as well: they are zero */
+#else
     const had_quantizer q = *prepared;
     int8_t values[HAD_ORDER * HAD_LANES];
     for (uint32_t j = 0U; j < HAD_ORDER * HAD_LANES; j++) {
@@ -45,10 +49,10 @@ static void quantize_block(had_weight *wh, const int32_t *block, const had_quant
     }
     for (uint32_t c = 0U; c < columns; c++) {
         for (uint32_t r = 0U; r < HAD_ORDER; r++) {
-            wh[r] = values[r * HAD_LANES + c];
+            wh[had_weight_at(first + r, c)] = values[r * HAD_LANES + c];
         }
-        wh += HAD_PANEL_TERMS;
     }
+#endif
 }
 #elif HAD_OCTET
 /* A block of wh: HAD_LANES inputs, two a word; lanes behind the last input are zero. */
@@ -100,7 +104,7 @@ static void quantize_lanes(had_learner *ln, const had_layer *layer, had_weight *
     for (uint32_t o = 0U; o < layer->outputs; o += HAD_ORDER) {
         had_block_weights(block, w, layer, o, column, columns);
 #if HAD_WIDE
-        quantize_block(wh + o, block, &q, columns);
+        quantize_block(wh, o, block, &q, columns);
 #elif HAD_OCTET
         quantize_block(wh + o * HAD_WORDS, block, &q);
 #else
@@ -112,6 +116,11 @@ static void quantize_lanes(had_learner *ln, const had_layer *layer, had_weight *
 #endif
         HAD_COUNT(count_block(ln, layer, block, columns);)
     }
+#if HAD_MVE
+    for (uint32_t c = 0U; c < columns; c++) {
+        had_put_padding(wh, layer->outputs_padded, c);
+    }
+#endif
 }
 
 /* Operand wh of `columns` inputs from `column` on, in groups of HAD_ROWS inputs: Opad terms each. */
@@ -158,23 +167,23 @@ static void start(had_learner *ln, const had_layer *layer) {
 }
 
 #if HAD_WIDE
-/* All errors of one input: masked, 16 bits, zero behind the batch. */
+/* Some errors of one input: masked, 16 bits, zero behind the batch. */
 static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *restrict d_below,
                         had_line line, const uint8_t *mask, uint32_t column, uint32_t lanes) {
-    const int32_t *restrict acc = line.at;
+    const had_total *restrict acc = line.at;
     had_flow *below = &ln->step.flow[layer->index - 1U];
     uint32_t shift = layer->error_shift;
     int32_t half = shift == 0U ? 0 : (int32_t)(1U << (shift - 1U));
     int32_t d_max = below->d_max;
-    int16_t keep[HAD_BATCH_STRIDE];
-    had_wide_keep(keep, mask, lanes);
-    for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b++) {
+    int16_t keep[HAD_LANES];
+    had_wide_keep(keep, mask + column / 8U, lanes);
+    d_below += column;
+    for (uint32_t b = 0U; b < HAD_LANES; b++) {
         int32_t d = had_saturate_s16((acc[b] + half) >> shift) & keep[b];
         d_below[b] = (int16_t)d;
         d_max = had_abs(d) > d_max ? had_abs(d) : d_max;
     }
     below->d_max = d_max;
-    (void)column;
 }
 #else
 /* Some errors of one input: masked, 16 bits, zero behind the batch. */
@@ -202,9 +211,10 @@ static void gradient_rows(had_learner *ln, const had_layer *layer, int16_t *d_be
     had_counted counted = {(1U << rows) - 1U, 0U, 0U,
                            HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_INPUT)};
     for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b += HAD_LANES) {
-        int32_t acc[HAD_PRODUCTS(HAD_LANES)];
+        had_total acc[HAD_PRODUCTS(HAD_LANES)];
         counted.lanes = b < HAD_BATCH ? lanes_left(b, HAD_BATCH) : 0U;
-        had_dot_columns(acc, dh + b, wh, layer->outputs_padded, &counted);
+        had_dot_columns(acc, had_operand_at(dh, b, layer->outputs_padded), wh,
+                        layer->outputs_padded, &counted);
         for (uint32_t r = 0U; r < rows; r++) {
             mask_errors(ln, layer, d_below + r * HAD_BATCH_STRIDE, had_line_of(acc, r, HAD_LANES),
                         mask + r * HAD_MASK_BYTES, b, counted.lanes);

@@ -2,7 +2,7 @@
 /* Products of panels; layout and bounds in had_panel.h. */
 #include "had_panel.h"
 
-#if HAD_PANEL
+#if HAD_PANEL && !HAD_MVE
 #define PAIR_BYTES (2U * HAD_PANEL_BLOCK)
 #define TILE_PAIRS (HAD_TILE_K / 2U)
 

@@ -11,13 +11,14 @@
 #ifndef HAD_PANEL_H
 #define HAD_PANEL_H
 
+#include "had_mve.h"
 #include "had_tile.h"
 #include "hadapt/learner.h"
 #include "hadapt/train.h"
 
 #define HAD_PANEL_BIAS 8
 
-#if HAD_PANEL
+#if HAD_PANEL && !HAD_MVE
 #define HAD_PANEL_CHUNK 256U /* columns of a row's update at once */
 #define HAD_PANEL_COLUMNS (HAD_LANES > HAD_PANEL_CHUNK ? HAD_LANES : HAD_PANEL_CHUNK)
 
@@ -44,7 +45,12 @@ void had_panel_product(int32_t *out, uint32_t stride, const uint8_t *panel, cons
 /* What had_dot_columns takes for x of `terms` rows; made when an operation begins. */
 static inline const int8_t *had_operand_columns(had_learner *ln, const int8_t *x, uint32_t terms,
                                                 uint32_t begin) {
-#if HAD_PANEL
+#if HAD_MVE
+    if (begin == 0U) {
+        had_mve_turn((int8_t *)ln->panel, x, terms);
+    }
+    return (const int8_t *)ln->panel;
+#elif HAD_PANEL
     if (begin == 0U) {
         had_panel_columns(ln->panel, x, terms);
     }
@@ -57,10 +63,20 @@ static inline const int8_t *had_operand_columns(had_learner *ln, const int8_t *x
 #endif
 }
 
+/* Column c of it. */
+static inline const int8_t *had_operand_at(const int8_t *operand, uint32_t c, uint32_t terms) {
+#if HAD_MVE
+    return operand + c * HAD_MVE_ROUND(terms);
+#else
+    (void)terms;
+    return operand + c;
+#endif
+}
+
 /* The same for the rows of xh, for had_update_rows. */
 static inline const int8_t *had_operand_rows(had_learner *ln, const int8_t *xh, uint32_t rows,
                                              uint32_t begin) {
-#if HAD_PANEL
+#if HAD_PANEL && !HAD_MVE
     if (begin == 0U) {
         had_panel_rows(ln->panel, xh, rows);
     }

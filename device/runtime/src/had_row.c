@@ -3,17 +3,22 @@
 #include "had_row.h"
 
 #include "had_grow.h"
+#include "had_mve_rows.h"
 
 had_scale had_row_scale(const had_layer *layer, uint32_t row) {
     return had_scale_mul(layer->scale, had_scale_from_int(layer->row_factor[row]));
 }
 
 static int32_t row_amax(const had_master *w, uint32_t inputs) {
+#if HAD_MVE_ASSEMBLY
+    return had_mve_amax_masters(w, inputs);
+#else
     int32_t amax = 0;
     for (const had_master *end = w + inputs; w != end; w++) {
         amax = had_grow(amax, *w);
     }
     return amax;
+#endif
 }
 
 had_multiplier had_row_prepare(had_quantizer *q, const had_master *w, const had_layer *layer,

@@ -5,25 +5,33 @@
  */
 #include <string.h>
 
+#include "had_mve_rows.h"
 #include "had_panel.h"
 #include "had_update.h"
 #include "hadapt/quant.h"
 #include "hadapt/random.h"
 
 #if HAD_PANEL
+#if HAD_MVE
+#define CHUNK HAD_MVE_CHUNK
+#else
+#define CHUNK HAD_PANEL_CHUNK
+#endif
+
+#if !HAD_MVE_ASSEMBLY
 /* 16-bit draws: halves of words, the low one first, as they lie in memory. */
-static void draw(uint16_t u[HAD_PANEL_CHUNK], uint32_t key) {
-    uint32_t word[HAD_PANEL_CHUNK / 2U];
-    for (uint32_t j = 0U; j < HAD_PANEL_CHUNK / 2U; j++) {
+static void draw(uint16_t u[CHUNK], uint32_t key) {
+    uint32_t word[CHUNK / 2U];
+    for (uint32_t j = 0U; j < CHUNK / 2U; j++) {
         word[j] = had_mix(key + j);
     }
     memcpy(u, word, sizeof word);
 }
 
-static void update_row(had_master *restrict w, const int32_t *restrict acc, const had_update *row,
+static void update_row(had_master *restrict w, const had_total *restrict acc, const had_update *row,
                        uint32_t first, uint32_t count) {
     const had_update update = *row;
-    uint16_t u[HAD_PANEL_CHUNK];
+    uint16_t u[CHUNK];
     draw(u, update.key + first / 2U);
     for (uint32_t i = 0U; i < count; i++) {
         uint32_t addend = (uint32_t)u[i] << 14 >> update.round;
@@ -35,24 +43,39 @@ static void update_row(had_master *restrict w, const int32_t *restrict acc, cons
     }
 }
 
+#endif
+
+/* Products of `count` inputs from `first` on; xh as had_operand_rows gives it. */
+static void products(had_total acc[8U * CHUNK], const int8_t *xh, const had_weight *dt,
+                     uint32_t first, uint32_t count, had_counted *counted) {
+    counted->lanes = count;
+#if HAD_MVE
+    had_mve_rows(acc, xh + first * HAD_BATCH_STRIDE, dt, count, counted);
+#else
+    had_panel_product(acc, CHUNK, (const uint8_t *)xh + first * HAD_BATCH_PADDED, dt,
+                      HAD_BATCH_PADDED, (count + HAD_PANEL_BLOCK - 1U) / HAD_PANEL_BLOCK, counted);
+#endif
+}
+
 void had_update_rows(had_master *w, const had_weight *dt, const int8_t *xh,
                      const had_update *update, uint32_t rows, uint32_t inputs) {
     had_counted counted = {0U, 0U, 0U, 0};
     HAD_COUNT(counted.tally = &update->tally->product[HAD_P_WEIGHT];
               for (uint32_t r = 0U; r < rows; r++) { counted.row_bits |= update[r].live << r; })
-    const uint8_t *panel = (const uint8_t *)xh;
-    for (uint32_t i = 0U; i < inputs; i += HAD_PANEL_CHUNK) {
-        int32_t acc[8U * HAD_PANEL_CHUNK];
-        uint32_t left = inputs - i < HAD_PANEL_CHUNK ? inputs - i : HAD_PANEL_CHUNK;
-        counted.lanes = left;
-        had_panel_product(acc, HAD_PANEL_CHUNK, panel, dt, HAD_BATCH_PADDED,
-                          (left + HAD_PANEL_BLOCK - 1U) / HAD_PANEL_BLOCK, &counted);
+    for (uint32_t i = 0U; i < inputs; i += CHUNK) {
+        had_total acc[8U * CHUNK];
+        uint32_t left = inputs - i < CHUNK ? inputs - i : CHUNK;
+        products(acc, xh, dt, i, left, &counted);
         for (uint32_t r = 0U; r < rows; r++) {
             if (update[r].live != 0U) {
-                update_row(w + r * inputs + i, acc + r * HAD_PANEL_CHUNK, update + r, i, left);
+#if HAD_MVE_ASSEMBLY
+                had_mve_update(w + r * inputs + i, acc + r * CHUNK, update + r,
+                               update[r].key + i / 2U, left);
+#else
+                update_row(w + r * inputs + i, acc + r * CHUNK, update + r, i, left);
+#endif
             }
         }
-        panel += HAD_BATCH_PADDED * HAD_PANEL_CHUNK;
     }
 }
 #else

@@ -17,11 +17,22 @@
 #include "hadapt/train.h"
 
 #if HAD_WIDE
+/* Terms of a row that lie together. */
+#if HAD_MVE
+#define SPAN HAD_TILE_K
+#else
+#define SPAN HAD_BATCH_PADDED
+#endif
+
 /* Rows start at multiples of four draws. */
 static void draw_errors(had_weight *dt, uint32_t r, const int32_t *row,
                         const had_quantizer *prepared, uint32_t key, uint32_t index) {
-    had_wide_quantize(dt + r * HAD_PANEL_TERMS, row, prepared, key + (index >> 2),
-                      HAD_BATCH_PADDED);
+    for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b += SPAN) {
+        uint32_t count = HAD_BATCH_PADDED - b < SPAN ? HAD_BATCH_PADDED - b : SPAN;
+        had_wide_quantize(dt + had_weight_at(b, r), row + b, prepared, key + ((index + b) >> 2),
+                          count);
+    }
+    had_put_padding(dt, HAD_BATCH_PADDED, r);
 }
 #elif HAD_ORDER == 1
 /* Draws from index on: words are shared by four elements, by two rows only without a transform. */

@@ -11,6 +11,7 @@ from benchmarks.work import (
     training_ram,
 )
 from codegen.lower import lower
+from device.harness.boards import BOARDS
 
 
 def test_step_macs_of_64_32_10_batch_16() -> None:
@@ -43,4 +44,4 @@ def test_kernel_work_counts_updated_rows_of_the_head_only() -> None:
 def test_training_ram_is_at_least_weights_and_activations() -> None:
     model = subject(SMALL_INT8).model
     weights = 64 * 32 + 32 * 10 + 4 * (32 + 10)
-    assert training_ram(model, "M0") >= weights + 16 * (64 + 32)
+    assert training_ram(model, BOARDS["mps2-an386"]) >= weights + 16 * (64 + 32)

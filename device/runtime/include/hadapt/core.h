@@ -7,6 +7,9 @@
  * HAD_PANEL_TERMS, eight rows against a panel. Where the core has the DSP extension (M4, M7, M33, M55), HAD_DSP is 1: two halves of a word, each
  * with a field of 12 bits, go through one multiplication. Builds that count saturations keep the 16-bit
  * fields. HAD_DSP_IN_C builds the same kernels from plain C, for tests on a host.
+ *
+ * HAD_MVE of the generated configuration: the layout that the vectors of an M55 take, see had_mve.h. Where the
+ * core has none, or builds count, its kernels are plain C.
  */
 #ifndef HADAPT_CORE_H
 #define HADAPT_CORE_H
@@ -15,8 +18,13 @@
 
 #include "hadapt_config.h"
 
-/* 1: eight rows of weights against a panel, for hosts. */
-#if HAD_ROWS == 8U && defined(HAD_PANEL_TERMS)
+/* 1: operands lie as the vectors of an M55 take them. */
+#ifndef HAD_MVE
+#define HAD_MVE 0
+#endif
+
+/* 1: eight rows of weights in bytes. */
+#if HAD_ROWS == 8U && (defined(HAD_PANEL_TERMS) || HAD_MVE)
 #define HAD_PANEL 1
 #else
 #define HAD_PANEL 0
@@ -71,6 +79,14 @@
 #define HAD_DSP_ASSEMBLY 1
 #else
 #define HAD_DSP_ASSEMBLY 0
+#endif
+
+/* 1: its instructions are used. */
+#if HAD_MVE && defined(__ARM_FEATURE_MVE) && !defined(HAD_COUNTERS) && defined(__OPTIMIZE__) &&    \
+    HAD_BATCH_STRIDE <= 480U
+#define HAD_MVE_ASSEMBLY 1
+#else
+#define HAD_MVE_ASSEMBLY 0
 #endif
 
 #if HAD_DSP && !defined(HAD_DSP_IN_C)

@@ -2,7 +2,8 @@
 /*
  * Saturating products of 4-bit operands, SPEC.md 1.8. One file a kernel; every variant gives the same bits.
  *
- * core.h chooses the variant: plain loops for any model, panels for hosts with wide vectors (had_panel.h), or
+ * core.h chooses the variant: plain loops for any model, panels for hosts with wide vectors (had_panel.h), the
+ * layout of a Cortex-M55's (had_mve.h), or
  * four or eight (an octet) rows of weights, in pairs in the 16-bit fields of a word, so that one multiplication of a
  * 32-bit core serves two products.
  */
@@ -32,10 +33,20 @@ typedef int32_t had_weight; /* two rows: low + high * 2^16 */
 #define HAD_TAPS 4U
 #endif
 
+/* A product: 16 bits where codegen has seen to it that |total| < 2^15. */
+#if HAD_MVE
+typedef int16_t had_total;
+#else
+typedef int32_t had_total;
+#endif
+
 /* Weights of a group of HAD_ROWS rows; eight rows lie one behind the other, in rows of one length. */
 #if HAD_DSP
 #define HAD_GROUP_WORDS(terms)                                                                     \
     (((terms) + 3U) / 4U * 2U * HAD_WORDS) /* to a multiple of four terms */
+#elif HAD_MVE
+#define HAD_GROUP_WORDS(terms)                                                                     \
+    (((terms) + HAD_TILE_K - 1U) / HAD_TILE_K * HAD_TILE_K * HAD_ROWS) /* to whole tiles */
 #elif HAD_PANEL
 #define HAD_GROUP_WORDS(terms) (8U * HAD_PANEL_TERMS)
 #elif HAD_OCTET
@@ -63,13 +74,13 @@ typedef int32_t had_weight; /* two rows: low + high * 2^16 */
 
 /* Totals of one row among them. */
 typedef struct had_line {
-    const int32_t *at;
+    const had_total *at;
     uint32_t round; /* of an octet: what takes the raise and the other row's sign away */
     uint32_t up;
 } had_line;
 
 /* Totals of row `row` of the products of `columns` columns. */
-static inline had_line had_line_of(const int32_t *products, uint32_t row, uint32_t columns) {
+static inline had_line had_line_of(const had_total *products, uint32_t row, uint32_t columns) {
 #if HAD_OCTET
     (void)columns;
     uint32_t odd = row & 1U;
@@ -95,6 +106,17 @@ typedef struct had_counted {
     uint32_t positive; /* 1: x is in [0, 15], 0: in [-7, 7] */
     had_tally *tally;
 } had_counted;
+
+#if HAD_MVE
+/* Place of term k of row `row`: tile by tile, in a tile row by row. */
+static inline uint32_t had_weight_at(uint32_t k, uint32_t row) {
+    return (k / HAD_TILE_K * HAD_ROWS + row) * HAD_TILE_K + k % HAD_TILE_K;
+}
+#elif HAD_PANEL
+static inline uint32_t had_weight_at(uint32_t k, uint32_t row) {
+    return row * HAD_PANEL_TERMS + k;
+}
+#endif
 
 /*
  * Set terms k and k + 1 of row `row` of a group's weights; k is even. Even rows come before the odd ones; all
@@ -125,7 +147,7 @@ static inline void had_put_last(had_weight *w, uint32_t k, uint32_t row, int32_t
     (void)row;
     w[k] = (had_weight)value;
 #elif HAD_PANEL
-    w[row * HAD_PANEL_TERMS + k] = (had_weight)value;
+    w[had_weight_at(k, row)] = (had_weight)value;
 #else
     had_weight *word = w + (k * HAD_WORDS + row / 2U);
     *word = (row & 1U) == 0U ? value : *word + value * 65536;
@@ -137,8 +159,13 @@ static inline void had_put_pair(had_weight *w, uint32_t k, uint32_t row, int32_t
     had_put_last(w, k + 1U, row, v1);
 }
 
+/* Terms beyond the last that kernels read. */
 static inline void had_put_padding(had_weight *w, uint32_t terms, uint32_t row) {
-#if HAD_OCTET
+#if HAD_MVE
+    for (; terms % 16U != 0U; terms++) {
+        had_put_last(w, terms, row, 0);
+    }
+#elif HAD_OCTET
     for (; terms % 4U != 0U; terms++) {
         had_put_last(w, terms, row, 0);
     }
@@ -192,7 +219,7 @@ static inline void had_dot_columns(int32_t total[HAD_PRODUCTS(HAD_LANES)], const
     had_octet_product(total, x, w, terms, HAD_BATCH_STRIDE, 1U, counted);
 }
 #else
-void had_dot_columns(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, const had_weight *w,
+void had_dot_columns(had_total total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, const had_weight *w,
                      uint32_t terms, const had_counted *counted);
 #endif
 

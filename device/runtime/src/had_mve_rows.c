@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rows of values on the vectors of a Cortex-M55. */
+#include "had_mve_rows.h"
+
+#include "had_mve.h"
+
+#if HAD_MVE_ASSEMBLY
+/* Tail-predicated loops: vectors of fewer values at the end. */
+#define LOOP(bits, n) "wlstp." bits " lr, " n ", 2f\n1:\n\t"
+#define END "letp lr, 1b\n2:"
+
+#if HAD_MASTER_BITS == 8
+#define LOAD_MASTERS "vldrb.s32 q0, [%[w]], #4\n\t"
+#define MASTER "8"
+#define LOAD_MASTER_VECTOR "vldrb.u8 q0, [%[w]], #16\n\t"
+#else
+#define LOAD_MASTERS "vldrh.s32 q0, [%[w]], #8\n\tvshl.s32 q0, %[k]\n\t"
+#define MASTER "16"
+#define LOAD_MASTER_VECTOR "vldrh.u16 q0, [%[w]], #16\n\t"
+#endif
+
+void had_mve_quantize_masters(int8_t *to, const had_master *w, const had_quantizer *q,
+                              uint32_t count) {
+    int32_t k = -(int32_t)q->k;
+    __asm__ volatile(LOOP("32", "%[n]") LOAD_MASTERS "vmul.i32 q0, q0, %[r]\n\t"
+                                                     "vrshr.s32 q0, q0, #26\n\t"
+                                                     "vstrb.32 q0, [%[to]], #4\n\t" END
+                     : [to] "+l"(to), [w] "+l"(w)
+                     : [n] "r"(count), [r] "r"(q->r), [k] "r"(k)
+                     : "cc", "memory", "lr", "q0");
+}
+
+int32_t had_mve_amax_masters(const had_master *w, uint32_t count) {
+    int32_t amax = 0;
+    __asm__ volatile(LOOP(MASTER, "%[n]") LOAD_MASTER_VECTOR "vmaxav.s" MASTER
+                                                             " %[amax], q0\n\t" END
+                     : [w] "+r"(w), [amax] "+r"(amax)
+                     : [n] "r"(count)
+                     : "cc", "memory", "lr", "q0");
+    return amax;
+}
+
+int32_t had_mve_amax(const int32_t *v, uint32_t count, int32_t so_far) {
+    __asm__ volatile(LOOP("32", "%[n]") "vldrw.u32 q0, [%[v]], #16\n\t"
+                                        "vmaxav.s32 %[amax], q0\n\t" END
+                     : [v] "+r"(v), [amax] "+r"(so_far)
+                     : [n] "r"(count)
+                     : "cc", "memory", "lr", "q0");
+    return so_far;
+}
+
+/* had_mix of words key .. key + 3 in q0; q1 is lost, key moves on. */
+#define MIX                                                                                        \
+    "vidup.u32 q0, %[key], #1\n\t"                                                                 \
+    "vshr.u32 q1, q0, #16\n\t"                                                                     \
+    "veor q0, q0, q1\n\t"                                                                          \
+    "vmul.i32 q0, q0, %[f0]\n\t"                                                                   \
+    "vshr.u32 q1, q0, #15\n\t"                                                                     \
+    "veor q0, q0, q1\n\t"                                                                          \
+    "vmul.i32 q0, q0, %[f1]\n\t"                                                                   \
+    "vshr.u32 q1, q0, #16\n\t"                                                                     \
+    "veor q0, q0, q1\n\t"
+
+void had_mve_quantize_drawn(int8_t *to, const int32_t *v, const had_quantizer *q, uint32_t key,
+                            uint32_t count) {
+    uint32_t u[4];
+    const uint32_t *at;
+    uint32_t part;
+    int32_t k = -(int32_t)q->k;
+    __asm__ volatile(
+        "vdup.32 q4, %[low]\n"
+        "3:\n\t" MIX "vstrw.32 q0, [%[u]]\n\t"
+        "mov %[at], %[u]\n\t"
+        "cmp %[n], #16\n\t"
+        "ite hs\n\t"
+        "movhs %[part], #16\n\t"
+        "movlo %[part], %[n]\n\t" LOOP("32", "%[part]") "vldrw.u32 q0, [%[v]], #16\n\t"
+                                                        "vldrb.u32 q2, [%[at]], #4\n\t"
+                                                        "vshl.s32 q0, %[k]\n\t"
+                                                        "vshl.i32 q2, q2, #18\n\t"
+                                                        "vmax.s32 q0, q0, q4\n\t"
+                                                        "vmla.s32 q2, q0, %[r]\n\t"
+                                                        "vshr.s32 q2, q2, #26\n\t"
+                                                        "vstrb.32 q2, [%[to]], #4\n\t" END "\n\t"
+                                                        "subs %[n], %[n], %[part]\n\t"
+                                                        "bne 3b"
+        : [to] "+l"(to), [v] "+r"(v), [n] "+r"(count), [at] "=&l"(at), [part] "=&r"(part),
+          [key] "+Te"(key)
+        : [u] "r"(u), [r] "r"(q->r), [k] "r"(k), [low] "r"(-q->limit), [f0] "r"(had_mix_factors[0]),
+          [f1] "r"(had_mix_factors[1])
+        : "cc", "memory", "lr", "q0", "q1", "q2", "q4");
+}
+
+void had_mve_quantize_block(int8_t *to, const int32_t *block, const had_quantizer *q) {
+    static const uint32_t lane[4] = {0U, HAD_TILE_K, 2U * HAD_TILE_K, 3U * HAD_TILE_K};
+    int32_t k = -(int32_t)q->k;
+    uint32_t rows = HAD_ORDER;
+    int8_t *other = to + 4U * HAD_TILE_K;
+    __asm__ volatile("vldrw.u32 q1, [%[lane]]\n\t"
+                     "vdup.32 q2, %[low]\n"
+                     "1:\n\t"
+                     "vldrw.u32 q0, [%[v]], #16\n\t"
+                     "vldrw.u32 q3, [%[v]], #16\n\t"
+                     "vshl.s32 q0, %[k]\n\t"
+                     "vshl.s32 q3, %[k]\n\t"
+                     "vmax.s32 q0, q0, q2\n\t"
+                     "vmax.s32 q3, q3, q2\n\t"
+                     "vmul.i32 q0, q0, %[r]\n\t"
+                     "vmul.i32 q3, q3, %[r]\n\t"
+                     "vrshr.s32 q0, q0, #26\n\t"
+                     "vrshr.s32 q3, q3, #26\n\t"
+                     "vstrb.32 q0, [%[to], q1]\n\t"
+                     "vstrb.32 q3, [%[other], q1]\n\t"
+                     "add %[to], %[to], #1\n\t"
+                     "add %[other], %[other], #1\n\t"
+                     "subs %[n], %[n], #1\n\t"
+                     "bne 1b"
+                     : [to] "+r"(to), [other] "+r"(other), [v] "+r"(block), [n] "+r"(rows)
+                     : [lane] "r"(lane), [r] "r"(q->r), [k] "r"(k), [low] "r"(-q->limit)
+                     : "cc", "memory", "q0", "q1", "q2", "q3");
+}
+
+#if HAD_MASTER_BITS == 8
+#define SUBTRACT                                                                                   \
+    "vldrb.s16 q4, [%[w]]\n\t"                                                                     \
+    "vqmovnb.s32 q3, q0\n\t"                                                                       \
+    "vqmovnt.s32 q3, q2\n\t"                                                                       \
+    "vqsub.s16 q4, q4, q3\n\t"                                                                     \
+    "vmax.s16 q4, q4, q5\n\t"                                                                      \
+    "vmin.s16 q4, q4, q6\n\t"                                                                      \
+    "vctp.16 %[n]\n\t"                                                                             \
+    "vpst\n\t"                                                                                     \
+    "vstrbt.16 q4, [%[w]]\n\t"                                                                     \
+    "add %[w], %[w], #8\n\t"
+#else
+#define SUBTRACT                                                                                   \
+    "vldrh.u16 q4, [%[w]]\n\t"                                                                     \
+    "vmovlb.s16 q3, q4\n\t"                                                                        \
+    "vsub.i32 q0, q3, q0\n\t"                                                                      \
+    "vmovlt.s16 q3, q4\n\t"                                                                        \
+    "vsub.i32 q2, q3, q2\n\t"                                                                      \
+    "vqmovnb.s32 q4, q0\n\t"                                                                       \
+    "vqmovnt.s32 q4, q2\n\t"                                                                       \
+    "vmax.s16 q4, q4, q5\n\t"                                                                      \
+    "vctp.16 %[n]\n\t"                                                                             \
+    "vpst\n\t"                                                                                     \
+    "vstrht.16 q4, [%[w]]\n\t"                                                                     \
+    "add %[w], %[w], #16\n\t"
+#endif
+
+/*
+ * Eight masters at a time, those of even and of odd index apart: even ones take the low halves of random words.
+ * A delta beyond 16 bits saturates where masters have 8 (the result then does too), and is exact where they have 16.
+ */
+void had_mve_update(had_master *w, const had_total *acc, const had_update *update, uint32_t key,
+                    uint32_t count) {
+    int32_t draw = 14 - (int32_t)update->round;
+    int32_t sh = -(int32_t)update->step.sh;
+    __asm__ volatile(
+        "vdup.16 q5, %[low]\n\t"
+        "vneg.s16 q6, q5\n"
+        "1:\n\t" MIX "vldrh.u16 q4, [%[acc]], #16\n\t"
+        "vmovlt.u16 q2, q0\n\t"
+        "vmovlb.u16 q0, q0\n\t"
+        "vmovlb.s16 q3, q4\n\t"
+        "vmovlt.s16 q4, q4\n\t"
+        "vshl.u32 q0, %[draw]\n\t"
+        "vshl.u32 q2, %[draw]\n\t"
+        "vmla.s32 q0, q3, %[m]\n\t"
+        "vmla.s32 q2, q4, %[m]\n\t"
+        "vshl.s32 q0, %[sh]\n\t"
+        "vshl.s32 q2, %[sh]\n\t" SUBTRACT "subs %[n], %[n], #8\n\t"
+        "bgt 1b"
+        : [w] "+l"(w), [acc] "+r"(acc), [n] "+r"(count), [key] "+Te"(key)
+        : [low] "r"(-HAD_MASTER_MAX), [f0] "r"(had_mix_factors[0]), [f1] "r"(had_mix_factors[1]),
+          [draw] "r"(draw), [m] "r"(update->step.m), [sh] "r"(sh)
+        : "cc", "memory", "q0", "q1", "q2", "q3", "q4", "q5", "q6");
+}
+
+int32_t had_mve_outputs(int16_t *y, const had_total *acc, uint32_t acc_shift, had_multiplier m,
+                        int32_t bias, int32_t y_max) {
+    int32_t before = -(int32_t)acc_shift;
+    int32_t after = -(int32_t)m.sh;
+    uint32_t left = HAD_LANES / 8U;
+    __asm__ volatile("1:\n\t"
+                     "vldrh.u16 q2, [%[acc]], #16\n\t"
+                     "vmovlb.s16 q0, q2\n\t"
+                     "vmovlt.s16 q1, q2\n\t"
+                     "vrshl.s32 q0, %[before]\n\t"
+                     "vrshl.s32 q1, %[before]\n\t"
+                     "vmul.i32 q0, q0, %[m]\n\t"
+                     "vmul.i32 q1, q1, %[m]\n\t"
+                     "vrshl.s32 q0, %[after]\n\t"
+                     "vrshl.s32 q1, %[after]\n\t"
+                     "vadd.i32 q0, q0, %[bias]\n\t"
+                     "vadd.i32 q1, q1, %[bias]\n\t"
+                     "vqmovnb.s32 q2, q0\n\t"
+                     "vqmovnt.s32 q2, q1\n\t"
+                     "vmaxv.s16 %[most], q2\n\t"
+                     "vstrh.16 q2, [%[y]], #16\n\t"
+                     "subs %[n], %[n], #1\n\t"
+                     "bne 1b"
+                     : [y] "+r"(y), [acc] "+r"(acc), [n] "+r"(left), [most] "+r"(y_max)
+                     : [before] "r"(before), [after] "r"(after), [m] "r"(m.m), [bias] "r"(bias)
+                     : "cc", "memory", "q0", "q1", "q2");
+    return y_max;
+}
+#else
+typedef int had_mve_rows_is_left_out; /* plain loops do it */
+#endif

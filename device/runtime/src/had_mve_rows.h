@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rows of values on the vectors of a Cortex-M55: what the loops do that they stand for, with the same bounds.
+ * In assembly, for GCC 12 miscompiles its own functions for these instructions.
+ */
+#ifndef HAD_MVE_ROWS_H
+#define HAD_MVE_ROWS_H
+
+#include "had_update.h"
+#include "hadapt/dot.h"
+#include "hadapt/layer.h"
+#include "hadapt/quant.h"
+#include "hadapt/random.h"
+
+#if HAD_MVE_ASSEMBLY
+/* had_quant_small(w >> q.k, q.r, 128) of `count` masters. */
+void had_mve_quantize_masters(int8_t *to, const had_master *w, const had_quantizer *q,
+                              uint32_t count);
+
+/* Largest magnitude of masters, and of `count` words. */
+int32_t had_mve_amax_masters(const had_master *w, uint32_t count);
+int32_t had_mve_amax(const int32_t *v, uint32_t count, int32_t so_far);
+
+/* had_quant_within of `count` values, a multiple of 4, with the 8-bit draws from word `key` on. */
+void had_mve_quantize_drawn(int8_t *to, const int32_t *v, const had_quantizer *q, uint32_t key,
+                            uint32_t count);
+
+/* had_quant_within of a block, to nearest: value (r, lane) to `to`, a column's terms together. */
+void had_mve_quantize_block(int8_t *to, const int32_t *block, const had_quantizer *q);
+
+/* Update of `count` masters, the first draw being the low half of word `key`. */
+void had_mve_update(had_master *w, const had_total *acc, const had_update *update, uint32_t key,
+                    uint32_t count);
+
+/* y of HAD_LANES accumulators, SPEC.md 5.2; returns the largest, at least y_max. */
+int32_t had_mve_outputs(int16_t *y, const had_total *acc, uint32_t acc_shift, had_multiplier m,
+                        int32_t bias, int32_t y_max);
+#endif
+
+#endif
