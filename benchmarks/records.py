@@ -3,7 +3,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,15 @@ def changes(before: Iterable[Record], after: Sequence[Record]) -> list[Change]:
     new = {record.key: record.value for record in after}
     pairs = [Change(key, old.get(key), new.get(key)) for key in {**old, **new}]
     return [pair for pair in pairs if pair.before != pair.after]
+
+
+def renewed(
+    before: Sequence[Record], after: Sequence[Record], kept: Container[str]
+) -> list[Record]:
+    """The figures of `after`, and for the cores in `kept` those of `before`, in its order."""
+    groups = list(dict.fromkeys(r.group for r in (*before, *after)))
+    both = [r for r in before if r.core in kept] + [r for r in after if r.core not in kept]
+    return sorted(both, key=lambda r: groups.index(r.group))
 
 
 def save(records: Sequence[Record], path: Path) -> None:

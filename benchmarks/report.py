@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """cost.md: the figures as tables, a model each, quoted figures of others beside."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -36,15 +36,29 @@ where the instructions go.
 """
 
 
-def cost_page(report: CostReport) -> str:
-    """The whole page."""
+def cost_page(report: CostReport, kept: Mapping[str, str] | None = None) -> str:
+    """The whole page; `kept`: profiles that were not measured this time, see profile_sections."""
     parts = [_INTRODUCTION, *_builds(report.records), *targets_table(report.records)]
     for model in _unique(r.model for r in report.records):
         own = [r for r in report.records if r.model == model]
         for kind in _unique(r.kind for r in own):
             parts += _model_table(model, [r for r in own if r.kind == kind])
-    parts += _profiles(report)
+    sections = {**(kept or {}), **_profiles(report)}
+    models = _unique(r.model for r in report.records)
+    titles = [_profile_title(model, core) for model in models for core in PROFILED]
+    for title in (t for t in titles if t in sections):
+        parts += [title, sections[title]]
     return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def profile_sections(page: str, cores: Sequence[str]) -> dict[str, str]:
+    """Title and text of a page's profiles of some cores."""
+    out = {}
+    for section in page.split("\n## ")[1:]:
+        title, _, text = section.partition("\n")
+        if title.startswith("Where ") and title.endswith(tuple(f", {core}" for core in cores)):
+            out[f"## {title}"] = text.rstrip("\n") + "\n"
+    return out
 
 
 def targets_table(records: Sequence[Record]) -> list[str]:
@@ -90,13 +104,16 @@ def _quote_row(quote: Quote, unit: str, cores: Sequence[str]) -> str:
     return _row([f"*quoted: {quote.source}{note}*", unit, *values])
 
 
-def _profiles(report: CostReport) -> list[str]:
-    lines = []
-    for (model, core), measured in report.profiles.items():
-        if core in PROFILED:
-            lines += [f"## Where {model} spends its instructions, {core}", ""]
-            lines += _profile_table(measured)
-    return lines
+def _profile_title(model: str, core: str) -> str:
+    return f"## Where {model} spends its instructions, {core}"
+
+
+def _profiles(report: CostReport) -> dict[str, str]:
+    return {
+        _profile_title(*at): "\n".join(["", *_profile_table(measured)])
+        for at, measured in report.profiles.items()
+        if at[1] in PROFILED
+    }
 
 
 def _profile_table(measured: Measured) -> list[str]:

@@ -4,7 +4,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.records import Record, changes, committed, parse, save
+from benchmarks.records import Record, changes, committed, parse, renewed, save
+from benchmarks.report import profile_sections
 
 STEP = Record("b", "M0", "m", "train_step", 1000, "instructions", "gcc 12", "gcc", "-O2")
 FLASH = replace(STEP, figure="flash_bytes", value=100, unit="bytes")
@@ -52,3 +53,14 @@ def test_committed_without_git_reads_the_file(tmp_path: Path) -> None:
     assert committed(tmp_path) == []
     save([STEP], tmp_path / "cost.json")
     assert committed(tmp_path) == [STEP]
+
+
+def test_renewed_keeps_other_cores_and_the_order() -> None:
+    other = replace(STEP, core="M4")
+    measured = replace(STEP, value=900)
+    assert renewed([STEP, FLASH, other], [measured], ["M4"]) == [measured, other]
+
+
+def test_profile_sections_are_those_of_the_cores() -> None:
+    page = "# P\n\n## Targets\n\n## Where a, M4\n\n| x |\n\n## Where a, M55\n\n| y |\n"
+    assert profile_sections(page, ["M55"]) == {"## Where a, M55": "\n| y |\n"}
