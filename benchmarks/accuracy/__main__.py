@@ -13,7 +13,15 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.accuracy.campaign import Job, load_records, missing, run_all, save
+from benchmarks.accuracy.arguments import count, misfit, option, positive, share, weight, widths
+from benchmarks.accuracy.campaign import (
+    Job,
+    RecordsError,
+    load_records,
+    missing,
+    run_all,
+    save,
+)
 from benchmarks.accuracy.plots import write_plots
 from benchmarks.accuracy.setting import (
     ARITHMETICS,
@@ -43,35 +51,41 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     source.add_argument("--data", help="digits, or a file of HADAPT_DATA by name")
     p.add_argument("--method", action="append", choices=METHODS)
     p.add_argument("--arithmetic", action="append", choices=ARITHMETICS)
-    p.add_argument("--seeds", type=int, default=3, help="seeds 0 to N - 1")
-    p.add_argument("--hidden", default="128,128", help="widths of the hidden layers")
-    p.add_argument("--normaliser-floor", type=float, default=0.5)
-    p.add_argument("--base-classes", type=int, default=2)
-    p.add_argument("--step-classes", type=int, default=2)
-    p.add_argument("--slots", type=int, default=200, help="exemplars kept")
-    p.add_argument("--epochs", type=int, default=10)
-    p.add_argument("--batch", type=int, default=32)
-    p.add_argument("--learning-rate", type=float, default=0.05)
-    p.add_argument("--distillation", type=float, help="weight of it, instead of the method's own")
-    p.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="quantizer")
+    p.add_argument("--seeds", type=count, default=3, help="seeds 0 to N - 1")
+    p.add_argument("--hidden", type=widths, default=(128, 128), help="widths of the hidden layers")
+    p.add_argument("--normaliser-floor", type=share, default=0.5)
+    p.add_argument("--base-classes", type=count, default=2)
+    p.add_argument("--step-classes", type=count, default=2)
+    p.add_argument("--slots", type=count, default=200, help="exemplars kept")
+    p.add_argument("--epochs", type=count, default=10)
+    p.add_argument("--batch", type=count, default=32)
+    p.add_argument("--learning-rate", type=positive, default=0.05)
+    p.add_argument("--distillation", type=weight, help="weight of it, instead of the method's own")
+    p.add_argument(
+        "--option",
+        type=option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of the quantizer, as acc_bits=12",
+    )
     p.add_argument(
         "--held-out", action="store_true", help="judge by held-out training samples, to choose by"
     )
-    p.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    p.add_argument("--jobs", type=count, default=os.cpu_count() or 1, help="processes")
     p.add_argument("--out", type=Path, default=RESULTS)
     return p.parse_args(arguments)
 
 
 def settings(args: argparse.Namespace, name: str) -> list[Setting]:
     """The settings that the command line asks for."""
-    pairs = (text.partition("=") for text in args.option)
-    given = tuple(sorted((k, int(v) if v.lstrip("-").isdigit() else v) for k, _, v in pairs))
+    given = tuple(sorted(dict(args.option).items()))
     wanted = [
         Setting(
             dataset=name,
             method=method,
             arithmetic=arithmetic,
-            hidden=tuple(int(width) for width in args.hidden.split(",")),
+            hidden=args.hidden,
             base_classes=args.base_classes,
             step_classes=args.step_classes,
             exemplar_slots=args.slots,
@@ -103,7 +117,8 @@ def main(arguments: list[str]) -> int:
     args = parse(arguments)
     try:
         sets = datasets(args)
-    except DatasetError as error:
+        records = load_records(args.out)
+    except (DatasetError, RecordsError) as error:
         print(error, file=sys.stderr)
         return 1
     folder = args.npz.parent if args.npz else data_folder()
@@ -113,7 +128,13 @@ def main(arguments: list[str]) -> int:
         for data in (held_out(d, folder, seed) if args.held_out else d for d in sets)
         for setting in settings(args, data.name)
     ]
-    records = load_records(args.out)
+    if not jobs:
+        print("--method joint: expected a --arithmetic other than hdqt-*", file=sys.stderr)
+        return 1
+    for job in jobs:
+        if text := misfit(job.setting, len(job.data.class_names)):
+            print(text, file=sys.stderr)
+            return 1
     for record in run_all(missing(jobs, records), args.jobs):
         records.append(record)
         save(args.out, records)

@@ -21,6 +21,10 @@ Record = dict[str, Any]
 _DEFAULTS = Setting("", "replay", "float32").record()
 
 
+class RecordsError(Exception):
+    """The file of results holds something else; the message says which."""
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """A run that is wanted."""
@@ -31,8 +35,16 @@ class Job:
 
 
 def load_records(path: Path) -> list[Record]:
-    """Results so far; none if there is no file."""
-    records: list[Record] = json.loads(path.read_text()) if path.exists() else []
+    """Results so far; none if there is no file.
+
+    Raises: RecordsError.
+    """
+    try:
+        records: list[Record] = json.loads(path.read_text()) if path.exists() else []
+        for record in records:
+            key_of(record)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise RecordsError(f"{path}: no results of this command ({error}); name another") from error
     return records
 
 

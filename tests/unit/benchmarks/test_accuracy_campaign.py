@@ -109,3 +109,55 @@ def test_plot_is_svg_with_a_curve_an_arithmetic(tmp_path: Path) -> None:
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert len(root.findall(".//{*}polyline")) == 2
     assert "89.5 %" in path.read_text()  # the mean of both seeds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--hidden", "128-128"], "'128-128' is no list of widths from 1 to 65535 with commas"),
+        (["--hidden", "128,0"], "'128,0' is no list of widths"),
+        (["--seeds", "0"], "argument --seeds: '0' is no integer of at least 1"),
+        (["--jobs", "two"], "argument --jobs: 'two' is no integer"),
+        (["--step-classes", "-1"], "argument --step-classes"),
+        (["--learning-rate", "nan"], "'nan' is not a number above 0"),
+        (["--normaliser-floor", "2"], "'2' is not a number from 0 to 1"),
+        (["--distillation", "1"], "'1' is not a number from 0, less than 1"),
+        (["--option", "acc_bits"], "'acc_bits' is not of the form NAME=VALUE, as acc_bits=12"),
+        (["--option", "acc_bits=9"], "acc_bits must be 8, 12, 16 or 32"),
+        (["--option", "accbits=9"], "Option accbits: unknown option"),
+    ],
+)
+def test_argument_that_cannot_be_is_named_with_what_would_be_right(
+    arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--data", "digits", *arguments])
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--base-classes", "5"], "--base-classes 5: made_up has 4 classes"),
+        (["--slots", "3"], "--slots 3: expected at least 4, one a class of made_up"),
+        (["--batch", "513", "--arithmetic", "hdqt-int8"], "batch must be 1 to 512"),
+        (["--method", "joint", "--arithmetic", "hdqt-int8"], "--method joint: expected"),
+    ],
+)
+def test_argument_that_does_not_fit_the_data_is_said_in_one_line(
+    arguments: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--npz", str(made_up(tmp_path / "made_up.npz")), "--out", str(tmp_path / "out.json")]
+    assert main([*data, *arguments]) == 1
+    said = capsys.readouterr().err
+    assert text in said and said.count("\n") == 1
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_file_of_other_content_is_not_taken_for_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out.json").write_text('{"results": 1}')
+    assert main(command(tmp_path)) == 1
+    assert "no results of this command" in capsys.readouterr().err
+    assert (tmp_path / "out.json").read_text() == '{"results": 1}'
