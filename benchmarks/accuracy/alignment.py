@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy.learners import HostLearner, Schedule, softmax
-from benchmarks.accuracy.networks import HDQT, SIMULATIONS, Float32Array, Network, Optimiser
+from benchmarks.accuracy.networks import HDQT, SIMULATIONS, Network, Optimiser
+from benchmarks.accuracy.quantisers import Float32Array
 from benchmarks.accuracy.run import base_network
 from benchmarks.accuracy.setting import Setting
 from server.demo.html import Markup, join, tag, void

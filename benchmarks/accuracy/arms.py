@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.learners import HostLearner, Schedule
-from benchmarks.accuracy.networks import SIMULATIONS, Float32Array, Network, Optimiser
+from benchmarks.accuracy.networks import SIMULATIONS, Network, Optimiser, Simulation
+from benchmarks.accuracy.quantisers import Float32Array
 from benchmarks.accuracy.setting import JOINT, Setting
 from codegen.importer import import_onnx
 from codegen.quantize import quantize
@@ -112,8 +114,7 @@ def _host_arm(
     classes: int,
     seed: int,
 ) -> HostLearner:
-    optimiser = TUNED_OPTIMISER if setting.arithmetic == "float32-tuned" else Optimiser()
-    simulation = SIMULATIONS[setting.arithmetic]
+    simulation, optimiser = host_arithmetic(setting)
     network = Network(params, normaliser, classes, simulation, optimiser, seed)
     network.calibrate(x, setting.batch)
     joint = setting.method == JOINT
@@ -123,3 +124,11 @@ def _host_arm(
     learner = HostLearner(network, method, slots, schedule_of(setting), weight)
     learner.start(x, y)
     return learner
+
+
+def host_arithmetic(setting: Setting) -> tuple[Simulation, Optimiser]:
+    """How a network of this machine computes and descends by a setting."""
+    optimiser = TUNED_OPTIMISER if setting.arithmetic == "float32-tuned" else Optimiser()
+    changed = dict(setting.quantizer)
+    descent = {f.name: changed.pop(f.name) for f in fields(Optimiser) if f.name in changed}
+    return replace(SIMULATIONS[setting.arithmetic], **changed), replace(optimiser, **descent)

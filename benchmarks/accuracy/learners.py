@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.correction import NO_CORRECTION, fit_correction, held_counts
-from benchmarks.accuracy.networks import Float32Array, Network
+from benchmarks.accuracy.networks import Network
+from benchmarks.accuracy.quantisers import Float32Array
 from server.demo.floats import herd
 from server.learning.methods import NEAREST_MEAN, RECIPES, Method, distillation_of
 from server.learning.sessions import MILESTONE_AT, MILESTONE_FACTOR

@@ -12,12 +12,22 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.accuracy.quantisers import (
+    Float32Array,
+    Operand,
+    Rounding,
+    Scales,
+    best_clip,
+    fwht,
+    largest,
+    lowest,
+    product,
+    quantised,
+    saturated_share,
+)
 from server.learning.base_model import Normaliser
 from server.learning.float_reference import Layer, Params
 
-Float32Array = NDArray[np.float32]
-Rounding = Literal["none", "nearest", "stochastic", "luq"]
-_ONE = np.ones(1, np.float32)
 TRACKED = 16  # steps over which a range is averaged, as SPEC.md 5.3
 
 
@@ -32,7 +42,16 @@ class Simulation:
         order_error, order_batch: Hadamard orders of the input and of the weight gradient; 1: off.
         error, weights, error_rows, inputs: rounding of d and W in the input gradient, and of d and
             x in the weight gradient.
-        master_bits: 32 for float masters.
+        master_bits: 32 for float masters. update: rounding of what is subtracted from others.
+        x0_range: factor on the range of x0 that calibration finds.
+        activations: rounding of activations in the forward pass of training.
+        ranges: of activations in training: of the batch, or the tracked ones of inference.
+        signs: one fixed random sign a row of batch and a class or unit before the transforms.
+        weight_scale, error_scale, error_rows_scale, inputs_scale: one a tensor, one a row, or a
+            power of two a tile of a row; of W forward, and of the operands above.
+        rank: coefficients of lowest sequency kept in each block of the weight gradient; 0: all.
+        batch_bits: of the operands of the weight gradient.
+        masks: of errors: where ReLU is 0, or also by the share of saturated tiles of a sum.
     """
 
     stored: Rounding = "none"
@@ -46,6 +65,18 @@ class Simulation:
     error_rows: Rounding = "none"
     inputs: Rounding = "none"
     master_bits: int = 32
+    update: Rounding = "stochastic"
+    x0_range: float = 1.0
+    activations: Rounding = "nearest"
+    ranges: Literal["batch", "tracked"] = "batch"
+    signs: bool = False
+    weight_scale: Scales = "row"
+    error_scale: Scales = "tensor"
+    error_rows_scale: Scales = "row"
+    inputs_scale: Scales = "tensor"
+    rank: int = 0
+    batch_bits: int = 4
+    masks: Literal["relu", "saturated"] = "relu"
 
 
 HDQT = Simulation(
@@ -115,13 +146,16 @@ class Network:
         self._tops = [np.float32(0)] * len(params)
         self._tops_used = [np.float32(0)] * len(params)
         self._clip = np.float32(1)
+        width = max(max_classes, 1024, *(len(layer.weight) for layer in params))
+        drawn = np.random.default_rng([seed, 98]).integers(0, 2, width)
+        self._signs = np.float32(2) * drawn.astype(np.float32) - np.float32(1)
         self.begin_session()
 
     def calibrate(self, x: Float32Array, batch: int = 32) -> None:
         """Fix the range of x0 and the first ranges of activations on raw samples (N, I)."""
         normal = self._normaliser.apply(x)
         if self._how.stored != "none":
-            self._clip = _best_clip(normal)
+            self._clip = best_clip(normal) * np.float32(self._how.x0_range)
         stored = self.store(x)
         for start in range(0, len(x), batch):
             self._forward(stored[start : start + batch], training=True)
@@ -144,8 +178,9 @@ class Network:
         normal = self._normaliser.apply(x)
         if self._how.stored == "none":
             return normal
-        q, step = _quantised(normal, self._clip, 7, self._how.stored, self._random)
-        return q * step
+        top = np.full((1, 1), self._clip, np.float32)
+        found = quantised(normal, top, 7, self._how.stored, self._random)
+        return np.asarray(found.q * found.step, np.float32)
 
     def infer(self, stored: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Features (N, F) and logits (N, n_classes), with frozen ranges."""
@@ -161,6 +196,7 @@ class Network:
         self, x: Float32Array, training: bool
     ) -> tuple[list[Float32Array], list[NDArray[np.bool_]], Float32Array]:
         inputs, masks = [x], []
+        self._unsaturated: list[Float32Array] = []
         for index in range(len(self._weights)):
             y = self._product(inputs[-1], index)
             if index + 1 == len(self._weights):
@@ -173,12 +209,14 @@ class Network:
         rows = self._rows(index)
         weight, bias = self._weights[index][:rows], self._biases[index][:rows]
         if self._how.forward == "none":
-            y = x @ weight.T
-        else:
-            q, step = _quantised(weight, _largest(weight, True), 7, "nearest", self._random)
-            unit = self._unit(index)
-            y = self._dot(x / unit, q) * (unit * step[:, 0])
-        return np.asarray(y + bias, np.float32)
+            return np.asarray(x @ weight.T + bias, np.float32)
+        how, unit = self._how, self._unit(index)
+        top = largest(weight, how.weight_scale, how.tile_k)
+        w = quantised(weight, top, 7, "nearest", self._random, tile=how.tile_k)
+        a = Operand(np.rint(x / unit), np.full((1, 1), unit, np.float32))
+        if how.masks == "saturated":
+            self._unsaturated.append(1 - saturated_share(a, w, how.tile_k, how.acc_bits))
+        return np.asarray(product(a, w, how.tile_k, how.acc_bits) + bias, np.float32)
 
     def _unit(self, index: int) -> np.float32:
         """Step of the 4-bit input of a layer, as last quantised; 1 where it is float32."""
@@ -195,15 +233,20 @@ class Network:
             first = self._tops[index] == 0
             step = 1.0 if first else 1.0 / TRACKED
             self._tops[index] += np.float32(step) * (top - self._tops[index])
-        used = top if training else self._tops[index]
+        own = training and self._how.ranges == "batch"
+        used = top if own else self._tops[index]
         self._tops_used[index] = used
-        q, step_size = _quantised(y, used, 15, self._how.forward, self._random, nonnegative=True)
-        return q * step_size
+        rounding = self._how.activations if training else self._how.forward
+        whole = np.full((1, 1), used, np.float32)
+        found = quantised(y, whole, 15, rounding, self._random, nonnegative=True)
+        return np.asarray(found.q * found.step, np.float32)
 
     def backward(self, error: Float32Array, rate: float) -> None:
         """Update by the mean over the batch of gradients; error (B, n_classes) of each row."""
         d = error.astype(np.float32)
         for index in reversed(range(len(self._weights))):
+            if self._unsaturated:
+                d = d * self._unsaturated[index]
             below = self._input_gradient(d, index) if index else d
             gradient = self._weight_gradient(d, index) / np.float32(len(d))
             self._update(index, gradient, np.asarray(d.mean(axis=0), np.float32), rate)
@@ -211,30 +254,30 @@ class Network:
 
     def _input_gradient(self, d: Float32Array, index: int) -> Float32Array:
         how, weight = self._how, self._weights[index][: self._rows(index)]
-        order = how.order_error
-        left, right = fwht(d, order), fwht(np.ascontiguousarray(weight.T), order)
-        a, sa = _quantised(left, _largest(left), 7, how.error, self._random)
-        b, sb = _quantised(right, _largest(right), 7, how.weights, self._random)
-        below = self._dot(a, b) * (sa * sb / np.float32(order))
+        left = self._transformed(d, how.order_error)
+        right = self._transformed(weight.T, how.order_error)
+        top = largest(left, how.error_scale, how.tile_k)
+        a = quantised(left, top, 7, how.error, self._random, tile=how.tile_k)
+        b = quantised(right, largest(right), 7, how.weights, self._random)
+        below = product(a, b, how.tile_k, how.acc_bits) / np.float32(how.order_error)
         return np.asarray(below * self._masks[index - 1], np.float32)
 
     def _weight_gradient(self, d: Float32Array, index: int) -> Float32Array:
-        how, order = self._how, self._how.order_batch
-        left = fwht(np.ascontiguousarray(d.T), order)
-        right = fwht(np.ascontiguousarray(self._inputs[index].T), order)
-        a, sa = _quantised(left, _largest(left, True), 7, how.error_rows, self._random)
-        b, sb = _quantised(right, _largest(right), 7, how.inputs, self._random)
-        return np.asarray(self._dot(a, b) * (sa * sb / np.float32(order)), np.float32)
+        how, levels = self._how, (1 << (self._how.batch_bits - 1)) - 1
+        left = self._transformed(d.T, how.order_batch)
+        right = self._transformed(self._inputs[index].T, how.order_batch)
+        if how.rank:
+            left, right = (lowest(v, how.order_batch, how.rank) for v in (left, right))
+        tops = (largest(left, how.error_rows_scale), largest(right, how.inputs_scale))
+        a = quantised(left, tops[0], levels, how.error_rows, self._random)
+        b = quantised(right, tops[1], levels, how.inputs, self._random)
+        bits = how.acc_bits if how.batch_bits == 4 else 32
+        return product(a, b, how.tile_k, bits) / np.float32(how.order_batch)
 
-    def _dot(self, a: Float32Array, b: Float32Array) -> Float32Array:
-        """a b^T in tiles whose sums saturate."""
-        if self._how.acc_bits == 32:
-            return a @ b.T
-        half, tile = 1 << (self._how.acc_bits - 1), self._how.tile_k
-        total = np.zeros((len(a), len(b)), np.float32)
-        for k in range(0, a.shape[1], tile):
-            total += np.clip(a[:, k : k + tile] @ b[:, k : k + tile].T, -half, half - 1)
-        return total
+    def _transformed(self, values: Float32Array, order: int) -> Float32Array:
+        if self._how.signs:
+            values = values * self._signs[: values.shape[1]]
+        return fwht(np.ascontiguousarray(values), order)
 
     def _update(self, index: int, gradient: Float32Array, bias: Float32Array, rate: float) -> None:
         rows, how, lr = len(gradient), self._optimiser, np.float32(rate)
@@ -247,87 +290,19 @@ class Network:
         step = self._steps[index]
         moved = weight - lr * gradient
         if step is not None:
-            draws = self._random.random(moved.shape, dtype=np.float32)
+            draws = np.full(moved.shape, 0.5, np.float32)
+            if self._how.update == "stochastic":
+                self._random.random(out=draws, dtype=np.float32)
             limit = (1 << (self._how.master_bits - 1)) - 1
             moved = np.clip(np.floor(moved / step[:rows] + draws), -limit, limit) * step[:rows]
         weight[:] = moved
         self._biases[index][:rows] -= lr * bias
 
 
-def fwht(values: Float32Array, order: int) -> Float32Array:
-    """Block Hadamard transform along the last axis, zero-padded, not normalised.
-
-    Example:
-        >>> fwht(np.array([[1, 2, 3]], np.float32), 2)
-        array([[ 3., -1.,  3.,  3.]], dtype=float32)
-    """
-    if order == 1:
-        return values
-    h = np.ones((1, 1), np.float32)
-    while len(h) < order:
-        h = np.block([[h, h], [h, -h]])
-    padded = np.pad(values, ((0, 0), (0, -values.shape[1] % order)))
-    return (padded.reshape(len(values), -1, order) @ h).reshape(padded.shape)
-
-
 def _accelerated(momentum: Float32Array, gradient: Float32Array, mu: float) -> Float32Array:
     momentum *= np.float32(mu)
     momentum += gradient
     return momentum
-
-
-def _largest(values: Float32Array, by_row: bool = False) -> NDArray[np.float32]:
-    top = np.abs(values).max(axis=1, keepdims=True) if by_row else np.abs(values).max()
-    return np.asarray(top, np.float32)
-
-
-def _quantised(
-    values: Float32Array,
-    top: NDArray[np.float32] | np.float32,
-    levels: int,
-    rounding: Rounding,
-    random: np.random.Generator,
-    *,
-    nonnegative: bool = False,
-) -> tuple[Float32Array, NDArray[np.float32]]:
-    """Integers in float32, and the size of a step; `none` leaves the values, with step 1."""
-    if rounding == "none":
-        return values, _ONE
-    if rounding == "luq":
-        return _logarithmic(values, top, random), _ONE
-    step = np.asarray(np.where(top > 0, top, 1) / np.float32(levels), np.float32)
-    scaled = np.clip(values / step, 0 if nonnegative else -levels, levels)
-    half = np.float32(0.5)
-    draws = random.random(scaled.shape, dtype=np.float32) if rounding == "stochastic" else half
-    return np.floor(scaled + draws), step
-
-
-def _logarithmic(
-    values: Float32Array, top: NDArray[np.float32] | np.float32, random: np.random.Generator
-) -> Float32Array:
-    """Powers of two, three bits of exponent and a sign, unbiased below and between them.
-
-    Source: Chmiel et al., Accurate Neural Training with 4-bit Matrix Multiplications at Standard
-    Formats (LUQ), arXiv 2112.10769.
-    """
-    least = np.maximum(top, np.float32(1e-30)) / np.float32(64)  # 7 powers: 2^0 to 2^6 times this
-    share = np.abs(values) / least
-    power = np.exp2(np.floor(np.log2(np.maximum(share, 1))))
-    part = np.where(share < 1, share, share / power - 1)
-    up = random.random(values.shape, dtype=np.float32) < part
-    size = np.where(share < 1, up, power * (1 + up))
-    return np.asarray(np.sign(values) * size * least, np.float32)
-
-
-def _best_clip(values: Float32Array) -> np.float32:
-    """The range of [-7, 7] with the least squared error, as calibration chooses it."""
-    top, best = np.abs(values).max(), (np.inf, np.float32(1))
-    for part in range(8, 41):
-        clip = np.float32(top * part / 40)
-        step = clip / np.float32(7)
-        error = np.square(np.floor(np.clip(values / step, -7, 7) + 0.5) * step - values).sum()
-        best = min(best, (float(error), clip))
-    return best[1]
 
 
 def _master_step(weight: Float32Array, bits: int) -> Float32Array | None:

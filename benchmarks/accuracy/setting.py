@@ -43,7 +43,8 @@ class Setting:
         epochs: session steps = epochs * stored samples / batch.
         normaliser_floor: least deviation of a feature, as a share of the largest one.
         distillation: weight of it; None: the method's own.
-        quantizer: further options of the quantizer, such as tile_k or acc_bits.
+        quantizer: further options of the quantizer, such as tile_k or acc_bits; of a simulation
+            fields of Simulation or Optimiser (`networks.py`).
     """
 
     dataset: str

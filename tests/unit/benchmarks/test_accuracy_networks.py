@@ -6,14 +6,19 @@ import pytest
 
 from benchmarks.accuracy.learners import HostLearner, Schedule, softmax
 from benchmarks.accuracy.networks import (
-    HDQT,
     SIMULATIONS,
     Network,
     Optimiser,
     Simulation,
-    _logarithmic,
-    _quantised,
+)
+from benchmarks.accuracy.quantisers import (
+    ONE,
+    Operand,
     fwht,
+    largest,
+    logarithmic,
+    product,
+    quantised,
 )
 from server.learning.base_model import Normaliser
 from server.learning.float_reference import init_params, train_step
@@ -74,11 +79,21 @@ def test_every_arithmetic_learns_a_separable_task(name: str) -> None:
 
 
 def test_saturating_product_of_tiles_by_hand() -> None:
-    net = network(HDQT)
-    a, b = np.full((1, 40), 7, np.float32), np.full((1, 40), 7, np.float32)
-    assert net._dot(a, b)[0, 0] == 127 + 127  # 32 * 49 and 8 * 49, both beyond 8 bits
-    assert net._dot(a, -b)[0, 0] == -256
-    assert network(SIMULATIONS["simulated-luq"])._dot(a, b)[0, 0] == 40 * 49
+    a = Operand(np.full((1, 40), 7, np.float32), ONE)
+    minus = Operand(-a.q, ONE)
+    # 32 * 49 and 8 * 49, both beyond 8 bits
+    assert product(a, a, 32, 8)[0, 0] == 127 + 127
+    assert product(a, minus, 32, 8)[0, 0] == -256
+    assert product(a, a, 32, 32)[0, 0] == 40 * 49
+    scaled = Operand(a.q, np.array([[2, 3]], np.float32))  # a scale a tile
+    assert product(scaled, a, 32, 8)[0, 0] == 2 * 127 + 3 * 127
+
+
+def test_scales_of_blocks_are_powers_of_two_that_hold_them() -> None:
+    values = np.array([[0.3, -0.6, 5, 0]], np.float32)
+    np.testing.assert_array_equal(largest(values, "block", 2), [[1, 8]])
+    found = quantised(values, largest(values, "block", 2), 7, "nearest", None, tile=2)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found.q, [[2, -4, 4, 0]])
 
 
 def test_transform_twice_is_order_times_its_input() -> None:
@@ -89,12 +104,12 @@ def test_transform_twice_is_order_times_its_input() -> None:
 def test_logarithmic_and_stochastic_rounding_have_no_bias() -> None:
     random = np.random.default_rng(3)
     values = np.repeat(np.array([[0.001, -0.03, 0.4, 0.7, 1.0]], np.float32), 40000, axis=0)
-    top = np.float32(1)
-    found = _logarithmic(values, top, random)
+    top = np.ones((1, 1), np.float32)
+    found = logarithmic(values, top, random)
     np.testing.assert_allclose(found.mean(axis=0), values[0], atol=0.004)
     assert len(np.unique(np.abs(found))) <= 8  # zero and seven powers: four bits with the sign
-    q, size = _quantised(values, top, 7, "stochastic", random)
-    np.testing.assert_allclose((q * size).mean(axis=0), values[0], atol=0.004)
+    both = quantised(values, top, 7, "stochastic", random)
+    np.testing.assert_allclose((both.q * both.step).mean(axis=0), values[0], atol=0.004)
 
 
 def test_distillation_keeps_old_outputs_where_only_new_samples_are_drawn() -> None:
