@@ -43,6 +43,15 @@ def test_proof_of_execution_is_bit_exact(execution: Execution, expected: Trace) 
     assert row.state_hash == expected.state_hash
 
 
+def test_proof_of_smallest_core_built_for_size_is_bit_exact(expected: Trace) -> None:
+    execution = Execution("qemu", BOARDS["microbit"], "gcc", "-Os")
+    missing = execution.missing()
+    if missing is not None:
+        pytest.skip(missing)
+    row = prove_one(subject(SMALL_INT8), execution, expected, cache_folder())
+    assert row.bit_exact, f"{row.difference}; again: python -m benchmarks.proof --long"
+
+
 def test_scenario_covers_what_it_claims(expected: Trace) -> None:
     kinds = {event.what for event in expected.events}
     assert {"class added", "rollback", "import", "export", "inference", "commit"} <= kinds

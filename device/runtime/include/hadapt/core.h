@@ -59,8 +59,12 @@
 #define HAD_PACKED_BYTES 0
 #endif
 
-/* 1: the inner loops of inference are written for Thumb. */
-#if defined(__thumb__) && defined(__OPTIMIZE__) && (HAD_PACKED_BYTES || __ARM_ARCH_ISA_THUMB == 2)
+/*
+ * 1: the inner loops of inference are written for Thumb. They need the high registers, which GCC's -Os does not give
+ * out on ARMv6-M.
+ */
+#if defined(__thumb__) && defined(__OPTIMIZE__) &&                                                 \
+    (__ARM_ARCH_ISA_THUMB == 2 || (HAD_PACKED_BYTES && !defined(__OPTIMIZE_SIZE__)))
 #define HAD_PACKED_ASSEMBLY 1
 #else
 #define HAD_PACKED_ASSEMBLY 0
