@@ -43,7 +43,7 @@ static void tile(had_acc *restrict acc, const int8_t *restrict x, const int8_t *
                  uint32_t terms, uint32_t counted, had_tally *tally) {
     for (uint32_t k = 0U; k < terms; k++) {
         int32_t weight = w[k];
-        HAD_COUNT(for (uint32_t c = 0U; c < counted; c++) {
+        HAD_COUNT(for (uint32_t c = 0U; c < HAD_LANES && c < counted; c++) {
             int32_t sum = acc[c] + x[c] * weight;
             tally->total += 1U;
             tally->saturated += sum != had_saturate_acc(sum) ? 1U : 0U;
