@@ -26,7 +26,7 @@ def s3_server(bucket: str = "hadapt-blobs") -> Iterator[dict[str, str]]:
     kept = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
-        assert httpx2.put(f"http://{host}:{port}/{bucket}").is_success
+        assert httpx2.put(f"http://{host}:{port}/{bucket}", timeout=60).is_success
         yield environment
     finally:
         server.stop()

@@ -116,4 +116,12 @@ def _soak(rows: list[Row]) -> str:
         picked = [values[0], values[len(values) // 3], values[2 * len(values) // 3], values[-1]]
         cells = [kind, *(f"{v:.0f}" for v in (*picked, max(values)))]
         lines.append("| " + " | ".join(cells) + " |\n")
+    lines += [f"\n{_series(kind, values)}\n" for kind, values in row["rss_mib"].items()]
     return "".join(lines) + _compared(row)
+
+
+def _series(kind: str, values: list[float]) -> str:
+    """Resident memory in equal steps of time, at most 21 figures."""
+    step = max(1, (len(values) - 1) // 20)
+    told = " ".join(f"{value:.0f}" for value in values[::step])
+    return f"Series of {kind}, MiB: {told}."

@@ -20,7 +20,7 @@ from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
-from server.api.limits import RateLimits
+from server.api.limits import RateLimits, network_of
 from server.errors import ForbiddenError, Issue, UnauthorizedError
 from server.services.context import Context
 from server.services.keys import find_key
@@ -166,7 +166,7 @@ def open_route(why: str) -> Any:
 
     def check(request: Request) -> None:
         access: AccessPolicy = request.app.state.access
-        access.limits.count(f"address:{address(request)}")
+        access.limits.count(f"address:{network_of(address(request))}")
 
     return _dependency(Rule("open", why, check))
 
