@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from codegen.arena import Buffer
 from device.twin.conv_shape import ConvShape
-from device.twin.model import Arithmetic
+from device.twin.model import Arithmetic, TrainableLayer
 
 UNIT_PRODUCTS = 64  # elementary products a work unit, SPEC.md 8.6
 INT16_BYTES = 2
@@ -26,7 +26,8 @@ class LayerPlan:
     Attributes:
         index: 0-based.
         name: of the source layer.
-        inputs, outputs: widths; outputs_padded: to a multiple of the Hadamard order.
+        inputs, outputs: widths; outputs_padded: terms of the input gradient, to a multiple of the
+            Hadamard order: the outputs, or Tpad of SPEC.md 14.3 d.
         forward_shift, error_shift: acc_shift of SPEC.md 5.2, ds of 6.3 a.
         master_at, bias_at: first element in the state's arrays.
         view_at: first word in the packed weight view.
@@ -114,6 +115,20 @@ def round_up(value: int, step: int) -> int:
     return -(-value // step) * step
 
 
+def error_terms(layer: TrainableLayer, order: int) -> int:
+    """Terms of the input gradient, padded: Opad, or Tpad of SPEC.md 14.3 d."""
+    conv, terms = layer.conv, layer.outputs
+    if conv and conv.groups > 1:
+        terms = conv.kernel[0] * conv.kernel[1] * (layer.outputs // conv.groups)
+    return round_up(terms, order)
+
+
+def added_products(layer: TrainableLayer) -> int:
+    """Products that the input gradient adds up for a value: window positions (14.3 a), or 1."""
+    conv = layer.conv
+    return conv.kernel[0] * conv.kernel[1] if conv and conv.groups == 1 else 1
+
+
 def work_units(products: int) -> int:
     """Cost of a row of an operation."""
     return max(1, -(-products // UNIT_PRODUCTS))
@@ -128,7 +143,7 @@ def panel_bytes(shape: Shape, layers: tuple[LayerPlan, ...]) -> int:
     """Bytes of the largest operand that vector kernels take: pairs of terms, blocks of columns."""
     sizes = [round_up(layer.inputs, 2) * shape.stride for layer in layers]
     for layer in layers[1:]:
-        pixels = layer.conv.pixels if layer.conv else 1
+        pixels = layer.conv.pixels if layer.conv and layer.conv.groups == 1 else 1
         sizes.append(pixels * round_up(layer.outputs_padded, 2) * shape.stride)
     columns = max(round_up(layer.in_values, PANEL_BLOCK) for layer in layers)
     return max([*sizes, round_up(shape.batch_padded, 2) * columns])

@@ -33,7 +33,7 @@ def forward_operations(shape: Shape, layer: LayerPlan, conv: ConvShape) -> list[
             forward,
             n,
             conv.pixels,
-            work_units(k * o * batch + k * batch),
+            work_units(k * o * batch + conv.groups * k * batch),
         ),
     ]
     result = f"y{n}"
@@ -65,6 +65,8 @@ def backward_operations(
 def _input_gradient(
     shape: Shape, layers: tuple[LayerPlan, ...], layer: LayerPlan, conv: ConvShape
 ) -> list[Operation]:
+    if conv.groups > 1:
+        return _groups_input_gradient(shape, layers, layer, conv)
     n, name, padded = layer.index, f"LAYER_{layer.index}", layer.outputs_padded
     d, dh, wh, block = f"d{n}", f"dh{n}", f"wh{n}", f"block{n}"
     height, width, _ = conv.in_shape
@@ -84,6 +86,27 @@ def _input_gradient(
         ("INPUT_GRADIENT", "had_conv_input_gradient", below, height * width, terms * columns),
     )
     return [Operation(f"{a}_{n}", k, args, n, r, work_units(c)) for a, k, args, r, c in rows]
+
+
+def _groups_input_gradient(
+    shape: Shape, layers: tuple[LayerPlan, ...], layer: LayerPlan, conv: ConvShape
+) -> list[Operation]:
+    n, name, padded = layer.index, f"LAYER_{layer.index}", layer.outputs_padded
+    d, over, block, wh = f"d{n}", f"over{n}", f"block{n}", f"wh{n}"
+    height, width, channels = conv.in_shape
+    below = (name, error_made(layers[n - 1]), d, over, block, f"dh{n}", f"mask{n}", wh)
+    columns = conv.groups * padded * shape.batch
+    product = channels * padded * shape.batch + 8 * columns
+    rows = (
+        ("ERROR_RANGE", "error_range", (name, d, over, block), height * width, 4 * columns),
+        ("WEIGHT_RANGE", "weight_range", (name, block), channels, 4 * padded),
+        ("WEIGHT_QUANTIZE", "weight_quantize", (name, wh, block), channels, 8 * padded),
+        ("INPUT_GRADIENT", "input_gradient", below, height * width, product),
+    )
+    return [
+        Operation(f"{a}_{n}", f"had_groups_{k}", args, n, r, work_units(c))
+        for a, k, args, r, c in rows
+    ]
 
 
 def _weight_gradient(shape: Shape, layer: LayerPlan, conv: ConvShape) -> list[Operation]:
@@ -117,7 +140,7 @@ def _forward_buffers(
     made = at["GATHER"] if n == 0 else at[f"ACTIVATE_{n - 1}"]
     view, forward, activate = at[f"VIEW_{n}"], at[f"FORWARD_{n}"], at[f"ACTIVATE_{n}"]
     inputs = (conv.in_values + TAPS - 1) * stride
-    weights = shape.weight_bytes(conv.terms, round_up(o, shape.rows))
+    weights = conv.groups * shape.weight_bytes(conv.terms, round_up(o // conv.groups, shape.rows))
     patch = round_up(conv.terms, TAPS) * stride
     values = conv.pixels * o
     last = activate if conv.pool == "none" else at[f"POOL_{n}"]
@@ -164,6 +187,8 @@ def _update_buffers(
 def _error_buffers(
     shape: Shape, layer: LayerPlan, conv: ConvShape, at: dict[str, int]
 ) -> list[Buffer]:
+    if conv.groups > 1:
+        return _groups_buffers(shape, layer, conv, at)
     n, padded, product = layer.index, layer.outputs_padded, at[f"INPUT_GRADIENT_{layer.index}"]
     mask = conv.in_values * -(-shape.stride // 8)
     block = shape.arithmetic.order * shape.lanes * INT32_BYTES
@@ -177,4 +202,22 @@ def _error_buffers(
         Buffer(f"block{n}", block, f"{what} a block transformed over outputs", first, made),
         Buffer(f"dh{n}", errors, f"{what} dh", quantized, product),
         Buffer(f"wh{n}", weights, f"{what} wh", made, product),
+    ]
+
+
+def _groups_buffers(
+    shape: Shape, layer: LayerPlan, conv: ConvShape, at: dict[str, int]
+) -> list[Buffer]:
+    n, padded, product = layer.index, layer.outputs_padded, at[f"INPUT_GRADIENT_{layer.index}"]
+    mask = conv.in_values * -(-shape.stride // 8)
+    block = shape.arithmetic.order * shape.lanes * INT32_BYTES
+    weights = shape.weight_bytes(padded, round_up(conv.group_channels, shape.rows))
+    first, made = at[f"ERROR_RANGE_{n}"], at[f"WEIGHT_QUANTIZE_{n}"]
+    over, what = padded * shape.stride * INT16_BYTES, f"layer {n}:"
+    return [
+        Buffer(f"mask{n}", mask, f"{what} ReLU mask bits", at[f"ACTIVATE_{n - 1}"], product),
+        Buffer(f"over{n}", over, f"{what} errors over an input pixel", first, product),
+        Buffer(f"block{n}", block, f"{what} a block transformed", first, product),
+        Buffer(f"dh{n}", padded * shape.stride, f"{what} dh of a pixel", product, product),
+        Buffer(f"wh{n}", conv.groups * weights, f"{what} wh", made, product),
     ]

@@ -13,8 +13,10 @@ from codegen.buffers import (
     LayerPlan,
     Operation,
     Shape,
+    added_products,
     dense_buffers,
     error_made,
+    error_terms,
     mve_operand_bytes,
     panel_bytes,
     round_up,
@@ -229,9 +231,9 @@ def _rows(model: IntModel, batch_padded: int, core: str) -> int:
     arithmetic = model.arithmetic
     bounds = [accumulator_bound(arithmetic, batch_padded, 7, 7)]
     for at, layer in enumerate(model.layers):
-        outputs, inputs = layer.master.shape
+        inputs = layer.inputs
         bounds.append(accumulator_bound(arithmetic, inputs, _x_max(model, at), 7))
-        bounds.append(accumulator_bound(arithmetic, round_up(outputs, arithmetic.order), 7, 7))
+        bounds.append(accumulator_bound(arithmetic, error_terms(layer, arithmetic.order), 7, 7))
     exact = arithmetic.saturation == "tile" and arithmetic.tile_k * TERM_MAX <= FIELD_MAX
     octet = core in OCTET_CORES and not any(layer.conv for layer in model.layers)
     packed = OCTET_ROWS if octet else FEWER_ROWS.get(core, DEVICE_ROWS)
@@ -262,17 +264,15 @@ def _layer(
     model: IntModel, layer: TrainableLayer, index: int, at: tuple[int, int, int]
 ) -> LayerPlan:
     arithmetic = model.arithmetic
-    x_max = _x_max(model, index)
-    padded = round_up(layer.outputs, arithmetic.order)
-    positions = layer.conv.kernel[0] * layer.conv.kernel[1] if layer.conv else 1
-    error_bound = positions * accumulator_bound(arithmetic, padded, 7, 7)
+    padded = error_terms(layer, arithmetic.order)
+    error_bound = added_products(layer) * accumulator_bound(arithmetic, padded, 7, 7)
     return LayerPlan(
         index=index,
         name=layer.name,
         inputs=layer.inputs,
         outputs=layer.outputs,
         outputs_padded=padded,
-        forward_shift=accumulator_shift(arithmetic, layer.inputs, x_max, 7),
+        forward_shift=accumulator_shift(arithmetic, layer.inputs, _x_max(model, index), 7),
         error_shift=max(0, error_bound.bit_length() - 15),
         master_at=at[0],
         bias_at=at[1],

@@ -19,6 +19,7 @@ _TYPES = {
     "mask": "u8",
     "block": "s32",
     "dh": "s8",
+    "over": "s16",
     "wh": "weights",
     "row": "s32",
     "dt": "weights",

@@ -154,6 +154,8 @@ def _conv_table(spec: LayerPlan) -> list[str]:
         f"    .pool_height = {unsigned(pool[0])},",
         f"    .pool_width = {unsigned(pool[1])},",
         f"    .pooled_width = {unsigned(pool[2])},",
+        f"    .groups = {unsigned(conv.groups)},",
+        f"    .top = {unsigned(conv.top)},",
         "};",
         "",
     ]

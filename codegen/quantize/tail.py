@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which convolutions of a front can be trained, and what they compute in float (SPEC.md 14)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,13 @@ class ConvSource:
     """A convolution with ReLU and pool, as `codegen.graph.Dense` is a dense layer.
 
     Attributes:
+        nodes: of the front that it stands for; a pool over one pixel does nothing, but is one.
         weight: float32, shape (O, K), unrolled as SPEC.md 14.1; bias: float32, shape (O,).
     """
 
     node: FloatNode
     pool: FloatNode | None
+    nodes: int
     shape: ConvShape
     weight: FloatArray
     bias: FloatArray
@@ -44,15 +46,21 @@ class ConvSource:
         return "relu"
 
     def linear(self, x: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Outputs before ReLU, (N, P O), of inputs (N, H W C)."""
+        """Outputs before ReLU, a bound (ReLU6) taken, (N, P O), of inputs (N, H W C)."""
         y = self.node.linear([x.reshape(-1, *self.shape.in_shape)])
+        y = y if self.node.top is None else np.minimum(y, self.node.top)
         return np.asarray(y.reshape(len(x), -1))
+
+    def bounded(self, frac_bits: int) -> ConvShape:
+        """The geometry with the bound in the output grid 2**-frac_bits; none beyond 16 bits."""
+        top = 0 if self.node.top is None else round(self.node.top * 2.0**frac_bits)
+        return replace(self.shape, top=max(1, top) if self.node.top and top < 32767 else 0)
 
     def after(self, y: NDArray[np.floating]) -> NDArray[np.floating]:
         """What the next layer reads, of outputs (N, P O)."""
         z = np.maximum(y, 0.0)
         if self.pool is not None:
-            z = self.pool.linear([z.reshape(-1, *self.shape.out_size, self.outputs)])
+            z = self.pool.linear([z.reshape(-1, *self.pool.in_shapes[0])])
         return np.asarray(z.reshape(len(y), -1))
 
 
@@ -91,7 +99,7 @@ def most_trained(graph: FloatGraph) -> int:
 
 def split_front(front: FloatFront, sources: tuple[ConvSource, ...]) -> FloatFront | None:
     """What is left of the front without its last convolutions; None if nothing is."""
-    count = sum(1 + (source.pool is not None) for source in sources)
+    count = sum(source.nodes for source in sources)
     nodes = front.nodes[: len(front.nodes) - count]
     return FloatFront(nodes, front.pixels, front.channels, front.planar) if nodes else None
 
@@ -118,7 +126,8 @@ def tail_sources(
             raise QuantizeError(
                 broken,
                 where=f"layer {source.name}",
-                expected="at most 65535 values, terms, and pixels times batch",
+                expected="at most 65535 values, terms, and pixels times batch, and padding "
+                "no wider than a window (SPEC.md 14.1); or fewer layers trained",
             )
     return sources
 
@@ -132,9 +141,7 @@ def _why_not(nodes: list[FloatNode], pool: FloatNode | None) -> str:
     node = nodes[-1]
     reasons = (
         (node.sources != (len(nodes) - 1,), "does not read the layer before it"),
-        (node.groups != 1, f"has {node.groups} groups"),
         (not node.relu, "has no ReLU"),
-        (node.top is not None, "has a bound behind its ReLU (ReLU6)"),
         (pool is not None and not _pools(node, pool), "has overlapping or padded pools behind it"),
     )
     return next((f"{node.name} {text}" for holds, text in reasons if holds), "")
@@ -142,6 +149,8 @@ def _why_not(nodes: list[FloatNode], pool: FloatNode | None) -> str:
 
 def _pools(node: FloatNode, pool: FloatNode) -> bool:
     """Whether a pool's windows lie side by side on what the convolution makes."""
+    if _covers_all(node, pool):
+        return pool.top is None
     apart = all(
         out == 1 or stride == kernel
         for out, stride, kernel in zip(pool.out_shape, pool.stride, pool.kernel, strict=False)
@@ -158,11 +167,21 @@ def _pools(node: FloatNode, pool: FloatNode) -> bool:
     return apart and plain and inside and full and pool.in_shapes[0] == node.out_shape
 
 
+def _covers_all(node: FloatNode, pool: FloatNode) -> bool:
+    """Whether one window takes every pixel, be they written as rows or as one row."""
+    pixels, channels = node.out_shape[0] * node.out_shape[1], node.out_shape[2]
+    rows = pool.in_shapes[0] in (node.out_shape, (1, pixels, channels))
+    return rows and pool.out_shape == (1, 1, channels) and pool.kernel == pool.in_shapes[0][:2]
+
+
 def _source(node: FloatNode, pool: FloatNode | None) -> ConvSource:
     kind: Pool = "none"
+    nodes = 1 if pool is None else 2
     if pool is not None:
         kind = "average" if pool.kind == "average" else "max"
-    size = pool.kernel if pool is not None else (1, 1)
+    size = (1, 1)
+    if pool is not None:
+        size = node.out_shape[:2] if _covers_all(node, pool) else pool.kernel
     if size == (1, 1):
         kind, pool = "none", None
     shape = ConvShape(
@@ -174,5 +193,8 @@ def _source(node: FloatNode, pool: FloatNode | None) -> ConvSource:
         pad=node.pad,
         pool=kind,
         pool_size=size,
+        groups=node.groups,
     )
-    return ConvSource(node, pool, shape, node.weight.reshape(len(node.weight), -1), node.bias)
+    return ConvSource(
+        node, pool, nodes, shape, node.weight.reshape(len(node.weight), -1), node.bias
+    )

@@ -155,7 +155,7 @@ def trainable_layer(
         out_frac_bits=frac_bits,
         relu=dense.activation == "relu",
         in_amax=0,
-        conv=dense.shape if isinstance(dense, ConvSource) else None,
+        conv=dense.bounded(frac_bits) if isinstance(dense, ConvSource) else None,
     )
 
 

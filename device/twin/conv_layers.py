@@ -54,7 +54,7 @@ def under(shape: ConvShape, i: int, j: int) -> tuple[IntArray, IntArray]:
 @cache
 def positions(shape: ConvShape) -> tuple[tuple[slice, IntArray, IntArray], ...]:
     """Each kernel position: its terms of an unrolled row, output pixels, input pixels."""
-    channels = shape.in_shape[2]
+    channels = shape.group_channels
     found = []
     for i in range(shape.kernel[0]):
         for j in range(shape.kernel[1]):
@@ -64,11 +64,11 @@ def positions(shape: ConvShape) -> tuple[tuple[slice, IntArray, IntArray], ...]:
 
 
 def unroll(shape: ConvShape, x: IntArray) -> IntArray:
-    """Unrolled rows (B, P, K) of inputs (B, H W C)."""
-    rows = np.zeros((len(x), shape.pixels, shape.terms), np.int64)
-    pixels = x.reshape(len(x), -1, shape.in_shape[2])
+    """Unrolled rows (G, B, P, K) of inputs (B, H W C)."""
+    rows = np.zeros((shape.groups, len(x), shape.pixels, shape.terms), np.int64)
+    parts = x.reshape(len(x), -1, shape.groups, shape.group_channels).transpose(2, 0, 1, 3)
     for terms, out, inside in positions(shape):
-        rows[:, out, terms] = pixels[:, inside]
+        rows[:, :, out, terms] = parts[:, :, inside]
     return rows
 
 
@@ -82,19 +82,29 @@ def conv_forward(
 ) -> IntArray:
     """Outputs y before ReLU and pool, int64 in 16 bits, shape (B, P, O) (SPEC.md 14.2)."""
     wq, scales = weight_view(layer, weights.master, counters)
-    rows = unroll(shape, x.q).reshape(-1, shape.terms)
-    product = saturating_product(rows, wq, arithmetic)
+    rows = unroll(shape, x.q).reshape(shape.groups, -1, shape.terms)
+    views = wq.reshape(shape.groups, -1, shape.terms)
+    parts = [saturating_product(a, b, arithmetic) for a, b in zip(rows, views, strict=True)]
+    acc = np.concatenate([part.acc for part in parts], axis=1)
+    product = Product(acc, sum(p.events for p in parts), sum(p.saturated for p in parts))
     y = rescale(layer, weights, x, scales, product, arithmetic, counters)
+    y = np.minimum(y, shape.top) if shape.top else y
     return y.reshape(len(x.q), shape.pixels, layer.outputs)
+
+
+def passing(shape: ConvShape, values: IntArray) -> IntArray:
+    """1 where the error of outputs y or z passes: above 0 and below a bound (SPEC.md 14.2)."""
+    inside = (values > 0) & (values < shape.top) if shape.top else values > 0
+    return inside.astype(np.int64)
 
 
 def pool_forward(shape: ConvShape, y: IntArray) -> tuple[IntArray, IntArray]:
     """z (B, Qn, O) and pass (B, P, O) in {0, 1} of outputs y (B, P, O) (SPEC.md 14.2)."""
     if shape.pool == "none":
-        return y, (y > 0).astype(np.int64)
+        return y, passing(shape, y)
     r = _windows(shape, np.maximum(y, 0))
     if shape.pool == "average":
-        return _average(shape, r.sum(axis=2)), (y > 0).astype(np.int64)
+        return _average(shape, r.sum(axis=2)), passing(shape, y)
     z = r.max(axis=2)
     first = np.argmax(r, axis=2)
     chosen = np.arange(shape.pool_terms)[None, None, :, None] == first[:, :, None]
@@ -223,16 +233,18 @@ def conv_update_weights(
         if counters:
             counters.tensor("dt", dt)
         if not (dt.empty or xh.empty):
-            product = _gradient(shape, dt.q, xh.q, context.arithmetic)
+            group = o * shape.groups // layer.outputs
+            product = _gradient(shape, group, dt.q, xh.q, context.arithmetic)
             _update_row(index, layer, weights, o, product, dt, xh, context, counters)
     flat = d.reshape(-1, layer.outputs)
     update_bias(layer, weights, flat, d_scale, context)
 
 
-def _gradient(shape: ConvShape, dt: IntArray, xh: IntArray, arithmetic: Arithmetic) -> Product:
+def _gradient(
+    shape: ConvShape, group: int, dt: IntArray, xh: IntArray, arithmetic: Arithmetic
+) -> Product:
     """Sums (K,) over pixels of dt (P, Bpad) with the inputs (H W C, Bpad) under the window."""
-    channels = shape.in_shape[2]
-    pixels = xh.reshape(-1, channels, xh.shape[1])
+    pixels = xh.reshape(-1, shape.groups, shape.group_channels, xh.shape[1])[:, group]
     acc = np.zeros(shape.terms, np.int64)
     tiles = hits = 0
     for terms, out, inside in positions(shape):

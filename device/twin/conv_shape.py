@@ -20,6 +20,8 @@ class ConvShape:
         out_size: (Ho, Wo) of the convolution, before the pool.
         kernel, stride, dilation, pad: of the convolution; pad is the one at the top left.
         pool: none, average or max, over windows of `pool_size` that do not overlap.
+        groups: G; channels of input and output in as many parts.
+        top: upper bound of the outputs in their grid, 0 for none.
     """
 
     in_shape: Shape3
@@ -30,6 +32,8 @@ class ConvShape:
     pad: Size = (0, 0)
     pool: Pool = "none"
     pool_size: Size = (1, 1)
+    groups: int = 1
+    top: int = 0
 
     @property
     def in_values(self) -> int:
@@ -44,7 +48,12 @@ class ConvShape:
     @property
     def terms(self) -> int:
         """K: terms of an unrolled row."""
-        return self.kernel[0] * self.kernel[1] * self.in_shape[2]
+        return self.kernel[0] * self.kernel[1] * self.group_channels
+
+    @property
+    def group_channels(self) -> int:
+        """I: input channels of a group."""
+        return self.in_shape[2] // self.groups
 
     @property
     def pooled_size(self) -> Size:

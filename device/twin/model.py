@@ -276,6 +276,7 @@ _LEFT_OUT = {
     "bias_correction": False,
     "conv": None,
 }
+_LEFT_OUT_OF_CONV = {"groups": 1, "top": 0}
 
 
 def _describe(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
@@ -290,10 +291,11 @@ def _describe(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
     if isinstance(value, tuple):
         return [_describe(item, f"{path}/{i:05d}", arrays) for i, item in enumerate(value)]
     if hasattr(value, "__dataclass_fields__"):
+        silent = _LEFT_OUT_OF_CONV if isinstance(value, ConvShape) else _LEFT_OUT
         return {
             name: _describe(getattr(value, name), f"{path}/{name}", arrays)
             for name in value.__dataclass_fields__
-            if name not in _LEFT_OUT or getattr(value, name) != _LEFT_OUT[name]
+            if name not in silent or getattr(value, name) != silent[name]
         }
     return value
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from device.twin.conv_groups import groups_input_gradient
 from device.twin.conv_layers import (
     conv_forward,
     conv_input_gradient,
     conv_update_weights,
+    passing,
     pool_backward,
     pool_forward,
 )
@@ -38,7 +40,7 @@ class Passed:
 
     Attributes:
         x: its 4-bit input.
-        mask: (B, values of the next layer's input), 1 where that is above 0 before quantisation.
+        mask: (B, values of the next layer's input), 1 where its error passes.
         passes: of a convolution, (B, P, O): where the error of its pool goes.
     """
 
@@ -96,7 +98,8 @@ def forward_batch(
             passed.append(Passed(x))
             break
         top = max(0, int(y.max()))
-        passed.append(Passed(x, (y > 0).astype(int), passes))
+        mask = passing(layer.conv, y) if layer.conv else (y > 0).astype(np.int64)
+        passed.append(Passed(x, mask, passes))
         x = activate(y, layer.out_frac_bits, top, model.layers[index + 1].x_range)
         tracked = state.tracked[index]
         state.tracked[index] = tracked + (((top << 8) - tracked) >> 4)
@@ -157,7 +160,8 @@ class _Layer:
         d, scale = pool_backward(shape, d, scale, passed.passes)
         below, below_scale = d, scale
         if mask is not None:
-            below, below_scale = conv_input_gradient(*common, d, scale, self.context, self.counters)
+            gradient = conv_input_gradient if shape.groups == 1 else groups_input_gradient
+            below, below_scale = gradient(*common, d, scale, self.context, self.counters)
             below = below * mask
         conv_update_weights(*common, passed.x, d, scale, self.context, self.counters)
         return below, below_scale

@@ -38,7 +38,7 @@ def step_rows(model: IntModel) -> list[tuple[int, int]]:
 def _conv_forward(layer: TrainableLayer, shape: ConvShape, b: int) -> list[tuple[int, int]]:
     """SPEC.md 14.5, up to the activations."""
     k, o, q = shape.terms, layer.outputs, shape.pooled_pixels
-    work = [(o, 4 * k), (shape.pixels, k * o * b + k * b)]
+    work = [(o, 4 * k), (shape.pixels, k * o * b + shape.groups * k * b)]
     if shape.pool != "none":
         work.append((q, 2 * shape.pool_terms * o * b))
     return [*work, (b, 2 * q * o)]
@@ -52,12 +52,22 @@ def _conv_backward(
     height, width, _ = shape.in_shape
     op, bp = padded_size(o, order), padded_size(b, order)
     work = [(p, o * b)] if shape.pool != "none" else []
-    if index > 0:
+    if index > 0 and shape.groups > 1:
+        work += _groups_backward(shape, o, b, order)
+    elif index > 0:
         work += [(p, 4 * op * b), (k, 4 * op), (p, 8 * op * b), (k, 8 * op)]
         work.append((height * width, k * op * b))
     values = shape.in_values
     work += [(values, 4 * bp), (values, 8 * bp), (o * p, 4 * bp)]
     return [*work, (o * p, k * bp + 8 * bp + -(-8 * k // p))]
+
+
+def _groups_backward(shape: ConvShape, o: int, b: int, order: int) -> list[tuple[int, int]]:
+    """SPEC.md 14.5, the input gradient of several groups."""
+    height, width, channels = shape.in_shape
+    tp = padded_size(shape.kernel[0] * shape.kernel[1] * (o // shape.groups), order)
+    rows = [(height * width, 4 * shape.groups * tp * b), (channels, 4 * tp), (channels, 8 * tp)]
+    return [*rows, (height * width, channels * tp * b + 8 * shape.groups * tp * b)]
 
 
 def target_units(model: IntModel) -> int:

@@ -24,6 +24,8 @@ class Conv:
     pad: Size = (0, 0)
     pool: Pool = "none"
     pool_size: Size = (1, 1)
+    groups: int = 1
+    top: int = 0
 
     def shape(self, given: Shape3) -> ConvShape:
         """The geometry on an input (H, W, C), as much output as fits."""
@@ -43,6 +45,8 @@ class Conv:
             self.pad,
             self.pool,
             size,
+            self.groups,
+            self.top,
         )
 
 
@@ -51,6 +55,7 @@ class ConvSpec:
     """Convolutions on x0 of shape `given`, then dense layers of `widths` (classes last).
 
     Attributes:
+        finer: bits more for the output grid of convolutions than make_model gives.
         front: seed of a frozen front that makes x0, instead of the input stage; `given` is its own.
     """
 
@@ -61,6 +66,7 @@ class ConvSpec:
     signed: bool = False
     front: int | None = None
     factors: bool = False
+    finer: int = 0
     arithmetic: dict[str, Any] = field(default_factory=dict)
 
 
@@ -105,6 +111,37 @@ CONV_SPECS: tuple[ConvSpec, ...] = (
         (2, 6, 3),
         (Conv(5, (2, 3), pad=(1, 1)), Conv(3, (2, 2), stride=(1, 2))),
         arithmetic={"order": 1, "batch": 7, "acc_bits": 16},
+    ),
+    ConvSpec(
+        "depthwise",
+        (4, 3, 3),
+        (
+            Conv(5, (1, 1), top=600),
+            Conv(5, (3, 3), pad=(1, 1), groups=5, top=300),
+            Conv(5, (1, 1), pool="average", pool_size=GLOBAL),
+        ),
+        finer=5,
+        arithmetic={"order": 8, "batch": 6, "tile_k": 8, "acc_bits": 8},
+    ),
+    ConvSpec(
+        "groups",
+        (4, 5, 6),
+        (
+            Conv(4, (2, 2), groups=2, top=12000, pool="average", pool_size=(1, 2)),
+            Conv(12, (2, 2), dilation=(2, 1), pad=(1, 0), groups=2),
+            Conv(12, (1, 1), groups=4, pool="max", pool_size=(2, 1), top=30),
+        ),
+        factors=True,
+        finer=5,
+        arithmetic={"order": 4, "batch": 9},
+    ),
+    ConvSpec(
+        "groups_off",
+        (3, 4, 4),
+        (Conv(4, (1, 2), groups=4), Conv(8, (2, 2), stride=(1, 2), groups=2, top=10)),
+        signed=True,
+        finer=5,
+        arithmetic={"order": 1, "batch": 5, "saturation": "every_add"},
     ),
     ConvSpec(
         "behind",
@@ -157,6 +194,7 @@ def _conv_layer(
         bias=bias.astype(np.int32),
         row_factor=factor.astype(np.uint8),
         scale=Scale.from_real(0.5 / top / (2 if spec.factors else 1)),
+        out_frac_bits=layer.out_frac_bits + spec.finer,
         conv=shape,
     )
 

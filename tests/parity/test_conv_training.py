@@ -34,6 +34,8 @@ USUAL = [
     ("conv1d", "microbit", COUNTERS),
     ("conv2d", "host", COUNTERS),
     ("conv2d", "mps2-an386", DSP),
+    ("depthwise", "mps2-an386", COUNTERS),
+    ("groups", "host", DSP),
 ]
 LONG = [
     (name, layout, macro)
@@ -56,15 +58,27 @@ MUTATIONS = (
     Mutation(SOURCE + "had_pool_train.c", "passes != 0U ? dz", "passes == 0U ? dz"),
     Mutation(SOURCE + "had_conv_error.c", "(p * HAD_BATCH + b)", "(p + b)"),
     Mutation(SOURCE + "had_conv_error.c", "= channel % HAD_ROWS", "= (channel + 1U) % HAD_ROWS"),
-    Mutation(SOURCE + "had_conv_error.c", "at % stride != 0U", "at % stride == 7U"),
+    Mutation(SOURCE + "had_conv_layer.h", "at % stride != 0U", "at % stride == 7U"),
     Mutation(SOURCE + "had_conv_error.c", "total[k] += acc[k]", "total[k] = acc[k]"),
     Mutation(SOURCE + "had_conv_update.c", "p == 0U ? 0 : amax[o]", "0"),
     Mutation(SOURCE + "had_conv_update.c", "(p * layer->outputs + o + r) *", "(p + o + r) *"),
     Mutation(SOURCE + "had_conv_update.c", "(word << 16) >> 2", "(word << 16) >> 3"),
     Mutation(SOURCE + "had_conv_update.c", "gradient += errors[b]", "gradient = errors[b]"),
-    Mutation(SOURCE + "had_conv_infer.c", "+ j, 1U", ", 1U"),
-    Mutation(SOURCE + "had_conv_infer.c", "sums[o] + y", "sums[o] + y / 2"),
+    Mutation(SOURCE + "had_conv_infer.c", "window.out_width + j)", "window.out_width)"),
+    Mutation(SOURCE + "had_conv_infer.c", "so_far + y;", "so_far + y / 2;"),
     Mutation(SOURCE + "had_pool_train.c", "had_scale_mul(flow->d_scale, part)", "part"),
+)
+# In the model "depthwise".
+GROUP_MUTATIONS = (
+    Mutation(SOURCE + "had_groups_error.c", "layer->outputs + g * outputs", "layer->outputs"),
+    Mutation(SOURCE + "had_groups_error.c", "t / outputs * channels", "0U"),
+    Mutation(SOURCE + "had_groups_error.c", "at * HAD_BATCH * layer->", "HAD_BATCH * layer->"),
+    Mutation(SOURCE + "had_groups_error.c", "at % groups * group_words", "0U * group_words"),
+    Mutation(SOURCE + "had_conv_layer.c", "x += group * part", "x += 0U * part"),
+    Mutation(SOURCE + "had_conv_layer.h", "conv->top != 0U", "conv->top == 7U"),
+    Mutation(SOURCE + "had_activate.c", "y[b] >= top", "y[b] > top"),
+    Mutation(SOURCE + "had_conv_update.c", "+ group * channels", "+ 0U * channels"),
+    Mutation(SOURCE + "had_conv_infer.c", "& 0xFU) - 8", "& 0xFU) - 7"),
 )
 
 
@@ -125,6 +139,9 @@ def test_every_trained_layer_learns(name: str) -> None:
     ("changes", "rule"),
     [
         ({"in_shape": (6, 7, 4)}, "input size"),
+        ({"groups": 2}, "multiple of its groups"),
+        ({"groups": 0}, "groups of the convolution"),
+        ({"top": 40000}, "upper bound"),
         ({"kernel": (3, 4)}, "master"),
         ({"out_size": (60, 7)}, "outside"),
         ({"stride": (0, 1)}, "stride"),
@@ -157,8 +174,12 @@ def stack() -> Iterator[ExitStack]:
             pytest.param(name, board, marks=pytest.mark.long)
             for name, board in (
                 ("conv2d", "mps2-an386"),
-                ("conv2d", "microbit"),
+                ("conv1d", "microbit"),  # conv2d is too large for its 16 KB
+                ("depthwise", "microbit"),
+                ("depthwise", "mps2-an386"),
                 ("conv2d", "mps3-an547"),
+                ("depthwise", "mps3-an547"),
+                ("depthwise", "riscv-virt"),
             )
         ),
     ],
@@ -182,9 +203,12 @@ def test_firmware_in_the_emulator_equals_twin(
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """The model of the planted errors, whose every kernel is at work."""
-    return Workshop(tmp_path_factory.mktemp("convs"), make_conv_model(SPEC["conv2d"]), "mps2-an386")
+def workshops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workshop]:
+    """Models of the planted errors, whose every kernel is at work."""
+    return {
+        name: Workshop(tmp_path_factory.mktemp(name), make_conv_model(SPEC[name]), "mps2-an386")
+        for name in ("conv2d", "depthwise")
+    }
 
 
 def _session(workshop: Workshop, elf: Path, stack: ExitStack) -> None:
@@ -199,14 +223,24 @@ def _session(workshop: Workshop, elf: Path, stack: ExitStack) -> None:
     pair.both("infer", raw[1])
 
 
-def test_session_without_an_error_passes(workshop: Workshop, stack: ExitStack) -> None:
-    _session(workshop, workshop.sound(), stack)
-
-
-@pytest.mark.parametrize("number", range(len(MUTATIONS)))
-def test_session_with_a_planted_error_fails(
-    number: int, workshop: Workshop, stack: ExitStack
+@pytest.mark.parametrize("name", ["conv2d", "depthwise"])
+def test_session_without_an_error_passes(
+    name: str, workshops: dict[str, Workshop], stack: ExitStack
 ) -> None:
-    elf = workshop.planted(MUTATIONS[number], number)
+    _session(workshops[name], workshops[name].sound(), stack)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        *(("conv2d", number) for number in range(len(MUTATIONS))),
+        *(("depthwise", number) for number in range(len(GROUP_MUTATIONS))),
+    ],
+)
+def test_session_with_a_planted_error_fails(
+    name: str, number: int, workshops: dict[str, Workshop], stack: ExitStack
+) -> None:
+    mutations = MUTATIONS if name == "conv2d" else GROUP_MUTATIONS
+    elf = workshops[name].planted(mutations[number], number)
     with pytest.raises((AssertionError, DeviceError)):
-        _session(workshop, elf, stack)
+        _session(workshops[name], elf, stack)

@@ -14,7 +14,7 @@ from tests.vectors.network import (
     forward,
 )
 
-Geometry = dict[str, tuple[int, ...] | str]
+Geometry = dict[str, tuple[int, ...] | str | int]
 Cube = list[Matrix]
 
 
@@ -33,11 +33,23 @@ def pixel_under(g: Geometry, p: int, i: int, j: int) -> int | None:
     return y * width + x if 0 <= y < height and 0 <= x < width else None
 
 
+def _number(g: Geometry, name: str) -> int:
+    value = g[name]
+    assert isinstance(value, int)
+    return value
+
+
 def terms(g: Geometry) -> list[tuple[int, int, int]]:
     """(i, j, c) of every term of an unrolled row."""
     high, wide = _sizes(g, "kernel")
-    channels = _sizes(g, "in_shape")[2]
+    channels = _sizes(g, "in_shape")[2] // _number(g, "groups")
     return [(i, j, c) for i in range(high) for j in range(wide) for c in range(channels)]
+
+
+def channel_of(g: Geometry, outputs: int, o: int, c: int) -> int:
+    """Input channel that output o reads at place c of its group."""
+    groups, channels = _number(g, "groups"), _sizes(g, "in_shape")[2]
+    return o * groups // outputs * (channels // groups) + c
 
 
 def pixels(g: Geometry) -> int:
@@ -46,16 +58,23 @@ def pixels(g: Geometry) -> int:
 
 
 def conv_forward(net: Network, index: int, g: Geometry, w: Weights, x: Activation) -> Cube:
-    """y (B, P, O) (14.2)."""
-    channels, rows = _sizes(g, "in_shape")[2], []
-    for one in x.q:
-        for p in range(pixels(g)):
-            row = []
-            for i, j, c in terms(g):
-                at = pixel_under(g, p, i, j)
-                row.append(0 if at is None else one[at * channels + c])
-            rows.append(row)
-    y = forward(net, index, w, Activation(rows, x.scale, x.qmax))
+    """y (B, P, O) (14.2); a product for every group, of which the group's own rows are kept."""
+    channels, outputs = _sizes(g, "in_shape")[2], len(w.master)
+    share, top = outputs // _number(g, "groups"), _number(g, "top")
+    y: Matrix = [[0] * outputs for _ in range(len(x.q) * pixels(g))]
+    for first in range(0, outputs, share):
+        rows = []
+        for one in x.q:
+            for p in range(pixels(g)):
+                row = []
+                for i, j, c in terms(g):
+                    at = pixel_under(g, p, i, j)
+                    place = channel_of(g, outputs, first, c)
+                    row.append(0 if at is None else one[at * channels + place])
+                rows.append(row)
+        made = forward(net, index, w, Activation(rows, x.scale, x.qmax))
+        for to, row in zip(y, made, strict=True):
+            to[first : first + share] = [min(v, top or v) for v in row[first : first + share]]
     return [y[b * pixels(g) : (b + 1) * pixels(g)] for b in range(len(x.q))]
 
 
@@ -72,12 +91,17 @@ def windows(g: Geometry) -> int:
     return (height // high) * (width // wide)
 
 
+def passes_bound(g: Geometry, v: int) -> int:
+    """1 if the error of an output passes ReLU and bound."""
+    return int(v > 0 and (_number(g, "top") == 0 or v < _number(g, "top")))
+
+
 def pool(g: Geometry, y: Cube) -> tuple[Cube, Cube]:
     """z (B, Qn, O) and pass (B, P, O) (14.2)."""
     z, passes = [], []
     for one in y:
         outputs = len(one[0])
-        bits = [[int(v > 0) for v in row] for row in one]
+        bits = [[passes_bound(g, v) for v in row] for row in one]
         if g["pool"] == "max":
             bits = [[0] * outputs for _ in one]
         z.append([[_pooled(g, one, bits, q, o) for o in range(outputs)] for q in range(windows(g))])
@@ -138,6 +162,49 @@ def conv_input_gradient(
     return below, ar.pow2(ar.mul(s1, s2), drop - net.log2n)
 
 
+def groups_input_gradient(
+    net: Network, index: int, g: Geometry, w: Weights, d: Cube, sd: ScalePair, at: Step
+) -> tuple[Matrix, ScalePair]:
+    """Error below before its mask, (B, H W C), and its scale (14.3 d)."""
+    layer, batch, groups = net.layers[index], len(d), _number(g, "groups")
+    (height, width, channels), (high, wide) = _sizes(g, "in_shape"), _sizes(g, "kernel")
+    outputs = len(w.master)
+    share = outputs // groups
+    rows = []
+    for q in range(height * width):
+        for group in range(groups):
+            for b in range(batch):
+                row = []
+                for i in range(high):
+                    for j in range(wide):
+                        over = [p for p in range(pixels(g)) if pixel_under(g, p, i, j) == q]
+                        for o in range(group * share, (group + 1) * share):
+                            row.append(sum(d[b][p][o] for p in over))
+                rows.append(ar.fwht(row, net.n))
+    dh, s1 = _quantise_tensor(net, rows, sd, index, "dh", ar.key(at.seed, at.step, 8 * index))
+    columns = []
+    for channel in range(channels):
+        group, c = divmod(channel, channels // groups)
+        row = []
+        for i in range(high):
+            for j in range(wide):
+                k = terms(g).index((i, j, c))
+                for o in range(group * share, (group + 1) * share):
+                    row.append(w.master[o][k] * layer.row_factor[o])
+        columns.append(ar.fwht(row, net.n))
+    wh, s2 = _quantise_tensor(net, columns, layer.scale, index, "wh", None)
+    drop = net.shift_of(len(dh[0]), 7, 7)
+    below: Matrix = [[] for _ in range(batch)]
+    for b in range(batch):
+        for q in range(height * width):
+            for channel in range(channels):
+                group = channel // (channels // groups)
+                row = dh[(q * groups + group) * batch + b]
+                acc = net.dot(row, wh[channel], index, "input_gradient")
+                below[b].append(ar.sat(ar.rhu(acc, drop), 16))
+    return below, ar.pow2(ar.mul(s1, s2), drop - net.log2n)
+
+
 def conv_update(
     net: Network,
     index: int,
@@ -149,7 +216,7 @@ def conv_update(
     at: Step,
 ) -> None:
     """Masters and biases in place (14.3 b and c)."""
-    layer, batch, channels = net.layers[index], len(d), _sizes(g, "in_shape")[2]
+    layer, batch = net.layers[index], len(d)
     wide, outputs = ar.padded(batch, net.n), len(w.master)
     columns = [ar.fwht(list(column), net.n) for column in zip(*x.q, strict=True)]
     stream = ar.key(at.seed, at.step, 8 * index + 2)
@@ -173,7 +240,7 @@ def conv_update(
             s = ar.mul(ar.qscale(sd, amax, 7), s4)
             a = ar.mul(ar.mul(at.rate, s), ar.mul(ar.recip(s_row), share))
             by = ar.multiplier(ar.pow2(a, -net.log2n))
-            _move(net, index, g, w.master[o], o, dt, xh, channels, by, at)
+            _move(net, index, g, w.master[o], o, dt, xh, outputs, by, at)
         total = sum(d[b][p][o] for b in range(batch) for p in range(pixels(g)))
         w.bias[o] = ar.sat(w.bias[o] - ar.rhu(total * bias[0], bias[1]), 32)
 
@@ -186,7 +253,7 @@ def _move(
     o: int,
     dt: Matrix,
     xh: Matrix,
-    channels: int,
+    outputs: int,
     by: tuple[int, int],
     at: Step,
 ) -> None:
@@ -196,12 +263,14 @@ def _move(
         len(master) + len(master) % 2,
         by,
     )
+    channels = _sizes(g, "in_shape")[2]
     for k, (i, j, c) in enumerate(terms(g)):
         acc = 0
         for p in range(pixels(g)):
             pixel = pixel_under(g, p, i, j)
             if pixel is not None:
-                acc += net.dot(dt[p], xh[pixel * channels + c], index, "weight_gradient")
+                place = pixel * channels + channel_of(g, outputs, o, c)
+                acc += net.dot(dt[p], xh[place], index, "weight_gradient")
         u = ar.draw16(stream, o * even + k)
         delta = (acc * m + ((u << 14) >> (30 - sh))) >> sh
         master[k] = ar.sat_master(master[k] - delta, net.master_bits)

@@ -2,6 +2,9 @@
 /* Outputs to the next layer's 4-bit input, with the range of the batch, SPEC.md 5.3. */
 #include "had_wide.h"
 #include "hadapt/train.h"
+#ifdef HAD_CONV_LAYERS
+#include "hadapt/conv.h"
+#endif
 
 #if HAD_LAYERS > 1
 /* Scale, quantiser and tracked range of the input of layer l, from the largest output of the batch. */
@@ -38,6 +41,16 @@ static void activate_row(int8_t *restrict x, uint8_t *restrict mask, const int16
     }
 }
 
+#ifdef HAD_CONV_LAYERS
+/* No error passes a bound that is reached. */
+static void mask_bound(uint8_t *mask, const int16_t *y, int32_t top, uint32_t begin, uint32_t end) {
+    for (uint32_t b = begin; b < end; b++) {
+        uint32_t kept = (uint32_t)mask[b >> 3] & ~(1U << (b & 7U));
+        mask[b >> 3] = (uint8_t)(y[b] >= top ? kept : mask[b >> 3]);
+    }
+}
+#endif
+
 /* All outputs are at most 0. */
 static void clear_row(int8_t *x, uint8_t *mask, uint32_t begin, uint32_t end) {
     for (uint32_t b = begin; b < end; b++) {
@@ -70,6 +83,11 @@ void had_activate(had_learner *ln, const had_layer *layer, int8_t *x, uint8_t *m
     for (uint32_t o = 0U; o < had_out_values(layer); o++) {
         if (ln->step.flow[layer->index].y_max > 0) {
             activate_row(x, mask, y, &ln->step.activation, begin, end);
+#ifdef HAD_CONV_LAYERS
+            if (layer->conv != 0 && layer->conv->top != 0U) {
+                mask_bound(mask, y, layer->conv->top, begin, end);
+            }
+#endif
         } else {
             clear_row(x, mask, begin, end);
         }

@@ -164,38 +164,6 @@ static void start(had_learner *ln, const had_layer *layer, int8_t *dh) {
     (void)pixels;
 }
 
-/* Some errors of one input: masked, 16 bits, zero behind the batch. */
-static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_below,
-                        const int32_t *acc, const uint8_t *mask, uint32_t column, uint32_t lanes) {
-    had_flow *below = &ln->step.flow[layer->index - 1U];
-    for (uint32_t c = 0U; c < HAD_LANES; c++) {
-        uint32_t b = column + c;
-        uint32_t passes = (uint32_t)mask[b >> 3] >> (b & 7U) & 1U;
-        int32_t rounded = had_rhu(acc[c], layer->error_shift);
-        int32_t d = c < lanes && passes != 0U ? had_saturate_s16(rounded) : 0;
-        d_below[b] = (int16_t)d;
-        below->d_max = had_abs(d) > below->d_max ? had_abs(d) : below->d_max;
-        HAD_COUNT(if (c < lanes && rounded != had_saturate_s16(rounded)) {
-            ln->counters.layer[layer->index].errors_saturated += 1U;
-        })
-    }
-}
-
-/* Output coordinate whose kernel position lies over an input coordinate plus pad; `size` if none does. */
-static uint32_t over(uint32_t padded, uint32_t step, uint32_t stride, uint32_t size) {
-    if (step > padded) {
-        return size;
-    }
-    uint32_t at = padded - step;
-    if (stride > 1U) {
-        if (at % stride != 0U) {
-            return size;
-        }
-        at /= stride;
-    }
-    return at < size ? at : size;
-}
-
 typedef struct had_place {
     const int8_t *operand; /* dh, or its panels, at the first column */
     const had_weight *wh;  /* of the first group of channels wanted */
@@ -214,9 +182,9 @@ static void sum_positions(int32_t *total, const had_layer *layer, const had_plac
         total[j] = 0;
     }
     for (uint32_t i = 0U; i < w->kernel_height; i++) {
-        uint32_t r = over(place->y, i * w->dilation_height, w->stride_height, w->out_height);
+        uint32_t r = had_over(place->y, i * w->dilation_height, w->stride_height, w->out_height);
         for (uint32_t j = 0U; j < w->kernel_width; j++) {
-            uint32_t s = over(place->x, j * w->dilation_width, w->stride_width, w->out_width);
+            uint32_t s = had_over(place->x, j * w->dilation_width, w->stride_width, w->out_width);
             if (r < w->out_height && s < w->out_width) {
                 int32_t acc[HAD_ROWS * HAD_LANES];
                 uint32_t at = (r * w->out_width + s) * padded * HAD_BATCH_STRIDE;
@@ -245,8 +213,9 @@ static void gradient_pixel(had_learner *ln, const had_layer *layer, int16_t *d_b
             place.operand = operand + b;
             sum_positions(total, layer, &place, &counted);
             for (uint32_t r = 0U; r < rows; r++) {
-                mask_errors(ln, layer, d_below + (c + r) * HAD_BATCH_STRIDE, total + r * HAD_LANES,
-                            mask + (c + r) * HAD_MASK_BYTES, b, counted.lanes);
+                had_mask_errors(ln, layer, d_below + (c + r) * HAD_BATCH_STRIDE,
+                                total + r * HAD_LANES, mask + (c + r) * HAD_MASK_BYTES, b,
+                                counted.lanes);
             }
         }
         place.wh += HAD_GROUP_WORDS((uint32_t)layer->outputs_padded);

@@ -28,10 +28,35 @@ static inline uint32_t had_batch_lanes(uint32_t column) {
 }
 
 /*
- * The unrolled row of output pixel p: kernel_height kernel_width in_channels elements of `bytes` bytes, zero
- * where the window is outside.
+ * The unrolled row of output pixel p and a group: kernel_height kernel_width channels elements of `bytes`
+ * bytes, zero where the window is outside.
  */
-void had_unroll(int8_t *patch, const int8_t *x, const had_window *w, uint32_t p, uint32_t bytes);
+void had_unroll(int8_t *patch, const int8_t *x, const struct had_conv_layer *conv, uint32_t group,
+                uint32_t p, uint32_t bytes);
+
+/* Output coordinate whose kernel position lies over an input coordinate plus pad; `size` if none does. */
+static inline uint32_t had_over(uint32_t padded, uint32_t step, uint32_t stride, uint32_t size) {
+    if (step > padded) {
+        return size;
+    }
+    uint32_t at = padded - step;
+    if (stride > 1U) {
+        if (at % stride != 0U) {
+            return size;
+        }
+        at /= stride;
+    }
+    return at < size ? at : size;
+}
+
+/* Some errors of one input from sums: masked, 16 bits, zero behind the batch. */
+void had_mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_below, const int32_t *acc,
+                     const uint8_t *mask, uint32_t column, uint32_t lanes);
+
+/* Largest output: the bound, or what 16 bits hold. */
+static inline int32_t had_top(const struct had_conv_layer *conv) {
+    return conv->top != 0U ? conv->top : 32767;
+}
 
 /* The mean of 16-bit values in a window of a pool, SPEC.md 14.2; sum <= 32767 terms. */
 typedef struct had_mean {

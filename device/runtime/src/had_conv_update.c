@@ -155,21 +155,22 @@ static void add_products(int32_t *acc, uint32_t terms, const int8_t *xh, const h
 
 /* What pixel p adds to the gradients of a group, at every window position that lies inside. */
 static void add_pixel(had_learner *ln, const had_layer *layer, int32_t *acc, const int8_t *xh,
-                      const had_weight *dt, uint32_t live, uint32_t p) {
+                      const had_weight *dt, uint32_t live, uint32_t group, uint32_t p) {
     const had_window *w = &layer->conv->window;
     had_span rows = had_rows(w, p / w->out_width);
     had_span columns = had_columns(w, p % w->out_width);
     had_counted counted = {live, 0U, 0U, HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_WEIGHT)};
-    uint32_t together = w->dilation_width == 1U ? columns.last - columns.first : 1U;
+    uint32_t channels = (uint32_t)w->in_channels / layer->conv->groups;
+    uint32_t whole = w->dilation_width == 1U && layer->conv->groups == 1U ? 1U : 0U;
+    uint32_t together = whole != 0U ? columns.last - columns.first : 1U;
     (void)ln;
     for (uint32_t i = rows.first; i < rows.last; i++) {
         uint32_t y = (uint32_t)(rows.start + (int32_t)(i * w->dilation_height));
         for (uint32_t j = columns.first; j < columns.last; j += together) {
             uint32_t x = (uint32_t)(columns.start + (int32_t)(j * w->dilation_width));
-            uint32_t first = (y * w->in_width + x) * w->in_channels;
-            uint32_t k = (i * w->kernel_width + j) * w->in_channels;
-            add_products(acc + k, layer->inputs, xh, dt, first, together * w->in_channels,
-                         &counted);
+            uint32_t first = (y * w->in_width + x) * w->in_channels + group * channels;
+            uint32_t k = (i * w->kernel_width + j) * channels;
+            add_products(acc + k, layer->inputs, xh, dt, first, together * channels, &counted);
         }
     }
 }
@@ -211,6 +212,7 @@ void had_conv_weight_gradient(had_learner *ln, const had_layer *layer, const int
                               const int8_t *xh, int32_t *row, had_weight *dt, int32_t *acc,
                               const int32_t *amax, uint32_t begin, uint32_t end) {
     uint32_t pixels = had_out_pixels(&layer->conv->window);
+    uint32_t share = (uint32_t)layer->outputs / layer->conv->groups;
     uint32_t terms = layer->inputs;
     if (ln->step.flow[layer->index].d_max == 0) {
         return;
@@ -223,7 +225,8 @@ void had_conv_weight_gradient(had_learner *ln, const had_layer *layer, const int
         uint32_t o = begin / pixels;
         uint32_t p = begin % pixels;
         uint32_t whole = p == 0U ? (end - begin) / pixels : 0U; /* channels that fit in */
-        uint32_t rows = whole > HAD_ROWS ? HAD_ROWS : (whole > 0U ? whole : 1U);
+        uint32_t most = had_group_rows(o % share, share); /* rows of one group of the convolution */
+        uint32_t rows = whole > most ? most : (whole > 0U ? whole : 1U);
         uint32_t last = whole > 0U || end - begin > pixels - p ? pixels : p + (end - begin);
         for (uint32_t k = 0U; p == 0U && k < HAD_ROWS * terms; k++) {
             acc[k] = 0;
@@ -232,7 +235,7 @@ void had_conv_weight_gradient(had_learner *ln, const had_layer *layer, const int
         for (; p < last; p++) {
             uint32_t live = make_errors(ln, layer, dt, row, d, amax, o, rows, p);
             if (live != 0U && ln->step.activation_max > 0) {
-                add_pixel(ln, layer, acc, xh, dt, live, p);
+                add_pixel(ln, layer, acc, xh, dt, live, o / share, p);
             }
         }
         for (uint32_t r = 0U; last == pixels && r < rows; r++) {

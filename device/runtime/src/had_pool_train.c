@@ -38,7 +38,9 @@ static int32_t average_of(const had_cell *cell, const had_mean *mean) {
             int32_t value = value_of(cell, feature);
             if (value > 0) {
                 sum += value;
-                set_bit(cell->pass + feature * HAD_MASK_BYTES, cell->b);
+                if (cell->conv->top == 0U || value < cell->conv->top) {
+                    set_bit(cell->pass + feature * HAD_MASK_BYTES, cell->b);
+                }
             }
         }
     }

@@ -23,6 +23,8 @@ struct had_conv_layer {
     uint16_t pool_height;
     uint16_t pool_width;
     uint16_t pooled_width; /* windows of the pool side by side */
+    uint16_t groups;
+    uint16_t top; /* upper bound of the outputs; 0: none */
 };
 
 /* Multiplier and bias of an output, made with its row of weights. */
@@ -65,6 +67,24 @@ void had_conv_weight_quantize(had_learner *ln, const had_layer *layer, had_weigh
 void had_conv_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_below, int8_t *dh,
                              const uint8_t *mask, const had_weight *wh, uint32_t begin,
                              uint32_t end);
+
+/* As had_error_range for a convolution of several groups, input pixels begin .. end - 1. */
+void had_groups_error_range(had_learner *ln, const had_layer *layer, const int16_t *d,
+                            int16_t *over, int32_t *block, uint32_t begin, uint32_t end);
+
+/* Largest magnitude of its transformed weights, input channels begin .. end - 1. */
+void had_groups_weight_range(had_learner *ln, const had_layer *layer, int32_t *block,
+                             uint32_t begin, uint32_t end);
+
+/* Rows of wh of input channels begin .. end - 1; wh holds all of them. */
+void had_groups_weight_quantize(had_learner *ln, const had_layer *layer, had_weight *wh,
+                                int32_t *block, uint32_t begin, uint32_t end);
+
+/* Error at the layer below, input pixels begin .. end - 1; over and dh hold one pixel's and group's. */
+void had_groups_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_below,
+                               const int16_t *d, int16_t *over, int32_t *block, int8_t *dh,
+                               const uint8_t *mask, const had_weight *wh, uint32_t begin,
+                               uint32_t end);
 
 /* Maximum of each channel's transformed error; row o P + p is channel o at pixel p. */
 void had_conv_row_range(had_learner *ln, const had_layer *layer, const int16_t *d, int32_t *row,

@@ -18,16 +18,27 @@ from tests.suite.models import SUITE
 
 # Of the features, four bits each behind trained convolutions, the share of variance kept.
 LEAST_CORRELATION = 0.93
-SHAPES = {"small": (3, 24), "long": (3, 250)}
+SHAPES = {"small": (3, 24), "long": (3, 250), "bounded": (3, 6, 7)}
 
 
 def small_net(name: str) -> FloatGraph:
     """A 1-D network that can be trained from its raw windows on."""
     net = Net(name, SHAPES[name], 3)
+    if name == "bounded":
+        return separable_net(net)
     x = net.conv("x", 8, (5,), bias=True)
     x = net.node("MaxPool", x, kernel_shape=[2], strides=[2])
     x = net.conv(x, 12, (3,))
     x = net.node("Flatten", net.node("GlobalAveragePool", x))
+    return import_onnx(net.file(net.gemm(x, 12, 4), 4).SerializeToString())
+
+
+def separable_net(net: Net) -> FloatGraph:
+    """Convolution, depthwise and pointwise convolution, each with a ReLU6, and a mean."""
+    x = net.relu6(net.conv("x", 8, (3, 3), act=""))
+    x = net.relu6(net.conv(x, 16, (3, 3), 2, groups=8, act=""))
+    x = net.relu6(net.conv(x, 12, (1, 1), act=""))
+    x = net.node("ReduceMean", x, axes=[2, 3], keepdims=0)
     return import_onnx(net.file(net.gemm(x, 12, 4), 4).SerializeToString())
 
 
@@ -54,7 +65,13 @@ def made(name: str, train_last: int, batch: int = 4) -> IntModel:
 
 @pytest.mark.parametrize(
     ("name", "train_last", "front", "layers"),
-    [("small", 2, 3, 2), ("small", 3, 0, 3), ("cnn_1d", 3, 5, 3), ("ds_cnn", 2, 8, 2)],
+    [
+        ("small", 2, 3, 2),
+        ("small", 3, 0, 3),
+        ("cnn_1d", 3, 5, 3),
+        ("ds_cnn", 3, 7, 3),
+        ("bounded", 4, 0, 4),
+    ],
 )
 def test_features_behind_trained_convolutions_follow_the_float_ones(
     name: str, train_last: int, front: int, layers: int
@@ -76,8 +93,7 @@ def test_features_behind_trained_convolutions_follow_the_float_ones(
     ("name", "train_last", "reason"),
     [
         ("resnet8", 2, "add"),
-        ("mobilenet", 2, "ReLU6"),
-        ("ds_cnn", 3, "64 groups"),
+        ("ds_cnn", 11, "no layer before it"),
         ("cnn_1d", 4, "overlapping"),
         ("small", 4, "no layer before it"),
     ],

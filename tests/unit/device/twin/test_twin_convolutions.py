@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pytest
 
+from device.twin.conv_groups import groups_input_gradient
 from device.twin.conv_layers import (
     conv_forward,
     conv_input_gradient,
     conv_update_weights,
+    passing,
     pool_backward,
     pool_forward,
 )
@@ -46,6 +48,21 @@ CASES = {
         ConvShape((1, 9, 3), (1, 7), (1, 3), pool="average", pool_size=(1, 3)),
         4,
         Arithmetic(1, 5, batch=BATCH),
+    ),
+    "depthwise": Case(
+        ConvShape((3, 4, 3), (3, 4), (3, 3), pad=(1, 1), groups=3, top=9000),
+        3,
+        Arithmetic(8, 4, batch=BATCH),
+    ),
+    "groups": Case(
+        ConvShape((3, 5, 4), (2, 3), (2, 2), (1, 2), (1, 1), (0, 1), "max", (1, 2), 2, 12000),
+        6,
+        Arithmetic(4, 8, 12, batch=BATCH),
+    ),
+    "multiplied": Case(
+        ConvShape((2, 5, 2), (2, 4), (1, 2), pool="average", pool_size=(2, 2), groups=2, top=30),
+        4,
+        Arithmetic(1, 3, 8, "every_add", 8, BATCH),
     ),
     "every": Case(
         ConvShape((2, 3, 2), (2, 2), (1, 2), pool="average", pool_size=(2, 2)),
@@ -105,7 +122,10 @@ def test_every_operation_equals_the_page(name: str, seed: int) -> None:
     assert page.pool(geometry, lists(y)) == (lists(z), lists(passes))
     assert 0 < passes.mean() < 1
 
-    d = rng.integers(-20000, 20001, z.shape) * (z > 0)
+    mask = passing(shape, z)
+    assert mask.tolist() == [[[page.passes_bound(geometry, v) for v in a] for a in b] for b in z]
+    assert shape.top == 0 or (y == shape.top).any()
+    d = rng.integers(-20000, 20001, z.shape) * mask
     error, scale = pool_backward(shape, d, Scale(18000, -27), passes)
     expected, pair = page.spread(geometry, lists(d), (18000, -27), lists(passes))
     assert (lists(error), (scale.mantissa, scale.exponent)) == (expected, pair)
@@ -113,8 +133,11 @@ def test_every_operation_equals_the_page(name: str, seed: int) -> None:
     context = StepContext(case.arithmetic, 5, seed, Scale.from_real(0.05))
     rate = (context.rate.mantissa, context.rate.exponent)
     step = ref.Step(5, seed, rate)
-    below, s = conv_input_gradient(index, layer, shape, weights, error, scale, context)
-    got = page.conv_input_gradient(net, index, geometry, plain, expected, pair, step)
+    single = shape.groups == 1
+    gradient = conv_input_gradient if single else groups_input_gradient
+    reference = page.conv_input_gradient if single else page.groups_input_gradient
+    below, s = gradient(index, layer, shape, weights, error, scale, context)
+    got = reference(net, index, geometry, plain, expected, pair, step)
     assert got == (below.tolist(), (s.mantissa, s.exponent))
     assert below.any()
 
