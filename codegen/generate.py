@@ -8,6 +8,7 @@ from codegen.emit.header import config_header
 from codegen.emit.project import makefile, manifest, readme
 from codegen.emit.source import plan_source
 from codegen.emit.tables import model_header, tables_source
+from codegen.field import Field, field_config, field_readme
 from codegen.lower import Plan, lower
 from device.harness.boards import Board
 from device.harness.port import port_files
@@ -17,24 +18,28 @@ RUNTIME_DIR = Path(device.__file__).resolve().parent / "runtime"
 RUNTIME_PARTS = ("include/hadapt", "src")
 
 
-def generate(model: IntModel, board: Board, trace: bool = False) -> dict[str, bytes]:
+def generate(
+    model: IntModel, board: Board, trace: bool = False, field: Field | None = None
+) -> dict[str, bytes]:
     """Sources of the firmware of a model on a board.
 
     Args:
         model: a consistent integer model.
         board: the target; the host gets a layout for wide vectors.
         trace: for comparisons: every layer's result is sent before the reply of INFER.
+        field: options of a field device (flash, packets, guard); None: not one. Whoever builds
+            it adds `had_port_verify` (hadapt/trust.h), as device.harness.ed25519 does.
     Returns: relative path to content. The same arguments give the same bytes.
     Raises: GenerateError if the model is inconsistent or beyond a limit of the C tables.
     """
     plan = plan_of(model, board)
     texts = {
-        "hadapt_config.h": config_header(model, plan, board.name, board.is_host),
+        "hadapt_config.h": _config(model, plan, board, field),
         "hadapt_model.h": model_header(model, plan, board.name),
         "hadapt_tables.c": tables_source(model, plan, board.name),
         "hadapt_plan.c": plan_source(model, plan, board.name, trace),
-        "Makefile": makefile(board),
-        "README.md": readme(model, plan, board),
+        "Makefile": makefile(board, field is not None),
+        "README.md": [*readme(model, plan, board)[:-1], *(field_readme() if field else ()), ""],
         "manifest.json": manifest(model, plan, board),
     }
     files = {path: _text(lines) for path, lines in texts.items()}
@@ -49,6 +54,11 @@ def plan_of(model: IntModel, board: Board) -> Plan:
     Raises: GenerateError, see lower.
     """
     return lower(model, host=board.is_host, core=board.core)
+
+
+def _config(model: IntModel, plan: Plan, board: Board, field: Field | None) -> list[str]:
+    more = field_config(model, plan, field)
+    return config_header(model, plan, board.name, board.is_host, more)
 
 
 def runtime_files() -> dict[str, bytes]:

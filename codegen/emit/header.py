@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands at the top of generated files, and the configuration header."""
 
+from collections.abc import Sequence
+
 from codegen.emit.literals import SPDX, comment_text, define, unsigned
 from codegen.lower import Plan
 from device.twin.model import IntModel
@@ -28,8 +30,10 @@ def banner(model: IntModel, board: str, purpose: str) -> list[str]:
     ]
 
 
-def config_header(model: IntModel, plan: Plan, board: str, host: bool) -> list[str]:
-    """hadapt_config.h: every compile-time constant of the runtime."""
+def config_header(
+    model: IntModel, plan: Plan, board: str, host: bool, more: Sequence[str] = ()
+) -> list[str]:
+    """hadapt_config.h: every compile-time constant of the runtime; `more` lines at its end."""
     return [
         *banner(model, board, "Compile-time configuration of the runtime."),
         "#ifndef HADAPT_CONFIG_H",
@@ -45,6 +49,7 @@ def config_header(model: IntModel, plan: Plan, board: str, host: bool) -> list[s
         *_sizes(model, plan),
         *_slots(model, plan),
         *_wire(model, host),
+        *more,
         "#endif",
         "",
     ]

@@ -17,8 +17,10 @@ _RAW_ORDER = (
 WARNINGS = "-Wall -Wextra -Wconversion -Wshadow -pedantic -Werror"
 
 
-def makefile(board: Board) -> list[str]:
-    """Makefile that builds firmware.elf with GCC."""
+def makefile(board: Board, field: bool = False) -> list[str]:
+    """Makefile that builds firmware.elf with GCC; field: with the signature check of sodium/."""
+    more = " sodium/*.c" if field else ""
+    folders = "-I. -Iruntime/include" + (" -Iinclude" if field else "")
     if board.is_host:
         compiler, flags, link = "cc", "", ""
     else:
@@ -31,8 +33,8 @@ def makefile(board: Board) -> list[str]:
         f"CC = {compiler}",
         "OPT = -O2",
         f"TARGET = {flags}".rstrip(),
-        f"CFLAGS = -std=c11 {WARNINGS} -ffunction-sections -fdata-sections -I. -Iruntime/include",
-        "SOURCES = $(wildcard *.c runtime/src/*.c port/*.c)",
+        f"CFLAGS = -std=c11 {WARNINGS} -ffunction-sections -fdata-sections {folders}",
+        f"SOURCES = $(wildcard *.c runtime/src/*.c port/*.c{more})",
         "",
         "firmware.elf: $(SOURCES)",
         f"\t$(CC) $(TARGET) $(OPT) $(CFLAGS) $(SOURCES) -Wl,--gc-sections {link} -o $@".replace(

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generated firmware in the forms that its users' build systems take.
 
-`plain` is a firmware of its own: sources, port and Makefile. The others are libraries without port,
-with an example program. Every one brings LICENSE and a bill of materials.
+`plain` is a firmware of its own: sources, port and Makefile; `field` is one for field devices, with
+flash, signed packets and guard. The others are libraries without port, with an example program.
+Every one brings LICENSE and a bill of materials.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,9 +11,10 @@ from collections.abc import Callable, Mapping
 from codegen.layouts import arduino, cmake, cmsis_pack, esp_idf, platformio, zephyr
 from codegen.layouts.about import About, about, bill_of_materials, license_text
 from codegen.layouts.library import Library, library
+from device.harness.ed25519 import THIRD_PARTY
 from device.twin.model import IntModel
 
-PLAIN = "plain"
+PLAIN, FIELD = "plain", "field"
 _LIBRARIES: dict[str, Callable[[About, Library], dict[str, bytes]]] = {
     "arduino": arduino.files,
     "cmake": cmake.files,
@@ -21,7 +23,7 @@ _LIBRARIES: dict[str, Callable[[About, Library], dict[str, bytes]]] = {
     "platformio": platformio.files,
     "zephyr": zephyr.files,
 }
-LAYOUTS = (PLAIN, *_LIBRARIES)
+LAYOUTS = (PLAIN, FIELD, *_LIBRARIES)
 _USE = {
     "arduino": "Copy this folder into the sketchbook's libraries folder; open the example Learn.",
     "cmake": "add_subdirectory() this folder, link `hadapt`; -DHADAPT_EXAMPLE=ON adds an example.",
@@ -38,7 +40,8 @@ def arrange(
     """The files of generate() in a layout.
 
     Args:
-        files: relative path to content, as codegen.generate.generate() makes them.
+        files: relative path to content, as codegen.generate.generate() makes them; for `field`
+            with its options, and with the files of device.harness.ed25519.
         layout: one of LAYOUTS.
         model: the model they were made from.
         board: name of the board they were made for.
@@ -46,8 +49,9 @@ def arrange(
     Raises: KeyError for an unknown layout.
     """
     package = about(model, board)
-    common = {"LICENSE": license_text(), "sbom.cdx.json": bill_of_materials(package)}
-    if layout == PLAIN:
+    third = THIRD_PARTY if layout == FIELD else None
+    common = {"LICENSE": license_text(), "sbom.cdx.json": bill_of_materials(package, third)}
+    if layout in (PLAIN, FIELD):
         return {**files, **common}
     arranged = _LIBRARIES[layout](package, library(files))
     return {

@@ -4,6 +4,7 @@
 import json
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -46,10 +47,12 @@ def license_text() -> bytes:
     return LICENSE_FILE.read_bytes()
 
 
-def bill_of_materials(package: About) -> bytes:
+def bill_of_materials(package: About, third: Mapping[str, str] | None = None) -> bytes:
     """A CycloneDX 1.6 document: the runtime and the model; same package, same bytes.
 
-    There is no third component: the sources need a freestanding C11 compiler and nothing else.
+    Args:
+        third: name, version, licence (SPDX) and purl of a third component, of field devices;
+            without, the sources need a freestanding C11 compiler and nothing else.
     """
     licences = [{"license": {"id": "Apache-2.0"}}]
     serial = uuid.uuid5(uuid.NAMESPACE_OID, f"{package.model_id} {package.board} {package.version}")
@@ -83,7 +86,24 @@ def bill_of_materials(package: About) -> bytes:
                 "name": package.title,
                 "version": package.model_id,
             },
+            *((_library(third),) if third else ()),
         ],
-        "dependencies": [{"ref": package.slug, "dependsOn": ["hadapt-runtime", "model"]}],
+        "dependencies": [
+            {
+                "ref": package.slug,
+                "dependsOn": ["hadapt-runtime", "model", *((third["name"],) if third else ())],
+            }
+        ],
     }
     return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def _library(third: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "type": "library",
+        "bom-ref": third["name"],
+        "name": third["name"],
+        "version": third["version"],
+        "licenses": [{"license": {"id": third["licence"]}}],
+        "purl": third["purl"],
+    }

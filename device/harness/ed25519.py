@@ -19,7 +19,15 @@ PACKAGE, VERSION = "PyNaCl", "1.6.2"
 ARCHIVE = f"pynacl-{VERSION}.tar.gz"
 SHA256 = "018494d6d696ae03c7e656e5e74cdfd8ea1326962cc401bcf018f1ed8436811c"
 FETCH_LIMIT_S = 300.0
+# For bills of materials.
+THIRD_PARTY = {
+    "name": "libsodium",
+    "version": f"as in {PACKAGE} {VERSION}",
+    "licence": "ISC",
+    "purl": f"pkg:pypi/pynacl@{VERSION}",
+}
 ROOT = f"pynacl-{VERSION}/src/libsodium/src/libsodium/"
+LICENSE = f"pynacl-{VERSION}/src/libsodium/LICENSE"
 # Compiled, then what they include, by the place it is looked for.
 UNITS = {
     "open": "crypto_sign/ed25519/ref10/open.c",
@@ -67,16 +75,17 @@ def ed25519_files(cache: Path) -> dict[str, bytes]:
     with tarfile.open(_archive(cache)) as tar:
         files = {}
         for name, member in UNITS.items():
-            files[f"include/sodium_{name}.h"] = _QUIET + _member(tar, member)
+            files[f"include/sodium_{name}.h"] = _QUIET + _member(tar, ROOT + member)
             files[f"sodium/{name}.c"] = f'#include "sodium_{name}.h"\n'.encode()
         for name, member in HEADERS.items():
-            files[f"include/{name}"] = b"#pragma GCC system_header\n" + _member(tar, member)
+            files[f"include/{name}"] = b"#pragma GCC system_header\n" + _member(tar, ROOT + member)
+        files["sodium/LICENSE"] = _member(tar, LICENSE)
     files["sodium/hook.c"] = (PORT_DIR / "verify_ed25519.c").read_bytes()
     return files
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:
-    stream = tar.extractfile(ROOT + name)
+    stream = tar.extractfile(name)
     if stream is None:
         raise ToolchainMissingError(f"{ARCHIVE} holds no {name}")
     return stream.read()

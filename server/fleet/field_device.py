@@ -2,17 +2,19 @@
 """An emulated field device: real firmware (host build, or a board in an emulator), kept keys and
 sequence, and the rules by which it takes a packet.
 
-The gateway checks and decodes packets (SPEC.md 11.3) with the host's coder; the firmware, started
-anew, takes state and exemplars by wire commands and commits them. What survives a restart is kept
-in a folder, written whole or not at all.
+Packets go through the device's own parser, signature check and guard (SPEC.md 11.3): the firmware
+is the field build, provisioned with the key of the trust file that the packet names. What the
+gateway can tell before (a strange key, another base) it says in words. What survives a restart is
+kept in a folder, written whole or not at all.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,13 +23,13 @@ from numpy.typing import NDArray
 from device.harness.boards import BOARDS, Board
 from device.harness.client import DeviceClient
 from device.harness.devices import open_device
+from device.harness.errors import DeviceStatusError
+from device.harness.field_client import FieldClient
 from device.packet import (
     Packet,
     PacketError,
-    PayloadError,
     UpdateManifest,
     class_id,
-    decode_payload,
     key_id,
     read_packet,
     state_digest,
@@ -37,12 +39,19 @@ from device.packet import (
 from device.twin.learner import raw_samples
 from device.twin.model import IntModel
 from server.errors import InvalidInputError, Issue
-from server.learning.firmwares import build_firmware, emulated_device, service_errors
-from server.learning.learner_data import LearnerData, StoredExemplar, initial_exemplars
+from server.learning.firmwares import (
+    backend_for,
+    build_field,
+    build_firmware,
+    service_errors,
+)
+from server.learning.learner_data import LearnerData, initial_exemplars
 from server.learning.ports import Float32Array, Int64Array
-from server.learning.sessions import TrainPlan, collect, deliver, restore, stage, train_some
+from server.learning.sessions import TrainPlan, collect, restore, stage, train_some
 
 VENDOR_DOMAIN = "hadapt.example"
+# No signature is right under it: this device's keys come from its trust file, not by packet.
+NO_ROOT = bytes(32)
 LOG_FORMAT = "hadapt-learning-log"
 
 
@@ -136,16 +145,19 @@ class FieldDevice:
             yield client
 
     @contextmanager
-    def _started(self) -> Iterator[DeviceClient]:
-        firmware = build_firmware(self.model, self.board, self._cache)
-        with ExitStack() as stack:
-            if self.board.is_host:
-                stack.enter_context(service_errors())
-                transport = stack.enter_context(open_device(firmware, self.board, "host"))
-                client = DeviceClient(transport)
-            else:
-                client, _ = stack.enter_context(emulated_device(firmware, self.board))
-            yield client
+    def _started(self, field: bool = False) -> Iterator[FieldClient]:
+        """The firmware, booted; only a field build knows the commands of SPEC.md 13."""
+        backend = "host" if self.board.is_host else backend_for(self.board)
+        if field:
+            firmware = build_field(self.model, self.board, self._cache, backend != "unicorn")
+        else:
+            firmware = build_firmware(self.model, self.board, self._cache)
+        with (
+            service_errors(),
+            TemporaryDirectory() as flash,
+            open_device(firmware, self.board, backend, folder=Path(flash)) as transport,
+        ):
+            yield FieldClient(transport)
 
     def apply(self, envelope: bytes) -> str:
         """Take a packet (SPEC.md 11.3). Returns: the state digest that it led to, as hex.
@@ -163,7 +175,7 @@ class FieldDevice:
         last = self.memory.sequence
         self._check(manifest.sequence > last, f"sequence {manifest.sequence}, the last was {last}")
         self._check(manifest.base == here, f"made for base {manifest.base.hex()}")
-        learner = self._changed(packet)
+        learner = self._changed(packet, envelope)
         self._check(state_digest(learner.state) == manifest.result, "it leads elsewhere")
         self.memory = Memory(learner, manifest.sequence)
         return manifest.result.hex()
@@ -183,20 +195,19 @@ class FieldDevice:
         self._check(packet.manifest.klass == klass, "made for another model")
         return packet
 
-    def _changed(self, packet: Packet) -> LearnerData:
-        """The learner after the packet, as the firmware itself committed it."""
-        before = self.memory.learner
-        try:
-            state, fresh = decode_payload(self.model, before.state, packet.payload)
-        except PayloadError as error:
-            raise self._refused(str(error)) from error
-        held = {(e.label, e.rank): e for e in before.exemplars}
-        held.update({(e.label, e.rank): StoredExemplar(e.label, e.rank, e.packed) for e in fresh})
-        count = LearnerData(state, b"", ()).n_classes
-        kept = tuple(e for key, e in sorted(held.items()) if e.label < count)
-        with self._started() as client:
-            draft = LearnerData(state, b"", kept)
-            digest = deliver(client, initial_exemplars(self.model), draft)
+    def _changed(self, packet: Packet, envelope: bytes) -> LearnerData:
+        """The learner after the packet, as the device itself read and committed it."""
+        vendor = vendor_id(self.vendor_domain)
+        release = next(k for k in self.keys if key_id(k) == packet.kid)
+        held = initial_exemplars(self.model)
+        with self._started(field=True) as client:
+            restore(client, held, self.memory.learner)
+            klass = class_id(vendor, self.model.model_id)
+            client.provision(vendor, klass, NO_ROOT, release)
+            try:
+                digest = client.apply_packet(envelope)
+            except DeviceStatusError as error:
+                raise self._refused(client.field_info().why) from error
             return collect(client, digest, client.info().samples)
 
     def _refused(self, what: str) -> InvalidInputError:

@@ -15,7 +15,7 @@ from codegen.errors import CodegenError, ExportError, QuantizeError, Unsupported
 from codegen.export import export_exact, export_qdq
 from codegen.generate import generate
 from codegen.importer import import_onnx
-from codegen.layouts import LAYOUTS, arrange
+from codegen.layouts import FIELD, LAYOUTS, arrange
 from codegen.quantize import quantize
 from codegen.quantize.options import MAX_CLASSES
 from device.harness.boards import BOARDS
@@ -31,8 +31,10 @@ from server.errors import (
 from server.learning.board_tests import resource_report, run_device_test
 from server.learning.firmwares import (
     board_info,
+    build_field,
     build_firmware,
     cache_folder,
+    field_sources,
     get_board,
     host_learner,
 )
@@ -248,8 +250,13 @@ class HadaptEngine(Inspection):
             )
         model = IntModel.from_bytes(int_model)
         target = get_board(board)
-        build_firmware(model, target, self.cache)  # refuses what does not fit
-        files = arrange(generate(model, target), layout, model, target.name)
+        if layout == FIELD:
+            build_field(model, target, self.cache)  # refuses what does not fit
+            sources = field_sources(model, target, self.cache)
+        else:
+            build_firmware(model, target, self.cache)
+            sources = generate(model, target)
+        files = arrange(sources, layout, model, target.name)
         data = LearnerData.from_bytes(learner)
         files["state/model.bin"] = data.state
         files["state/learner.bin"] = data.to_bytes()

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from codegen.field import Field
 from codegen.generate import generate
 from device.harness.boards import BOARDS, Board
 from device.harness.build import build
 from device.harness.client import DeviceClient
 from device.harness.devices import Backend, open_device, qemu_command
+from device.harness.ed25519 import ed25519_files
 from device.harness.errors import (
     DeviceError,
     FirmwareTooLargeError,
@@ -55,7 +57,24 @@ def get_board(name: str) -> Board:
 
 def write_sources(model: IntModel, board: Board, cache: Path, trace: bool = False) -> Path:
     """Folder of the generated sources, made once per content."""
-    files = generate(model, board, trace)
+    return write_once(generate(model, board, trace), cache)
+
+
+def field_sources(
+    model: IntModel, board: Board, cache: Path, in_file: bool = True
+) -> dict[str, bytes]:
+    """Sources of a field device (SPEC.md 12, 13) with its signature check, which is fetched once.
+
+    Args:
+        in_file: its flash is a file, else RAM of the emulator.
+    Raises: GenerateError, ToolchainMissingError.
+    """
+    field = Field(flash_in_file=in_file)
+    return {**generate(model, board, field=field), **ed25519_files(cache / "third_party")}
+
+
+def write_once(files: dict[str, bytes], cache: Path) -> Path:
+    """Folder of files, made once per content."""
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
         digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
@@ -98,6 +117,17 @@ def build_firmware(
             defines=defines,
             march="native" if board.is_host else "",
         )
+
+
+def build_field(model: IntModel, board: Board, cache: Path, in_file: bool = True) -> Firmware:
+    """The linked firmware of a field device, built once per content; arguments of field_sources.
+
+    Raises: ModelDoesNotFitError, ToolMissingError.
+    """
+    with service_errors():
+        toolchain = find_toolchain(board)
+        sources = write_once(field_sources(model, board, cache, in_file), cache)
+        return build(sources, board, toolchain, cache / "builds")
 
 
 def smallest_board(model: IntModel, refused: Board, cache: Path) -> str | None:

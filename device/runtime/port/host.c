@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "hadapt/port.h"
+#include "hadapt_config.h"
 
 had_status had_port_open(void) {
     return HAD_OK;

@@ -7,6 +7,7 @@
 #include "semihost.h"
 
 #include "hadapt/port.h"
+#include "hadapt_config.h"
 #include "layout.h"
 
 #define SYS_OPEN 0x01U

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "hadapt/status.h"
+#include "hadapt_config.h"
 
 /* Field devices: flash, packets, guard (SPEC.md 12 and 13). 0: none of it is compiled in. */
 #ifndef HAD_FIELD

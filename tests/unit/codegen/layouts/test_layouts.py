@@ -19,6 +19,7 @@ import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from codegen.field import Field
 from codegen.generate import generate, write_folder
 from codegen.layouts import LAYOUTS, arrange
 from codegen.layouts.about import about
@@ -30,12 +31,13 @@ MODEL = make_model(ModelSpec("Gesture 3 (lab)", (6, 5, 3), n_classes=2, arithmet
 BOARD = "mps2-an386"
 SLUG = "hadapt_gesture_3_lab"
 STRICT = "-Wall -Wextra -Wconversion -Wshadow -pedantic -Werror"
-LIBRARIES = [name for name in LAYOUTS if name != "plain"]
+LIBRARIES = [name for name in LAYOUTS if name not in ("plain", "field")]
 
 
 def arranged(layout: str) -> dict[str, bytes]:
     """Files of the model in a layout."""
-    return arrange(generate(MODEL, BOARDS[BOARD]), layout, MODEL, BOARD)
+    field = Field() if layout == "field" else None
+    return arrange(generate(MODEL, BOARDS[BOARD], field=field), layout, MODEL, BOARD)
 
 
 @pytest.fixture(params=LIBRARIES)
@@ -64,6 +66,7 @@ def cmake(folder: Path, *options: str) -> Path:
 def test_layouts_are_those_of_the_documentation() -> None:
     assert LAYOUTS == (
         "plain",
+        "field",
         "arduino",
         "cmake",
         "cmsis-pack",
@@ -107,8 +110,18 @@ def test_bill_of_materials_passes_the_schema_of_cyclonedx(layout: str) -> None:
     text = arranged(layout)["sbom.cdx.json"].decode()
     validator = JsonStrictValidator(SchemaVersion.V1_6)
     assert validator.validate_str(text) is None
+    assert "libsodium" not in text
     broken = text.replace('"firmware"', '"rocket"')
     assert validator.validate_str(broken) is not None
+
+
+def test_field_device_has_its_functions_and_names_its_third_party() -> None:
+    files = arranged("field")
+    assert b"#define HAD_FIELD " in files["hadapt_config.h"]
+    assert b"HAD_FIELD" not in arranged("plain")["hadapt_config.h"]
+    text = files["sbom.cdx.json"].decode()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert "pkg:pypi/pynacl@" in text
 
 
 def test_cmake_library_and_example_build_without_a_warning_and_learn(tmp_path: Path) -> None:
