@@ -84,3 +84,19 @@ def test_fit_normaliser_still_feature_is_not_blown_up() -> None:
     spread = x[:, 0].std()
     np.testing.assert_allclose(found.scale, [spread, spread / 10, spread / 10], rtol=1e-6)
     assert (fit_normaliser(np.ones((3, 2), np.float32)).scale == 1).all()
+
+
+def test_fit_normaliser_units_of_their_own_keep_small_features() -> None:
+    generator = np.random.default_rng(0)
+    unit = np.array([0.2, 1, 3, 300, 0], np.float32)
+    x = (generator.standard_normal((500, 5)) * unit).astype(np.float32)
+    deviation = fit_normaliser(x, 0.5).apply(x).std(axis=0)
+    np.testing.assert_allclose(deviation, [1, 1, 1, 1, 0], atol=1e-5)
+
+
+def test_fit_normaliser_one_kind_of_feature_is_not_blown_up() -> None:
+    generator = np.random.default_rng(0)
+    unit = np.array([0.01, 1, 1.5, 2, 0], np.float32)
+    x = (generator.standard_normal((500, 5)) * unit).astype(np.float32)
+    scale = fit_normaliser(x, 0.5).scale
+    np.testing.assert_allclose(scale[[0, 4]], 0.5 * x.std(axis=0).max(), rtol=1e-5)
