@@ -28,6 +28,7 @@ FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
 TRACE_VARIABLE = "HADAPT_TRACEBACK"
+PIPE_WIDTH = 160  # of tables that no terminal shows: a file has no edge to wrap at
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
@@ -45,7 +46,8 @@ def wrong(what: str, where: str, expected: str) -> UsageError:
 
 def stdout() -> Console:
     """Where results go."""
-    return Console(highlight=False, soft_wrap=True)
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(highlight=False, soft_wrap=True, width=wide)
 
 
 def stderr() -> Console:
