@@ -9,6 +9,7 @@ import typer
 
 from server.commands import (
     access,
+    backup,
     device,
     devices,
     doctor,
@@ -49,6 +50,8 @@ app.command(epilog=EPILOG)(explain.diff)
 app.command(epilog=EPILOG)(devices.boards)
 app.command(epilog=EPILOG)(doctor.doctor)
 app.command(epilog=EPILOG)(worker.worker)
+app.command(epilog=EPILOG)(backup.backup)
+app.command(epilog=EPILOG)(backup.restore)
 app.add_typer(keys.app, name="keys")
 app.add_typer(access.keys_app, name="api-keys")
 app.add_typer(access.users_app, name="users")

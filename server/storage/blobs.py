@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from server.errors import InternalError, NotFoundError, StorageFullError, is_sto
 from server.settings import Settings
 
 PIECE_BYTES = 256 * 1024
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def key_of(sha256: str) -> str:
@@ -65,6 +67,14 @@ class ObstoreBlobs:
             return int(obstore.head(self._store, key_of(sha256))["size"])
         except (NoSuchObjectError, FileNotFoundError) as error:
             raise NotFoundError(f"There is no blob {sha256}.") from error
+
+    def digests(self) -> set[str]:
+        """Every blob there is."""
+        found: set[str] = set()
+        for page in obstore.list(self._store, prefix="sha256"):
+            names = (str(entry["path"]).rpartition("/")[2] for entry in page)
+            found.update(name for name in names if DIGEST.fullmatch(name))
+        return found
 
     def check(self) -> None:
         """Write and read one small blob."""

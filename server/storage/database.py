@@ -126,13 +126,13 @@ class SqlDatabase:
     @contextmanager
     def write(self) -> Iterator[Unit]:
         """A transaction that takes the write lock at once (on SQLite, see _prepare_sqlite)."""
-        with _failures_named(), self._writer, self._engine.begin() as connection:
+        with failures_named(), self._writer, self._engine.begin() as connection:
             yield SqlUnit(connection)
 
     @contextmanager
     def read(self) -> Iterator[Unit]:
         """A transaction that is always rolled back."""
-        with _failures_named(), self._engine.connect() as connection:
+        with failures_named(), self._engine.connect() as connection:
             options: dict[str, Any] = {"hadapt_read": True}
             if connection.dialect.name == "postgresql":
                 options["isolation_level"] = "REPEATABLE READ"
@@ -141,7 +141,7 @@ class SqlDatabase:
 
     def check(self) -> None:
         """Ask for the schema's version."""
-        with _failures_named(), self._engine.connect() as connection:
+        with failures_named(), self._engine.connect() as connection:
             connection.execute(text("SELECT version_num FROM alembic_version"))
 
     def close(self) -> None:
@@ -150,7 +150,8 @@ class SqlDatabase:
 
 
 @contextmanager
-def _failures_named() -> Iterator[None]:
+def failures_named() -> Iterator[None]:
+    """Name what the database says. Raises: DatabaseLostError, StorageFullError."""
     try:
         yield
     except PoolTimeoutError as error:

@@ -7,17 +7,29 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, text
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
 
 LOCK = 0x4841
 FOLDER = Path(__file__).parent / "migrations"
 
 
-def _config(engine: Engine) -> Config:
+def _config(engine: Engine | None = None) -> Config:
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
     config.attributes["engine"] = engine
     return config
+
+
+def known_revisions() -> list[str]:
+    """Revisions that this version knows, the newest first."""
+    return [found.revision for found in ScriptDirectory.from_config(_config()).walk_revisions()]
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision of a database; None if it was never migrated."""
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:

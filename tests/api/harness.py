@@ -47,6 +47,15 @@ class Service:
         self.client = HadaptClient(key=key, http=http)
         self.model: ModelRead | None = None
 
+    @classmethod
+    def around(cls, app: FastAPI, http: TestClient) -> "Service":
+        """An application whose first key was made before; `http` sends it."""
+        service = cls.__new__(cls)
+        service.app, service.http, service.model = app, http, None
+        service.context = app.state.context
+        service.client = HadaptClient(key=None, http=http)
+        return service
+
     def run(self, job_id: str) -> None:
         """Run a queued job to its end."""
         run_to_end(self.context, MACHINES, job_id)
