@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,13 +134,26 @@ def test_file_without_its_last_bytes_is_refused(tmp_path: Path, whole: bytes, le
     is_refused(tmp_path, whole[:-left], "cut|damaged")
 
 
+def says_the_same(data: bytes, whole: bytes) -> bool:
+    """Some bits of a compressed stream carry nothing: codes of symbols that do not occur."""
+    try:
+        return gzip.decompress(data) == gzip.decompress(whole)
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
 def test_flipped_bit_is_refused(tmp_path: Path, whole: bytes) -> None:
+    refused = 0
     for place in range(10, len(whole), max(1, len(whole) // 40)):
         data = bytearray(whole)
         data[place] ^= 0x10
         (tmp_path / "f").write_bytes(data)
+        if says_the_same(bytes(data), whole):
+            continue
         with pytest.raises(BackupInvalidError):
             check_backup(tmp_path / "f")
+        refused += 1
+    assert refused > 30
 
 
 Change = Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]
