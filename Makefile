@@ -17,7 +17,7 @@ SEEDS ?= 10
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz check-c reference screenshots proof powercut bench-guard verify bench bench-accuracy serve bench-on-device \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz check-c reference screenshots proof powercut bench-guard verify bench bench-suite bench-accuracy serve bench-on-device \
     constraints package clean
 
 help: ## list the targets
@@ -93,6 +93,9 @@ verify: setup ## Frama-C proves that the integer kernels do not overflow
 
 bench: setup ## instructions, RAM, flash and stack into benchmarks/results/
 	@$(PYTHON) -m benchmarks
+
+bench-suite: setup ## flash, RAM, stack and instructions of the model suite on every board (15 minutes)
+	@mkdir -p out && $(PYTHON) -m tests.suite.cost > out/suite.md && cp out/suite.md benchmarks/results/suite.md
 
 reference: setup ## rewrite docs/reference and the quoted figures from what they describe
 	@$(PYTHON) -m tools.reference
