@@ -83,21 +83,16 @@ class GraphBuilder:
 
 def require_no_front(model: IntModel, form: str) -> None:
     """Raises: ExportError if the model has convolutions, which the exports cannot write yet."""
-    if model.front:
-        raise ExportError(
-            f"a front of {len(model.front)} nodes (convolutions, SPEC.md 4.1) is not exported",
-            where=f"{form} form",
-            expected="a model of dense layers only",
-        )
-    require_dense_tail(model, form)
-
-
-def require_dense_tail(model: IntModel, form: str) -> None:
-    """Raises: ExportError if convolutions are trained, which the exports cannot write."""
     convs = [layer.name for layer in model.layers if layer.conv]
     if convs:
         raise ExportError(
             f"trained convolutions ({convs[0]}, SPEC.md 14) are not exported",
+            where=f"{form} form",
+            expected="a model of dense layers only, or the exact form",
+        )
+    if model.front:
+        raise ExportError(
+            f"a front of {len(model.front)} nodes (convolutions, SPEC.md 4.1) is not exported",
             where=f"{form} form",
             expected="a model of dense layers only",
         )

@@ -9,16 +9,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from codegen.errors import ExportError
-from codegen.export.builder import INPUT, GraphBuilder, int8, require_dense_tail
+from codegen.export.builder import INPUT, GraphBuilder
 from codegen.export.exact_front import exact_front
+from codegen.export.exact_tail import before_activation
 from codegen.export.integers import clip, quant, round_shift
-from device.twin.kernels import IntArray, dot_bound, round_half_up, widen
-from device.twin.layers import weight_view
-from device.twin.model import Arithmetic, FrozenLayer, IntModel, TrainableLayer
+from device.twin.kernels import widen
+from device.twin.model import FrozenLayer, IntModel
 from device.twin.scale import Scale, quantized_scale
-
-MAX_EVERY_ADD_TERMS = 2048
 
 
 def export_exact(model: IntModel) -> onnx.ModelProto:
@@ -28,10 +25,8 @@ def export_exact(model: IntModel) -> onnx.ModelProto:
         model: its masters and frozen ranges are what is exported.
     Returns: a model from float32 features (N, features) to `logits` int32 (N, n_classes), in the
         head's output grid, and `class` int64 (N,).
-    Raises: ExportError if the mode every_add makes the graph absurdly long, or convolutions are
-        trained.
+    Raises: ExportError if the mode every_add makes the graph absurdly long.
     """
-    require_dense_tail(model, "exact")
     g = GraphBuilder()
     x = _input_stage(g, model)
     if model.front:
@@ -41,7 +36,7 @@ def export_exact(model: IntModel) -> onnx.ModelProto:
     scale, signed = model.input.scale, model.x0_signed
     for index, layer in enumerate(model.layers):
         head = index + 1 == len(model.layers)
-        y = _dense(g, layer, x, scale, signed, model)
+        y = before_activation(g, layer, x, scale, signed, model)
         if not head:
             following = model.layers[index + 1]
             amax = widen(following.in_amax, following.x_range)
@@ -65,7 +60,7 @@ def _input_stage(g: GraphBuilder, model: IntModel) -> str:
     raw = g.node("Floor", g.node("Add", scaled, g.constant(0.5, np.float64)))
     raw = g.node("Clip", raw, g.constant(-32768.0, np.float64), g.constant(32767.0, np.float64))
     raw = g.node("Cast", raw, to=TensorProto.INT64)
-    if model.front:
+    if model.has_image:
         sizes = (len(stage.zero), stage.pixels)
         order = sizes if stage.planar else sizes[::-1]
         raw = g.node("Reshape", raw, g.constant([0, *order], np.int64))
@@ -74,7 +69,9 @@ def _input_stage(g: GraphBuilder, model: IntModel) -> str:
     v = g.node("Mul", centred, g.constant(stage.mult, np.int64))
     v = clip(g, round_shift(g, v, stage.shift.astype(np.int64).tolist()), -32768, 32767)
     qmax = 127 if model.has_frozen_part else (7 if stage.signed else 15)
-    return quant(g, v, stage.amax, qmax, not stage.signed)
+    x = quant(g, v, stage.amax, qmax, not stage.signed)
+    flat = model.has_image and not model.front  # the front wants pixels
+    return g.node("Reshape", x, g.constant([0, -1], np.int64)) if flat else x
 
 
 def _frozen_layer(g: GraphBuilder, layer: FrozenLayer, x: str, last: bool) -> str:
@@ -88,68 +85,3 @@ def _frozen_layer(g: GraphBuilder, layer: FrozenLayer, x: str, last: bool) -> st
     y = clip(g, g.node("Add", y, g.constant(layer.bias, np.int64)), -32768, 32767)
     qmax = 127 if not last else (15 if layer.relu else 7)
     return quant(g, y, layer.out_amax, qmax, layer.relu)
-
-
-def _dense(
-    g: GraphBuilder, layer: TrainableLayer, x: str, x_scale: Scale, signed: bool, model: IntModel
-) -> str:
-    """SPEC.md 5.1 and 5.2; of the head only the active rows."""
-    head = layer is model.layers[-1]
-    rows = model.n_classes if head else layer.outputs
-    wq, scales = weight_view(layer, layer.master.astype(np.int64))
-    acc = _product(g, x, signed, wq[:rows], model.arithmetic)
-    bound = dot_bound(layer.inputs, 7 if signed else 15, 7, model.arithmetic)
-    acc_shift = max(0, bound.bit_length() - 15)
-    grid = layer.out_frac_bits + acc_shift
-    pairs = [x_scale.mul(s).pow2(grid).multiplier() for s in scales[:rows]]
-    acc = round_shift(g, acc, acc_shift)
-    acc = g.node("Mul", acc, g.constant([m for m, _ in pairs], np.int64))
-    y = round_shift(g, acc, [s for _, s in pairs])
-    bias = round_half_up(layer.bias[:rows].astype(np.int64), 16)
-    return clip(g, g.node("Add", y, g.constant(bias, np.int64)), -32768, 32767)
-
-
-def _product(g: GraphBuilder, x: str, signed: bool, wq: IntArray, arithmetic: Arithmetic) -> str:
-    """Saturating product of SPEC.md 1.8, int64 (N, rows)."""
-    terms = wq.shape[1]
-    every_add = arithmetic.saturation == "every_add" and arithmetic.acc_bits < 32
-    if every_add and terms > MAX_EVERY_ADD_TERMS:
-        raise ExportError(
-            f"a product of {terms} terms saturates at every addition",
-            where="exact form",
-            expected=f"at most {MAX_EVERY_ADD_TERMS} terms, or saturation by tile",
-        )
-    narrow = g.node("Cast", x, to=TensorProto.INT8 if signed else TensorProto.UINT8)
-    sizes = [min(arithmetic.tile_k, terms - k) for k in range(0, terms, arithmetic.tile_k)]
-    parts = _split(g, narrow, sizes)
-    total, start = "", 0
-    for part, size in zip(parts, sizes, strict=True):
-        weights = wq[:, start : start + size]
-        tile = (_every_add_tile if every_add else _tile)(g, part, weights, arithmetic.acc_bits)
-        total = g.node("Add", total, tile) if total else tile
-        start += size
-    return g.node("Cast", total, to=TensorProto.INT64)
-
-
-def _split(g: GraphBuilder, x: str, sizes: list[int]) -> list[str]:
-    if len(sizes) == 1:
-        return [x]
-    return g.nodes("Split", x, g.constant(sizes, np.int64), names=g.fresh(len(sizes)), axis=1)
-
-
-def _saturate(g: GraphBuilder, value: str, bits: int) -> str:
-    if bits >= 32:
-        return value
-    return clip(g, value, -(1 << (bits - 1)), (1 << (bits - 1)) - 1, np.int32)
-
-
-def _tile(g: GraphBuilder, x: str, weights: IntArray, bits: int) -> str:
-    return _saturate(g, g.node("MatMulInteger", x, g.constant(int8(weights.T), np.int8)), bits)
-
-
-def _every_add_tile(g: GraphBuilder, x: str, weights: IntArray, bits: int) -> str:
-    acc = ""
-    for column, values in zip(_split(g, x, [1] * weights.shape[1]), weights.T, strict=True):
-        term = g.node("MatMulInteger", column, g.constant(int8(values[None, :]), np.int8))
-        acc = _saturate(g, g.node("Add", acc, term) if acc else term, bits)
-    return acc

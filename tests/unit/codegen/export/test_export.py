@@ -17,6 +17,8 @@ from codegen.importer import import_onnx
 from codegen.quantize import QuantizeOptions, quantize
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import Arithmetic, IntModel
+from tests.parity.convs import CONV_SPECS, make_conv_model
+from tests.parity.models import random_raw
 from tests.suite.random_nets import RandomNet
 
 
@@ -125,5 +127,16 @@ def test_export_exact_of_a_random_front_equals_twin(seed: int) -> None:
     beyond = x * np.float32(1.7)
     classes, logits = TwinLearner(model).infer_many(raw_samples(model, beyond))
     got_logits, got_classes = _run(export_exact(model), beyond)
+    np.testing.assert_array_equal(got_logits, logits)
+    np.testing.assert_array_equal(got_classes, classes)
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in CONV_SPECS])
+def test_export_exact_of_trained_convolutions_equals_twin(name: str) -> None:
+    model = make_conv_model(next(spec for spec in CONV_SPECS if spec.name == name))
+    x = np.ldexp(random_raw(model, 6, 9).astype(np.float32), -model.raw_bits.astype(int))
+    classes, logits = TwinLearner(model).infer_many(raw_samples(model, x))
+    assert logits.any()
+    got_logits, got_classes = _run(export_exact(model), x.astype(np.float32))
     np.testing.assert_array_equal(got_logits, logits)
     np.testing.assert_array_equal(got_classes, classes)
