@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from codegen.errors import GraphError
 from codegen.float_front import FUNCTIONS, FloatNode
 from codegen.graph import Affine, Dense, FloatGraph
+from codegen.quantize.tail import ConvSource, Source, split_front, trainable_tail
 from device.twin.front_node import FrontNode
 from device.twin.kernels import widen
 from device.twin.model import FrozenLayer, InputStage, IntModel
@@ -33,17 +34,30 @@ def layer_scales(graph: FloatGraph, model: IntModel, state: LearnerState) -> lis
         graph: in its `device_form`.
     Raises: GraphError if the graph is not the one that the model was made from.
     """
-    _require(
-        len(graph.dense_layers) == len(model.frozen) + len(model.layers)
-        and (graph.front is None) == (not model.front),
-        "it has other layers",
-    )
-    _check_masters(graph, model)
-    scales = list(_front_scales(graph, model, _input_scale(graph, model)))
+    convs = trained_convs(graph, model)
+    front = split_front(graph.front, convs) if graph.front else None
+    dense_layers = len(model.frozen) + len(model.layers) - len(convs)
+    same = len(graph.dense_layers) == dense_layers and (front is None) == (not model.front)
+    _require(same, "it has other layers")
+    _check_masters((*convs, *graph.dense_layers[len(model.frozen) :]), model)
+    nodes = front.nodes if front else ()
+    scales = list(_front_scales(nodes, model, _input_scale(graph, model)))
     for dense, layer in zip(graph.dense_layers, model.frozen, strict=False):
         scales.append(_frozen_scale(dense, layer, scales[-1], layer is model.frozen[-1]))
     _require(scales[-1] == model.input.scale, "its scale of x0 is another")
     return [*(s.value for s in scales), *_trainable_scales(model, state)]
+
+
+def trained_convs(graph: FloatGraph, model: IntModel) -> tuple[ConvSource, ...]:
+    """The convolutions at the end of the graph's front that the model trains, in order.
+
+    Raises: GraphError if the graph has others.
+    """
+    shapes = [replace(layer.conv, top=0) for layer in model.layers if layer.conv]
+    found = trainable_tail(graph.front)[0]
+    convs = tuple(found[len(found) - len(shapes) :]) if shapes else ()
+    _require([source.shape for source in convs] == shapes, "it has other convolutions")
+    return convs
 
 
 def device_form(graph: FloatGraph, model: IntModel) -> FloatGraph:
@@ -78,9 +92,9 @@ def device_form(graph: FloatGraph, model: IntModel) -> FloatGraph:
     return replace(graph, layers=(affine, dense, *graph.dense_layers[1:]))
 
 
-def _check_masters(graph: FloatGraph, model: IntModel) -> None:
+def _check_masters(sources: Sequence[Source], model: IntModel) -> None:
     """The masters as they were quantized are the float weights, to the nearest step."""
-    for dense, layer in zip(graph.dense_layers[len(model.frozen) :], model.layers, strict=True):
+    for dense, layer in zip(sources, model.layers, strict=True):
         rows = layer.master[: len(dense.weight)].astype(np.float64)
         unit = layer.row_factor[: len(rows), None] * layer.scale.value
         _require(rows.shape == dense.weight.shape, f"layer {dense.name} has another shape")
@@ -128,9 +142,8 @@ def _input_qmax(stage: InputStage, model: IntModel) -> int:
     return 127 if model.has_frozen_part else (7 if stage.signed else 15)
 
 
-def _front_scales(graph: FloatGraph, model: IntModel, first: Scale) -> Sequence[Scale]:
+def _front_scales(nodes: Sequence[FloatNode], model: IntModel, first: Scale) -> Sequence[Scale]:
     """Of the input stage's tensor, which is the first, and of every node's."""
-    nodes = graph.front.nodes if graph.front else ()
     # The quantizer may add one change of scale at the end.
     _require(len(model.front) - len(nodes) in (0, 1), "it has other nodes")
     scales = [first]

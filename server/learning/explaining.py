@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from codegen.export.builder import INPUT
 from codegen.export.float_layers import export_float_layers
+from codegen.float_front import FloatNode
 from codegen.graph import Dense, FloatGraph
 from codegen.lower import lower
 from codegen.quantize.front import MAX_VALUES, spread
 from codegen.quantize.signal import features_of
-from codegen.scales import device_form, layer_scales
+from codegen.quantize.tail import ConvSource
+from codegen.scales import device_form, layer_scales, trained_convs
 from device.harness.boards import Board
 from device.harness.call_counts import inference_calls
 from device.twin.learner import raw_samples
@@ -42,8 +44,8 @@ def explain_layers(
     Args:
         x: float32 (N, features), in the units of the float model; at most SAMPLES rows are used,
             spread over all of them, fewer of large networks.
-        graph: the float model that the integer model was made from; without it, and where
-            convolutions are trained, there are no steps and no errors.
+        graph: the float model that the integer model was made from; without it there are
+            no steps and no errors.
     Returns: name, kind, shape, bits; macs and weight_bytes; step and range (real values); and
         shares: clipped, saturated, zeros, tiles_saturated; error: root mean square of integer
         minus float over that of float; None where there is none.
@@ -54,13 +56,14 @@ def explain_layers(
     traces = list(trace(model, state, raw))
     costs = _costs(model)
     rows = [_row(t, *cost) for t, cost in zip(traces, costs, strict=True)]
-    if graph is not None and not any(layer.conv for layer in model.layers):
+    if graph is not None:
         graph = device_form(graph, model)
         first = 0
         if model.signal is not None:  # its features are the float network's inputs
             x, first = features_of(model.signal, x), 1
         steps = layer_scales(graph, model, state)
-        floats = float_layers(_as_learned(graph, model, state), x, len(traces) - first)
+        learned = _as_learned(graph, model, state)
+        floats = float_layers(learned, x, len(traces) - first, trained_convs(graph, model))
         pairs = zip(rows[first:], traces[first:], steps, floats, strict=True)
         for row, made, step, real in pairs:
             row |= _against_float(made, step, real)
@@ -137,26 +140,45 @@ def _as_learned(graph: FloatGraph, model: IntModel, state: LearnerState) -> Floa
     pairs = list(zip(first.weights, state.weights, strict=True))
     if all((a.master == b.master).all() and (a.bias == b.bias).all() for a, b in pairs):
         return graph
-    tail = []
+    tail, convs = [], {source.name: source for source in trained_convs(graph, model)}
+    nodes: dict[str, FloatNode] = {}
     for layer, (_, weights) in zip(model.layers, pairs, strict=True):
         rows = state.n_classes if layer is model.layers[-1] else layer.outputs
         factor = layer.row_factor.astype(np.float64)[:, None] * layer.scale.value
         bias = weights.bias * 2.0 ** -(layer.out_frac_bits + 16)
         values = (weights.master * factor)[:rows].astype(np.float32)
+        if layer.conv:
+            node = convs[layer.name].node
+            weight = values.reshape(node.weight.shape)
+            nodes[node.name] = replace(node, weight=weight, bias=bias.astype(np.float32))
+            continue
         made = Dense(layer.name, values, bias[:rows].astype(np.float32), None)
         tail.append(replace(made, activation="relu" if layer.relu else None))
     layers = (*graph.layers[: len(graph.layers) - len(tail)], *tail)
+    if graph.front is not None:
+        kept = tuple(nodes.get(node.name, node) for node in graph.front.nodes)
+        graph = replace(graph, front=replace(graph.front, nodes=kept))
     return replace(graph, layers=layers, class_names=None)
 
 
-def float_layers(graph: FloatGraph, x: Float32Array, count: int) -> list[NDArray[np.float64]]:
-    """Every layer in onnxruntime, (N, values) each; `count` of them."""
+def float_layers(
+    graph: FloatGraph, x: Float32Array, count: int, convs: Sequence[ConvSource] = ()
+) -> list[NDArray[np.float64]]:
+    """Every layer in onnxruntime, (N, values) each; `count` of them.
+
+    Args:
+        convs: trained ones at the end of the front; a pool behind one belongs to it.
+    """
     exported = export_float_layers(graph)
     session = onnxruntime.InferenceSession(exported.model.SerializeToString())
     found: Sequence[Any] = session.run(list(exported.outputs), {INPUT: x})
     rows = [np.asarray(y, np.float64).reshape(len(x), -1) for y in found]
+    at = len(graph.front.nodes) if graph.front else 0
+    for source in reversed(convs):
+        if source.nodes > 1:
+            del rows[at - 1]  # before the pool
+        at -= source.nodes
     if count > len(rows):  # the quantizer's change of scale behind the front
-        at = len(graph.front.nodes) if graph.front else 0
         rows.insert(at, rows[at])
     return rows
 

@@ -18,7 +18,7 @@ from codegen.quantize import QuantizeOptions, quantize
 from codegen.scales import device_form, layer_scales
 from device.harness.boards import BOARDS, Board
 from device.twin.learner import TwinLearner, raw_samples
-from device.twin.model import IntModel
+from device.twin.model import Arithmetic, IntModel
 from device.twin.state import initial_state
 from device.twin.trace import trace
 from server.learning.diffing import (
@@ -31,6 +31,7 @@ from server.learning.diffing import (
 )
 from server.learning.explaining import explain_layers, float_layers, instructions_of
 from server.learning.learner_data import LearnerData, initial_exemplars
+from tests.suite.build import Net
 from tests.suite.models import SUITE
 
 ENTRY = SUITE["branches"]
@@ -128,6 +129,32 @@ def test_explain_a_learner_that_has_learned_is_compared_with_its_own_weights(cas
     first = explain_layers(case.model, initial_state(case.model), case.x, case.graph)[-1]
     assert learned["float_range"] != first["float_range"]
     assert learned["error"] < 0.2
+
+
+@pytest.mark.parametrize("train_last", [2, 3, 4])
+def test_explain_compares_trained_convolutions_with_the_float_ones(train_last: int) -> None:
+    """Their pools belong to them; steps, weights and errors are the float layers'."""
+    net = Net("chain", (2, 6, 5), 4)
+    x = net.relu6(net.conv("x", 6, (3, 3), act=""))
+    x = net.conv(x, 6, (3, 3), groups=6)
+    x = net.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    x = net.node("ReduceMean", net.conv(x, 8, (1, 1)), axes=[2, 3], keepdims=0)
+    graph = import_onnx(net.file(net.gemm(x, 8, 3), 3).SerializeToString())
+    samples = np.random.default_rng(1).normal(0, 1, (48, 60)).astype(np.float32)
+    options = QuantizeOptions(Arithmetic(batch=4), train_last=train_last, exemplar_slots=6)
+    model = quantize(graph, samples, np.arange(48) % 3, options)
+    state = initial_state(model)
+    rows = explain_layers(model, state, samples, graph)
+    assert [row["kind"] for row in rows].count("trained conv") == train_last - 1
+    assert all(row["error"] < 0.4 for row in rows)
+    for weights in state.weights[:-1]:
+        weights.master[:] = weights.master // 2
+        weights.bias[:] = weights.bias // 2
+    learned = explain_layers(model, state, samples, graph)[-2]
+    assert learned["float_range"][1] < 0.6 * rows[-2]["float_range"][1]
+    other = SUITE["ds_cnn"].build().SerializeToString()
+    with pytest.raises(GraphError):
+        explain_layers(model, state, samples, import_onnx(other))
 
 
 @pytest.mark.parametrize("train_last", [1, 2])
