@@ -25,11 +25,7 @@ class RandomNet:
         return int(self.rng.choice(choices))
 
     def file(self, steps: int, classes: int = 3) -> onnx.ModelProto:
-        """A convolution, so many random steps, then a dense head.
-
-        (A branch around a convolution that starts at the samples themselves is refused: their
-        order is the file's, not the device's.)
-        """
+        """A convolution, so many random steps, then a dense head."""
         self.conv()
         for _ in range(steps):
             STEPS[self.pick(*range(len(STEPS)))](self)

@@ -22,9 +22,11 @@ from codegen.importer.source import Array, SourceNode
 from codegen.importer.values import (
     AffineStep,
     FunctionStep,
+    PermuteStep,
     Prediction,
     ReluStep,
     Signal,
+    Step,
     SumStep,
     Value,
 )
@@ -182,13 +184,29 @@ def _sum(node: SourceNode, args: Arguments, sign: int) -> Value:
             where=node.label,
             expected="equal shapes",
         )
-    if not np.array_equal(a.places, b.places):
+    if np.array_equal(a.places, b.places):
+        return replace(a, step=SumStep((a.step, b.step), (1, sign), a.size, node.name))
+    if _in_file_order(a):
+        steps, base = (_reordered(node, a, b), b.step), b
+    elif _in_file_order(b):
+        steps, base = (a.step, _reordered(node, b, a)), a
+    else:
         raise UnsupportedModelError(
             "branches in different orders meet (a transpose cannot be removed)",
             where=node.label,
             expected="both transposed alike",
         )
-    return replace(a, step=SumStep((a.step, b.step), (1, sign), a.size, node.name))
+    return replace(base, step=SumStep(steps, (1, sign), a.size, node.name))
+
+
+def _in_file_order(x: Signal) -> bool:
+    return bool((x.places.reshape(-1) == np.arange(x.size)).all())
+
+
+def _reordered(node: SourceNode, x: Signal, like: Signal) -> Step:
+    """x, in the file's order, as `like` is stored: possible where x is the samples themselves."""
+    order = np.argsort(like.places.reshape(-1))
+    return PermuteStep(x.step, order, x.shape[0], node.name)
 
 
 def _gated(node: SourceNode, args: Arguments) -> Value | None:
