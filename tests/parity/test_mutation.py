@@ -164,9 +164,22 @@ MUTATIONS = (
     Mutation(SOURCE + "had_error.c", "word >>= 8;", "word >>= 7;"),
     Mutation(SOURCE + "had_input_grad.c", "- HAD_ORDER_LOG2", "- HAD_ORDER_LOG2 + 1"),
     Mutation(
-        SOURCE + "had_input_grad.c", "passes != 0U ? had_sat", "passes == 0U ? had_sat", "tiles"
+        SOURCE + "had_input_grad.c",
+        "(bits & 1U) != 0U ? had_sat",
+        "(bits & 1U) == 0U ? had_sat",
+        "tiles",
     ),
-    Mutation(SOURCE + "had_activation.c", "key, i * HAD_BATCH_PADDED", "key, i"),
+    Mutation(
+        SOURCE + "had_activation.c", "r, key, i * HAD_BATCH_PADDED);\n        H", "r, key, i);H"
+    ),
+    *(
+        Mutation(SOURCE + "had_activation.c", old, new, layout=OCTET)
+        for old, new in (
+            ("r, key, i * HAD_BATCH_PADDED", "r, key, i"),
+            ("x[1] = (int8_t)high", "x[1] = (int8_t)low"),
+            ("? 15 : 7", "? 0 : 0"),
+        )
+    ),
     Mutation(SOURCE + "had_update.c", "(word << 16) >> 2", "(word << 16) >> 3", "tiles"),
     Mutation(SOURCE + "had_update_panel.c", "u[i] << 14", "u[i] << 13"),
     Mutation(SOURCE + "had_panel.c", "start[r];", "0;"),

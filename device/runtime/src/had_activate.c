@@ -26,19 +26,30 @@ static void start(had_learner *ln, const had_layer *layer) {
 static void activate_row(int8_t *restrict x, uint8_t *restrict mask, const int16_t *restrict y,
                          const had_quantizer *prepared, uint32_t begin, uint32_t end) {
     const had_quantizer q = *prepared;
+#if HAD_WIDE
     for (uint32_t b = begin; b < end; b++) {
         x[b] = had_quant_positive(y[b], &q);
     }
-#if HAD_WIDE
     for (; (begin & 7U) == 0U && begin + 8U <= end; begin += 8U) {
         mask[begin >> 3] = had_wide_mask(y + begin);
     }
-#endif
     for (uint32_t b = begin; b < end; b++) {
         uint32_t bit = 1U << (b & 7U);
         uint32_t rest = mask[b >> 3] & ~bit;
         mask[b >> 3] = (uint8_t)(y[b] > 0 ? rest | bit : rest);
     }
+#else
+    for (uint32_t b = begin; b < end;) {
+        uint32_t bits = mask[b >> 3] & ~(~0U << (b & 7U)); /* of columns before */
+        do {
+            int32_t v = y[b] > 0 ? y[b] : 0; /* within the batch's range: below its limit */
+            bits |= (v > 0 ? 1U : 0U) << (b & 7U);
+            x[b] = (int8_t)had_quant_small(v >> q.k, q.r, 128U);
+            b++;
+        } while ((b & 7U) != 0U && b < end);
+        mask[(b - 1U) >> 3] = (uint8_t)bits;
+    }
+#endif
 }
 
 #ifdef HAD_CONV_LAYERS

@@ -29,25 +29,44 @@ static int32_t grow_row(const int32_t *row, int32_t amax) {
 #define PAIRS 1
 #define WORDS (HAD_BATCH_PADDED / 2U)
 
-/* All but the last butterfly, on two values a word: low + high * 2^16, both below 2^10. */
-static void transform(int32_t *row, const int8_t *x) {
+/* Two values a word: low + high * 2^16. */
+static void pack_row(int32_t *row, const int8_t *x) {
     for (const int32_t *end = row + WORDS; row != end; row++) {
         *row = x[0] + x[1] * 65536;
         x += 2;
     }
-    had_fwht_pairs(row - WORDS, WORDS);
+}
+
+/* All but the last butterfly; both values of a word stay below 2^10. */
+static void transform(int32_t *row, const int8_t *x) {
+    pack_row(row, x);
+    had_fwht_pairs(row, WORDS);
 }
 
 static inline int32_t low_of(int32_t word) {
     return (int16_t)(uint16_t)((uint32_t)word & 0xFFFFU);
 }
 
+/*
+ * Sums of half an order: where they have 8 bits the first pass leaves them in place of x, and the second
+ * has nothing to transform.
+ */
+static inline uint32_t stay(const had_layer *layer) {
+    return HAD_ORDER / 2 * (HAD_IS_POSITIVE(layer) != 0U ? 15 : 7) <= INT8_MAX ? 1U : 0U;
+}
+
 /* Of a sum and a difference the larger magnitude is the sum of the magnitudes. */
-static int32_t grow_row(const int32_t *row, int32_t amax) {
+static inline int32_t grow_row(const int32_t *row, int32_t amax, int8_t *x, uint32_t stays) {
     for (const int32_t *end = row + WORDS; row != end; row++) {
         int32_t low = low_of(*row);
-        int32_t most = had_abs(low) + had_abs((*row - low) >> 16);
+        int32_t high = (*row - low) >> 16;
+        int32_t most = had_abs(low) + had_abs(high);
         amax = most > amax ? most : amax;
+        if (stays != 0U) {
+            x[0] = (int8_t)low;
+            x[1] = (int8_t)high;
+            x += 2;
+        }
     }
     return amax;
 }
@@ -63,8 +82,14 @@ void had_activation_range(had_learner *ln, const had_layer *layer, int8_t *x, in
 #endif
     if (ln->step.flow[layer->index].d_max > 0) {
         for (uint32_t i = begin; i < end; i++) {
-            transform(row, x + i * HAD_BATCH_STRIDE);
+            int8_t *values = x + i * HAD_BATCH_STRIDE;
+            transform(row, values);
+#if PAIRS
+            amax = stay(layer) != 0U ? grow_row(row, amax, values, 1U)
+                                     : grow_row(row, amax, values, 0U);
+#else
             amax = grow_row(row, amax);
+#endif
         }
     }
     ln->step.activation_max = amax;
@@ -85,9 +110,8 @@ static void quantize_row(int8_t *xh, const int32_t *row, int32_t r, uint32_t key
 }
 #else
 /* The last butterfly, of two values. */
-static inline void quantize_two(int8_t *xh, int32_t word, int32_t r, uint32_t u0, uint32_t u1) {
-    int32_t low = low_of(word);
-    int32_t high = (word - low) >> 16;
+static inline void quantize_two(int8_t *xh, int32_t low, int32_t high, int32_t r, uint32_t u0,
+                                uint32_t u1) {
     xh[0] = (int8_t)had_quant_small(low + high, r, u0);
     xh[1] = (int8_t)had_quant_small(low - high, r, u1);
 }
@@ -97,9 +121,21 @@ static void quantize_row(int8_t *xh, const int32_t *row, int32_t r, uint32_t key
     key += index >> 2;
     for (const int32_t *end = row + WORDS; row != end; row += 2) {
         uint32_t word = had_mix(key);
-        quantize_two(xh, row[0], r, word & 0xFFU, word >> 8 & 0xFFU);
-        quantize_two(xh + 2, row[1], r, word >> 16 & 0xFFU, word >> 24);
+        int32_t low[2] = {low_of(row[0]), low_of(row[1])};
+        quantize_two(xh, low[0], (row[0] - low[0]) >> 16, r, word & 0xFFU, word >> 8 & 0xFFU);
+        quantize_two(xh + 2, low[1], (row[1] - low[1]) >> 16, r, word >> 16 & 0xFFU, word >> 24);
         xh += 4;
+        key++;
+    }
+}
+
+/* The same of values that have stayed in place. */
+static void quantize_in_place(int8_t *xh, int32_t r, uint32_t key, uint32_t index) {
+    key += index >> 2;
+    for (const int8_t *end = xh + HAD_BATCH_PADDED; xh != end; xh += 4) {
+        uint32_t word = had_mix(key);
+        quantize_two(xh, xh[0], xh[1], r, word & 0xFFU, word >> 8 & 0xFFU);
+        quantize_two(xh + 2, xh[2], xh[3], r, word >> 16 & 0xFFU, word >> 24);
         key++;
     }
 }
@@ -153,6 +189,14 @@ void had_activation_quantize(had_learner *ln, const had_layer *layer, int8_t *x,
     uint32_t key = had_tensor_key(step->key, HAD_TENSOR_ACTIVATION(layer->index));
     for (uint32_t i = begin; i < end; i++) {
         int8_t *xh = x + i * HAD_BATCH_STRIDE;
+#if PAIRS
+        if (stay(layer) != 0U) {
+            HAD_COUNT(pack_row(row, xh);)
+            quantize_in_place(xh, step->activation.r, key, i * HAD_BATCH_PADDED);
+            HAD_COUNT(count_row(ln, layer, xh, row);)
+            continue;
+        }
+#endif
         transform(row, xh);
         quantize_row(xh, row, step->activation.r, key, i * HAD_BATCH_PADDED);
         HAD_COUNT(count_row(ln, layer, xh, row);)

@@ -14,12 +14,9 @@ static uint32_t block_rows(const had_layer *layer, uint32_t first) {
     return rows < HAD_ORDER ? rows : HAD_ORDER;
 }
 
-/* Zeros, unless vectors are built for and all of the block is written. */
+/* Zeros where `rows` rows of so many columns leave some: behind whole rows, or everywhere. */
 static void clear(int32_t *block, uint32_t rows, uint32_t columns) {
-    if (HAD_MVE && rows == HAD_ORDER && columns == HAD_LANES) {
-        return;
-    }
-    for (uint32_t j = 0U; j < BLOCK_VALUES; j++) {
+    for (uint32_t j = columns == HAD_LANES ? rows * HAD_LANES : 0U; j < BLOCK_VALUES; j++) {
         block[j] = 0;
     }
 }

@@ -96,6 +96,18 @@ uint32_t had_batch_slot(const had_learner *ln, uint32_t b) {
 }
 #endif
 
+/* A sample as one column of the batch: both values of a byte at once. */
+static void unpack_column(int8_t *x0, const uint8_t *packed) {
+    for (const uint8_t *end = packed + HAD_X0_SIZE / 2U; packed != end; packed++) {
+        x0[0] = had_nibble(packed, 0U, HAD_X0_SIGNED);
+        x0[HAD_BATCH_STRIDE] = had_nibble(packed, 1U, HAD_X0_SIGNED);
+        x0 += 2U * HAD_BATCH_STRIDE;
+    }
+    if (HAD_X0_SIZE % 2U != 0U) {
+        x0[0] = had_nibble(packed, 0U, HAD_X0_SIGNED);
+    }
+}
+
 void had_gather(had_learner *ln, int8_t *x0, uint8_t *labels, uint32_t begin, uint32_t end) {
     const had_exemplars *ex = &ln->exemplars;
     if (begin == 0U) {
@@ -106,9 +118,7 @@ void had_gather(had_learner *ln, int8_t *x0, uint8_t *labels, uint32_t begin, ui
     for (uint32_t b = begin; b < end; b++) {
         uint32_t slot = ex->order[draw_sample(ex, had_mix(key + b), classes)];
         labels[b] = ex->label[slot];
-        for (uint32_t i = 0U; i < HAD_X0_SIZE; i++) {
-            x0[i * HAD_BATCH_STRIDE + b] = had_nibble(ex->packed[slot], i, HAD_X0_SIGNED);
-        }
+        unpack_column(x0 + b, ex->packed[slot]);
     }
 #if HAD_BATCH < HAD_BATCH_STRIDE
     for (uint32_t b = HAD_BATCH; end == HAD_BATCH && b < HAD_BATCH_STRIDE; b++) {

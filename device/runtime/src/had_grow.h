@@ -11,7 +11,10 @@ static inline int32_t had_grow(int32_t amax, int32_t v) {
 #if HAD_PANEL || defined(__ARM_FEATURE_MVE)
     return had_abs(v) > amax ? had_abs(v) : amax;
 #else
-    return (uint32_t)v + (uint32_t)amax > 2U * (uint32_t)amax ? had_abs(v) : amax;
+    if (__builtin_expect((uint32_t)v + (uint32_t)amax > 2U * (uint32_t)amax, 0)) {
+        amax = had_abs(v);
+    }
+    return amax;
 #endif
 }
 

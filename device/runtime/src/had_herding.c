@@ -48,10 +48,11 @@ const uint8_t *had_features_of(const had_learner *ln, uint32_t slot) {
 }
 #endif
 
-/* floor(a / b), b > 0. */
+/* floor(a / b), 0 < b < 2^16: below zero -1 - floor((-1 - a) / b). */
 static int32_t floor_divide(int32_t a, int32_t b) {
-    int32_t quotient = a / b;
-    return a % b < 0 ? quotient - 1 : quotient;
+    uint32_t divisor = (uint32_t)b;
+    return a >= 0 ? (int32_t)had_divide((uint32_t)a, divisor)
+                  : -1 - (int32_t)had_divide((uint32_t)(-1 - a), divisor);
 }
 
 static void class_mean(had_learner *ln, const uint16_t *order, uint32_t samples) {
@@ -108,7 +109,7 @@ static void herd_class(had_learner *ln, uint16_t *order, uint32_t samples, uint3
 }
 
 static uint32_t quota_of(uint32_t n_classes) {
-    uint32_t quota = (uint32_t)HAD_EXEMPLAR_SLOTS / n_classes;
+    uint32_t quota = had_divide(HAD_EXEMPLAR_SLOTS, n_classes);
     quota = quota > QUOTA_MAX ? QUOTA_MAX : quota;
 #if HAD_CLASS_LIMIT > 0
     quota = quota > HAD_CLASS_LIMIT ? HAD_CLASS_LIMIT : quota;

@@ -7,6 +7,7 @@
  */
 #include "had_block.h"
 #include "had_dsp.h"
+#include "had_grow.h"
 #include "had_panel.h"
 #include "had_wide.h"
 #include "hadapt/dot.h"
@@ -190,17 +191,21 @@ static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *restri
 static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_below, had_line acc,
                         const uint8_t *mask, uint32_t column, uint32_t lanes) {
     had_flow *below = &ln->step.flow[layer->index - 1U];
+    uint32_t shift = layer->error_shift;
+    int32_t half = shift == 0U ? 0 : (int32_t)(1U << (shift - 1U));
+    int32_t d_max = below->d_max;
+    uint32_t bits = 0U; /* a block never begins within a byte and ends beyond it */
     for (uint32_t c = 0U; c < HAD_LANES; c++) {
-        uint32_t b = column + c;
-        uint32_t passes = (uint32_t)mask[b >> 3] >> (b & 7U) & 1U;
-        int32_t rounded = had_rhu(had_line_total(&acc, c), layer->error_shift);
-        int32_t d = c < lanes && passes != 0U ? had_saturate_s16(rounded) : 0;
-        d_below[b] = (int16_t)d;
-        below->d_max = had_abs(d) > below->d_max ? had_abs(d) : below->d_max;
+        bits = c % 8U == 0U ? (uint32_t)mask[(column + c) >> 3] >> ((column + c) & 7U) : bits >> 1;
+        int32_t rounded = (had_line_total(&acc, c) + half) >> shift;
+        int32_t d = c < lanes && (bits & 1U) != 0U ? had_saturate_s16(rounded) : 0;
+        d_below[column + c] = (int16_t)d;
+        d_max = had_grow(d_max, d);
         HAD_COUNT(if (c < lanes && rounded != had_saturate_s16(rounded)) {
             ln->counters.layer[layer->index].errors_saturated += 1U;
         })
     }
+    below->d_max = d_max;
 }
 #endif
 

@@ -54,7 +54,7 @@ static had_softmax softmax_of(const int16_t *y, uint32_t stride, uint32_t classe
         sum += exponential((uint32_t)(y_max - y[c * stride]), frac_bits);
     }
     uint32_t sb = had_bitlen(sum) - 16U;
-    return (had_softmax){y_max, frac_bits, sb, (1U << 31) / (sum >> sb)};
+    return (had_softmax){y_max, frac_bits, sb, had_divide(1U << 31, sum >> sb)};
 }
 
 /* p_c of SPEC.md 6.2, Q15. */

@@ -9,6 +9,6 @@ had_quantizer had_quantizer_of(int32_t amax, uint32_t qmax, uint32_t shift) {
     had_quantizer q;
     q.k = bits > 15U ? bits - 15U : 0U;
     q.limit = amax >> q.k;
-    q.r = (int32_t)((qmax << shift) / (uint32_t)q.limit);
+    q.r = (int32_t)had_divide(qmax << shift, (uint32_t)q.limit);
     return q;
 }

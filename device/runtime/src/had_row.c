@@ -14,7 +14,16 @@ static int32_t row_amax(const had_master *w, uint32_t inputs) {
     return had_mve_amax_masters(w, inputs);
 #else
     int32_t amax = 0;
-    for (const had_master *end = w + inputs; w != end; w++) {
+    const had_master *end = w + inputs;
+#if !HAD_PANEL
+    for (const had_master *whole = w + (inputs & ~3U); w != whole; w += 4) {
+        amax = had_grow(amax, w[0]);
+        amax = had_grow(amax, w[1]);
+        amax = had_grow(amax, w[2]);
+        amax = had_grow(amax, w[3]);
+    }
+#endif
+    for (; w != end; w++) {
         amax = had_grow(amax, *w);
     }
     return amax;

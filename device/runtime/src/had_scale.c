@@ -3,12 +3,19 @@
 #include "hadapt/scale.h"
 
 uint32_t had_bitlen(uint32_t v) {
+#ifdef __ARM_FEATURE_CLZ
+    return v == 0U ? 0U : 32U - (uint32_t)__builtin_clz(v);
+#else
     uint32_t bits = 0U;
+    for (; v > 0xFFU; v >>= 8) {
+        bits += 8U;
+    }
     while (v != 0U) {
         v >>= 1;
         bits++;
     }
     return bits;
+#endif
 }
 
 /* A mantissa that rounding took to 2^15 is halved. */
@@ -35,7 +42,7 @@ had_scale had_scale_mul(had_scale a, had_scale b) {
 }
 
 had_scale had_scale_recip(had_scale a) {
-    return carry((1U << 29) / (uint32_t)a.mantissa, -29 - a.exponent);
+    return carry(had_divide(1U << 29, (uint32_t)a.mantissa), -29 - a.exponent);
 }
 
 had_scale had_scale_pow2(had_scale a, int32_t shift) {

@@ -108,12 +108,23 @@ static void end_step(had_learner *ln) {
     ln->trained = 1U;
 }
 
-/* Rows that bring the used units to at least the budget, or all that are left of the operation. */
+/*
+ * Rows that bring the used units to at least the budget, or all that are left of the operation. Bit by bit: that takes
+ * no division, which small cores do not have.
+ */
 static uint32_t rows_to_run(const had_session *session, uint64_t units_left) {
     const had_operation *op = &had_operations[session->operation];
     uint32_t rows = op->rows - session->row;
-    uint64_t wanted = (units_left + op->units - 1U) / op->units;
-    return wanted < rows ? (uint32_t)wanted : rows;
+    if ((uint64_t)rows * op->units <= units_left) {
+        return rows;
+    }
+    uint32_t fewer = 0U; /* the most rows whose units stay below what is left */
+    for (uint32_t bit = 1U << 31; bit != 0U; bit >>= 1) {
+        if ((uint64_t)(fewer + bit) * op->units < units_left && fewer + bit > fewer) {
+            fewer += bit;
+        }
+    }
+    return fewer + 1U;
 }
 
 static had_status run_rows(had_learner *ln, uint32_t rows) {

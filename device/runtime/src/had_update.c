@@ -12,7 +12,7 @@
 static inline void update_one(had_master *w, int32_t acc, const had_update *update, uint32_t draw) {
     int32_t delta = (acc * update->step.m + (int32_t)(draw >> update->round)) >> update->step.sh;
     int32_t next = *w - delta;
-    if ((uint32_t)next + HAD_MASTER_MAX > 2U * HAD_MASTER_MAX) {
+    if (__builtin_expect((uint32_t)next + HAD_MASTER_MAX > 2U * HAD_MASTER_MAX, 0)) {
         next = next < 0 ? -HAD_MASTER_MAX : HAD_MASTER_MAX;
         HAD_COUNT(update->tally->masters_saturated += 1U;)
     }
@@ -24,10 +24,10 @@ static inline void update_one(had_master *w, int32_t acc, const had_update *upda
 
 /*
  * Masters of a row from an even index on: HAD_TAPS totals lie together, those of all rows in between (of an octet: every HAD_WORDS words).
- * One word serves two neighbours: rows start at even indices.
+ * One word serves two neighbours: rows start at even indices. Not inlined: the loop needs every register.
  */
-static void update_row(had_master *w, had_line acc, const had_update *row, uint32_t i,
-                       uint32_t count) {
+__attribute__((noinline)) static void update_row(had_master *w, had_line acc, const had_update *row,
+                                                 uint32_t i, uint32_t count) {
     const had_update update = *row;
     uint32_t key = update.key + (i >> 1);
     uint32_t at = 0U;

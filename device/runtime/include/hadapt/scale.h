@@ -25,6 +25,24 @@ typedef struct had_multiplier {
 /* Number of bits of v; 0 for 0. */
 uint32_t had_bitlen(uint32_t v);
 
+/* 0: division is made of multiplications, for the core has none. */
+#ifndef HAD_DIVIDES
+#if defined(__thumb__) && __ARM_ARCH_ISA_THUMB == 1
+#define HAD_DIVIDES 0
+#else
+#define HAD_DIVIDES 1
+#endif
+#endif
+
+/* floor(n / d), 1 <= d < 2^16. */
+#if HAD_DIVIDES
+static inline uint32_t had_divide(uint32_t n, uint32_t d) {
+    return n / d;
+}
+#else
+uint32_t had_divide(uint32_t n, uint32_t d);
+#endif
+
 /* The scale nearest to v, 1 <= v < 2^31. */
 had_scale had_scale_from_int(uint32_t v);
 
