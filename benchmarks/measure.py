@@ -37,10 +37,12 @@ STEPS = 3
 INFERENCES = 8
 LEARNED = 12  # samples staged before training, as a session has some
 
-# Functions that are no part of learning and inference: start, transport, export, digest of a state.
+# Functions that are no part of learning and inference: start, transport, export, digest of a state
+# and what these alone call.
 _OUTSIDE = (
     *("main", "Reset_Handler", "had_port", "had_fault", "had_trap", "put_hex"),
     *("had_wire", "handle_", "had_import", "had_export", "export_", "had_state", "hash_"),
+    *("had_field_of", "had_values_are_valid"),
     *("had_sha256", "compress"),
 )
 

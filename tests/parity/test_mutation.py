@@ -215,7 +215,7 @@ MUTATIONS = (
         "distil",
     ),
     Mutation(SOURCE + "had_train.c", "known < ln->working", "known > ln->working", "distil"),
-    Mutation(SOURCE + "had_train.c", "used += HAD_TARGET_UNITS", "used += 1U", "distil"),
+    Mutation(SOURCE + "had_train.c", "(used, HAD_TARGET_UNITS)", "(used, 1U)", "distil"),
     Mutation(SOURCE + "had_exemplar.c", "new_only != 0U ? HAD_RANK_STAGED : 0U", "0U", "distil"),
     Mutation(SOURCE + "had_gather.c", "number -= ex->part_count[label]", "number -= 1U", "distil"),
     Mutation(SOURCE + "had_correction.c", "(1 << 11)) >> 12", "(1 << 11)) >> 11", "bic"),

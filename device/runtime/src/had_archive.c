@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes to and from flash in pages, and the body of a slot, SPEC.md 12.2. */
+#include "had_cold.h"
+
 #include "had_archive.h"
 
 #if HAD_FIELD

@@ -21,4 +21,13 @@ void had_block_weights(int32_t *block, const had_master *w, const had_layer *lay
 /* Largest magnitude in a block, at least `so_far`. */
 int32_t had_block_max(const int32_t *block, int32_t so_far);
 
+/* Zeros behind the batch in rows of dh: the product reads them, in lanes whose results are dropped. */
+static inline void had_clear_columns(int8_t *dh, uint32_t rows) {
+    for (const int8_t *end = dh + rows * HAD_BATCH_STRIDE; dh != end; dh += HAD_BATCH_STRIDE) {
+        for (uint32_t b = HAD_BATCH; b < HAD_BATCH_STRIDE; b++) {
+            dh[b] = 0;
+        }
+    }
+}
+
 #endif

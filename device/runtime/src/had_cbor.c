@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* CBOR items in the deterministic form, RFC 8949 4.2.1. */
+#include "had_cold.h"
+
 #include "had_cbor.h"
 
 #include "hadapt/flash.h"

@@ -42,15 +42,6 @@ static void quantize_block(had_learner *ln, const had_layer *layer, int8_t *dh,
     }
 }
 
-/* Columns behind the batch are read by the product, in lanes whose results are dropped. */
-static void clear_padding(int8_t *dh, uint32_t rows) {
-    for (uint32_t j = 0U; j < rows; j++) {
-        for (uint32_t b = HAD_BATCH; b < HAD_BATCH_STRIDE; b++) {
-            dh[j * HAD_BATCH_STRIDE + b] = 0;
-        }
-    }
-}
-
 void had_conv_error_quantize(had_learner *ln, const had_layer *layer, int8_t *dh, const int16_t *d,
                              int32_t *block, uint32_t begin, uint32_t end) {
     had_step *step = &ln->step;
@@ -65,7 +56,7 @@ void had_conv_error_quantize(had_learner *ln, const had_layer *layer, int8_t *dh
     for (uint32_t p = begin; p < end; p++) {
         const int16_t *from = d + p * layer->outputs * HAD_BATCH_STRIDE;
         int8_t *to = dh + p * layer->outputs_padded * HAD_BATCH_STRIDE;
-        clear_padding(to, layer->outputs_padded);
+        had_clear_columns(to, layer->outputs_padded);
         for (uint32_t b = 0U; b < HAD_BATCH; b += HAD_LANES) {
             for (uint32_t o = 0U; o < layer->outputs; o += HAD_ORDER) {
                 uint32_t index = (p * HAD_BATCH + b) * layer->outputs_padded + o;

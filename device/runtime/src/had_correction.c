@@ -5,6 +5,8 @@
  * Bounds: alpha < 2^14 and |y| <= 2^15, so a product stays below 2^29. A sample's |sum e| <= 2^16, times
  * y below 2^31, and there are fewer than 2^16 samples: the sums fit 64 bits.
  */
+#include "had_cold.h"
+
 #include "hadapt/correction.h"
 
 #include "hadapt/exemplar.h"

@@ -3,6 +3,8 @@
  * Payload of a packet, SPEC.md 11.4. A token takes at most 56 bits, so with more than 56 in hand one can
  * always be taken, and the end of a byte never falls into a token.
  */
+#include "had_cold.h"
+
 #include "had_decoder.h"
 
 #if HAD_FIELD

@@ -249,13 +249,14 @@ static inline void put_fields(int32_t *total, uint32_t word) {
 void had_dot_packed(int32_t total[HAD_VIEW_ROWS], const int8_t *x, const uint32_t *w,
                     uint32_t terms, const int32_t sums[HAD_TILES], uint32_t positive) {
     had_pairs words = {0U, 0U, 0U, 0U};
-    for (; terms > HAD_TILE_K; terms -= HAD_TILE_K) {
-        had_pairs s = pairs(x, w, HAD_TILE_K, positive);
+    while (terms > 0U) {
+        uint32_t left = terms < HAD_TILE_K ? terms : HAD_TILE_K;
+        had_pairs s = pairs(x, w, left, positive);
         words = add_tile(words, s, BOTH(BIAS) * (uint32_t)*sums++);
-        x += HAD_TILE_K;
-        w += HAD_TILE_K;
+        x += left;
+        w += left;
+        terms -= left;
     }
-    words = add_tile(words, pairs(x, w, terms, positive), BOTH(BIAS) * (uint32_t)*sums);
     put_fields(total, words.p0);
     put_fields(total + 1, words.p1);
     put_fields(total + 2, words.p2);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Envelope, COSE_Sign1 and manifest of a packet: one fixed shape, SPEC.md 11.2. */
+#include "had_cold.h"
+
 #include "had_envelope.h"
 
 #if HAD_FIELD

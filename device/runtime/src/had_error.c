@@ -70,15 +70,6 @@ static void count_block(had_learner *ln, const had_layer *layer, const int8_t *d
 }
 #endif
 
-/* Columns behind the batch are read by the product, in lanes whose results are dropped. */
-static void clear_padding(int8_t *dh, const had_layer *layer) {
-    for (uint32_t o = 0U; o < layer->outputs_padded; o++) {
-        for (uint32_t b = HAD_BATCH; b < HAD_BATCH_STRIDE; b++) {
-            dh[o * HAD_BATCH_STRIDE + b] = 0;
-        }
-    }
-}
-
 void had_error_quantize(had_learner *ln, const had_layer *layer, int8_t *dh, const int16_t *d,
                         int32_t *block, uint32_t begin, uint32_t end) {
     had_step *step = &ln->step;
@@ -89,7 +80,7 @@ void had_error_quantize(had_learner *ln, const had_layer *layer, int8_t *dh, con
         step->error = had_quantizer_of(step->error_max, 7U, HAD_QUANT_SHIFT);
         step->error_scale =
             had_scale_quantized(step->flow[layer->index].d_scale, step->error_max, HAD_SCALE_INV7);
-        clear_padding(dh, layer);
+        had_clear_columns(dh, layer->outputs_padded);
     }
     for (uint32_t b = begin; b < end; b += HAD_LANES) {
         for (uint32_t o = 0U; o < layer->outputs; o += HAD_ORDER) {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Stored samples, SPEC.md 8.1: one array of slots, and the slots in canonical order. */
+#include "had_cold.h"
+
 #include "hadapt/exemplar.h"
 
 #include <string.h>

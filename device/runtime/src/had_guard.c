@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The forgetting guard, SPEC.md 13.2. */
+#include "had_cold.h"
+
 #include "hadapt/flash.h"
 #include "hadapt/guard.h"
 

@@ -6,6 +6,8 @@
  * |256 sum f| < 2^28 and |2 T| <= 2 * 1023 * 256 * 15 * 2 < 2^24, times f below 2^28; scores add up in
  * 64 bits.
  */
+#include "had_cold.h"
+
 #include "hadapt/exemplar.h"
 #include "hadapt/memory.h"
 #include "hadapt/plan.h"

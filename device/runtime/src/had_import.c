@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* State import, SPEC.md 9: streamed into the working copy, judged at the end. */
+#include "had_cold.h"
+
 #include <string.h>
 
 #include "had_bytes.h"

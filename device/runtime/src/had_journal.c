@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Small changes between two saves, SPEC.md 12.3. */
+#include "had_cold.h"
+
 #include "had_journal.h"
 
 #if HAD_FIELD

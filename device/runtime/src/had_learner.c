@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The learner's operations, SPEC.md 8.3, but for training (had_train.c). */
+#include "had_cold.h"
+
 #include "hadapt/learner.h"
 
 #include "hadapt/correction.h"

@@ -18,7 +18,7 @@ static const uint16_t exp2_table[64] = {
 };
 
 /* 2^15 exp(-drop 2^-fy), drop >= 0. */
-static uint32_t exponential(uint32_t drop, uint32_t frac_bits) {
+__attribute__((noinline)) static uint32_t exponential(uint32_t drop, uint32_t frac_bits) {
     uint32_t t = (drop * 23637U + (1U << (frac_bits + 7U))) >> (frac_bits + 8U);
     uint32_t shift = t >> 6;
     if (shift > 15U) {

@@ -19,6 +19,20 @@ const uint32_t had_octet_constants[3] = {HAD_RAISE, 0U, HAD_TILE_K};
 #endif
 
 /* clang-format off */
+/* A term of one column: eight products. */
+#define TERM \
+    "    ldmia r0!, {r4, r5, r6, r7}\n" \
+    "    ldrsb r3, [r1, r2]\n" \
+    "    add r1, r12\n" \
+    "    muls r4, r3, r4\n" \
+    "    muls r5, r3, r5\n" \
+    "    muls r6, r3, r6\n" \
+    "    muls r7, r3, r7\n" \
+    "    add r8, r4\n" \
+    "    add r9, r5\n" \
+    "    add r10, r6\n" \
+    "    add r11, r7\n"
+
 __asm__(
     "    .syntax unified\n"
     "    .section .text.had_octet_product, \"ax\", %progbits\n"
@@ -76,50 +90,7 @@ __asm__(
     "    mov r11, r2\n"
     "    movs r2, #0\n"
     "13: @ four terms\n"
-    "    ldmia r0!, {r4, r5, r6, r7}\n"
-    "    ldrsb r3, [r1, r2]\n"
-    "    add r1, r12\n"
-    "    muls r4, r3, r4\n"
-    "    muls r5, r3, r5\n"
-    "    muls r6, r3, r6\n"
-    "    muls r7, r3, r7\n"
-    "    add r8, r4\n"
-    "    add r9, r5\n"
-    "    add r10, r6\n"
-    "    add r11, r7\n"
-    "    ldmia r0!, {r4, r5, r6, r7}\n"
-    "    ldrsb r3, [r1, r2]\n"
-    "    add r1, r12\n"
-    "    muls r4, r3, r4\n"
-    "    muls r5, r3, r5\n"
-    "    muls r6, r3, r6\n"
-    "    muls r7, r3, r7\n"
-    "    add r8, r4\n"
-    "    add r9, r5\n"
-    "    add r10, r6\n"
-    "    add r11, r7\n"
-    "    ldmia r0!, {r4, r5, r6, r7}\n"
-    "    ldrsb r3, [r1, r2]\n"
-    "    add r1, r12\n"
-    "    muls r4, r3, r4\n"
-    "    muls r5, r3, r5\n"
-    "    muls r6, r3, r6\n"
-    "    muls r7, r3, r7\n"
-    "    add r8, r4\n"
-    "    add r9, r5\n"
-    "    add r10, r6\n"
-    "    add r11, r7\n"
-    "    ldmia r0!, {r4, r5, r6, r7}\n"
-    "    ldrsb r3, [r1, r2]\n"
-    "    add r1, r12\n"
-    "    muls r4, r3, r4\n"
-    "    muls r5, r3, r5\n"
-    "    muls r6, r3, r6\n"
-    "    muls r7, r3, r7\n"
-    "    add r8, r4\n"
-    "    add r9, r5\n"
-    "    add r10, r6\n"
-    "    add r11, r7\n"
+    TERM TERM TERM TERM
     "    cmp r0, lr\n"
     "    bne 13b\n"
     "    mov r4, r8\n"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Update packets, SPEC.md 11.3: every check in its order, and what follows when all hold. */
+#include "had_cold.h"
+
 #include "hadapt/packet.h"
 
 #if HAD_FIELD

@@ -5,6 +5,8 @@
  * Bounds: n_c <= 255 and |f| <= 15, so |S| <= 3825; |n f - S| <= 7650, its square is below 2^26, D < 2^26 *
  * features, and D n^2 < 2^42 * features.
  */
+#include "had_cold.h"
+
 #include "hadapt/memory.h"
 
 #if HAD_KEEP_PROTOTYPES

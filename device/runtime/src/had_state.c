@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* State hash and export, SPEC.md 8.7 and 9. */
+#include "had_cold.h"
+
 #include "hadapt/state.h"
 
 #include <string.h>

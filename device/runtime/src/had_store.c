@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Slots, SPEC.md 12.1: boot finds the old or the new state, whenever power ends. */
+#include "had_cold.h"
+
 #include "hadapt/store.h"
 
 #if HAD_FIELD

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Training sessions in slices, SPEC.md 7 and 8.6. */
+#include "had_cold.h"
+
 #include "hadapt/correction.h"
 #include "hadapt/exemplar.h"
 #include "hadapt/learner.h"
@@ -108,23 +110,26 @@ static void end_step(had_learner *ln) {
     ln->trained = 1U;
 }
 
+static uint32_t add_units(uint32_t used, uint64_t units) {
+    return units > UINT32_MAX - used ? UINT32_MAX : used + (uint32_t)units;
+}
+
 /*
- * Rows that bring the used units to at least the budget, or all that are left of the operation. Bit by bit: that takes
- * no division, which small cores do not have.
+ * Rows that bring the used units to at least the budget, or all that are left of the operation. Where they are fewer
+ * they are counted, not divided: small cores have no division.
  */
-static uint32_t rows_to_run(const had_session *session, uint64_t units_left) {
+static uint32_t rows_to_run(const had_session *session, uint32_t *used, uint32_t budget) {
     const had_operation *op = &had_operations[session->operation];
     uint32_t rows = op->rows - session->row;
-    if ((uint64_t)rows * op->units <= units_left) {
-        return rows;
-    }
-    uint32_t fewer = 0U; /* the most rows whose units stay below what is left */
-    for (uint32_t bit = 1U << 31; bit != 0U; bit >>= 1) {
-        if ((uint64_t)(fewer + bit) * op->units < units_left && fewer + bit > fewer) {
-            fewer += bit;
+    uint64_t units = (uint64_t)rows * op->units;
+    if (units > budget - *used) {
+        rows = 0U;
+        for (units = 0U; units < budget - *used; units += op->units) {
+            rows++;
         }
     }
-    return fewer + 1U;
+    *used = add_units(*used, units);
+    return rows;
 }
 
 static had_status run_rows(had_learner *ln, uint32_t rows) {
@@ -144,21 +149,18 @@ static had_status run_rows(had_learner *ln, uint32_t rows) {
 
 had_status had_train(had_learner *ln, had_train_report *report, uint32_t budget) {
     had_status status = ln->session.active != 0U ? HAD_OK : HAD_ERR_STATE;
-    uint64_t used = 0U;
+    uint32_t used = 0U;
     while (status == HAD_OK && used < budget && had_steps_left(ln) > 0U) {
 #if HAD_DISTILLATION
         if (ln->session.targets_left > 0U) {
             take_target(ln);
-            used += HAD_TARGET_UNITS;
+            used = add_units(used, HAD_TARGET_UNITS);
             continue;
         }
 #endif
-        uint32_t units = had_operations[ln->session.operation].units;
-        uint32_t rows = rows_to_run(&ln->session, budget - used);
-        used += (uint64_t)rows * units;
-        status = run_rows(ln, rows);
+        status = run_rows(ln, rows_to_run(&ln->session, &used, budget));
     }
-    report->units = used > UINT32_MAX ? UINT32_MAX : (uint32_t)used;
+    report->units = used;
     report->steps_left = had_steps_left(ln);
     report->samples = ln->session.samples;
     report->correct = ln->session.correct;

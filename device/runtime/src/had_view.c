@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The committed network as inference reads it: packed 4-bit rows, multipliers, input quantisers. */
+#include "had_cold.h"
+
 #include "had_row.h"
 #include "hadapt/dot.h"
 #include "hadapt/infer.h"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The wire protocol, SPEC.md 10: commands, and the lengths they take. */
+#include "had_cold.h"
+
 #include "hadapt/wire.h"
 
 #include "had_bytes.h"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands of a field device, SPEC.md 13.3. */
+#include "had_cold.h"
+
 #include "had_wire_field.h"
 
 #if HAD_FIELD
