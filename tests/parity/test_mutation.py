@@ -177,7 +177,6 @@ MUTATIONS = (
         for old, new in (
             ("r, key, i * HAD_BATCH_PADDED", "r, key, i"),
             ("x[1] = (int8_t)high", "x[1] = (int8_t)low"),
-            ("? 15 : 7", "? 0 : 0"),
         )
     ),
     Mutation(SOURCE + "had_update.c", "(word << 16) >> 2", "(word << 16) >> 3", "tiles"),
