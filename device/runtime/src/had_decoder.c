@@ -205,6 +205,8 @@ static had_status change_token(had_decoder *d, had_learner *ln) {
         next_row(d, ln);
     } else if (d->column == d->columns) {
         return HAD_ERR_FORMAT;
+    } else {
+        /* The next change is in this row. */
     }
     return HAD_OK;
 }
