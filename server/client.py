@@ -126,6 +126,10 @@ class HadaptClient:
         """A model."""
         return self._get(f"/models/{model_id}", s.ModelRead)
 
+    def delete_model(self, model_id: str) -> None:
+        """Forget a model whose import has failed."""
+        self._send("DELETE", f"/models/{model_id}")
+
     def models(self) -> Iterator[s.ModelRead]:
         """All models, the newest first."""
         return self._pages("/models", s.ModelRead)

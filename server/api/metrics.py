@@ -26,7 +26,7 @@ from server.fleet.rollouts import MOVING
 from server.ids import seconds_between, utc_text
 from server.services.context import Context
 from server.storage.ports import Unit
-from server.storage.records import JOB_ENDED, JOB_OPEN, JOB_QUEUED
+from server.storage.records import JOB_ENDED, JOB_KINDS, JOB_OPEN, JOB_QUEUED
 
 router = APIRouter(route_class=GuardedRoute, tags=["health"])
 KEEP_S = 30.0
@@ -85,6 +85,10 @@ def _jobs(unit: Unit, now: float) -> Iterator[Metric]:
     for state in JOB_ENDED:
         states.add_metric([state], sum(t.count for t in totals if t.state == state))
     yield states
+    depth = GaugeMetricFamily("hadapt_queue_depth", "Queued jobs by kind", labels=["kind"])
+    for kind in JOB_KINDS:
+        depth.add_metric([kind], unit.jobs.count(state=JOB_QUEUED, kind=kind))
+    yield depth
     seconds = SummaryMetricFamily(
         "hadapt_job_seconds", "Time from start to end of ended jobs", labels=["kind", "state"]
     )

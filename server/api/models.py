@@ -25,6 +25,7 @@ from server.api.common import (
     received_part,
 )
 from server.api.problems import documented
+from server.api.quantize_options import QUANTIZE_OPTIONS
 from server.errors import InvalidInputError, Issue, MalformedRequestError
 from server.services import models, products
 from server.services.context import Context
@@ -47,11 +48,13 @@ FORM = {
             "type": "string",
             "format": "binary",
             "description": "npz: x (N, features), and y (N,) class indices or names to fill the "
-            "exemplar memory.",
+            "exemplar memory; class_names (classes,) if the ONNX file has none.",
         },
         "options": {
             "type": "string",
-            "description": "JSON object: class_names, and the quantiser's options.",
+            "description": "JSON object: class_names, and the quantizer's options.",
+            "contentMediaType": "application/json",
+            "contentSchema": QUANTIZE_OPTIONS,
             "examples": ['{"class_names": ["walk", "run"], "max_classes": 16}'],
         },
     },
@@ -153,6 +156,20 @@ def get_model(model_id: s.Id, context: ContextDep) -> s.ModelRead:
     """A model."""
     with context.database.read() as unit:
         return render.model(unit, models.require_model(unit, model_id))
+
+
+@router.delete(
+    "/{model_id}",
+    status_code=204,
+    response_class=Response,
+    responses=documented(404, 409),
+    dependencies=[scope("models:write")],
+)
+def delete_model(model_id: s.Id, context: ContextDep) -> Response:
+    """Forget a model whose import has failed or was cancelled; others cannot be deleted."""
+    with context.database.write() as unit:
+        models.delete_failed_model(unit, model_id)
+    return Response(status_code=204)
 
 
 @router.get(

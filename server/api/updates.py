@@ -40,6 +40,7 @@ def create_update(
 ) -> JSONResponse:
     """Learn new classes. Runs as a job; if the gate accepts, the model has a new version."""
     spec = body.model_dump()
+    updates.check_update(context, spec)
 
     def action(unit: Unit) -> tuple[s.UpdateRead, str]:
         made = updates.create_update(context, unit, spec)

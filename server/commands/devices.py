@@ -89,7 +89,9 @@ def generate(
         if board == "all":
             raise wrong("all", "--board", "one board")
         _check_folder(output)
-        data = engine().generate(loaded.int_model, loaded.learner, board, layout)
+        data = engine().generate(
+            loaded.int_model, loaded.learner, board, layout, loaded.class_names
+        )
         names = _write(output, data)
         facts: Json = {"board": board, "output": str(output), "files": len(names)}
         print_json({**facts, "names": names}) if as_json else print_facts("firmware", facts)

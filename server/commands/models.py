@@ -174,6 +174,11 @@ def _calibration(samples: Samples, names: tuple[str, ...]) -> Calibration:
     if len(all_names) > len(names):
         extra = ", ".join(all_names[len(names) :])
         expected = f"the model's {len(names)} classes; choose rows with --classes"
+        if names == tuple(str(i) for i in range(len(names))) and samples.labels.dtype.kind == "U":
+            expected = (
+                f"an array class_names with the {len(names)} names in the order of the network's "
+                f"outputs, or integer labels 0 to {len(names) - 1}"
+            )
         issue = Issue(f"classes {extra}", "array y", expected)
         raise SampleInvalidError(f"The data have classes that the model lacks: {extra}.", [issue])
     return Calibration(samples.x, slots)

@@ -37,6 +37,7 @@ from server.learning.firmwares import (
     field_sources,
     get_board,
     host_learner,
+    with_names,
 )
 from server.learning.inspecting import Inspection
 from server.learning.learner_data import LearnerData, initial_exemplars
@@ -69,6 +70,7 @@ from server.learning.ports import (
 )
 from server.learning.quantizing import (
     as_invalid,
+    check_choices,
     layer_rows,
     parse_options,
     quantize_report,
@@ -118,6 +120,7 @@ class HadaptEngine(Inspection):
             )
         layers = layer_rows(graph)
         summary = {"name": graph.name, "layers": layers, "weights": graph.n_weights}
+        check_choices(graph, options or {})
         values = raw_values(graph, options or {})
         return ImportedModel(values, graph.n_classes, graph.class_names, summary)
 
@@ -151,33 +154,33 @@ class HadaptEngine(Inspection):
         data = LearnerData(twin.export_state(), twin.state_hash(), initial_exemplars(model))
         return _learner(data)
 
-    def start(self, task: LearnTask) -> Chunk:
-        """Check the session; nothing is trained yet."""
-        model = IntModel.from_bytes(task.int_model)
-        if task.batch not in (None, model.arithmetic.batch):
+    def check_update(
+        self, int_model: bytes, method: Method, batch: int | None, options: Mapping[str, Any]
+    ) -> None:
+        """See Engine.check_update."""
+        model = IntModel.from_bytes(int_model)
+        if batch not in (None, model.arithmetic.batch):
             raise InvalidInputError(
                 "The batch size is fixed when a model is quantized.",
-                [Issue(f"batch {task.batch}", "batch", str(model.arithmetic.batch))],
+                [Issue(f"batch {batch}", "batch", str(model.arithmetic.batch))],
             )
-        if task.class_count > model.max_classes:
-            raise InvalidInputError(
-                "The model has no room for so many classes.",
-                [
-                    Issue(
-                        f"{task.class_count} classes",
-                        "y",
-                        f"at most {model.max_classes}",
-                    )
-                ],
-            )
-        wrong = wrong_option(task.method, dict(task.options))
+        wrong = wrong_option(method, dict(options))
         if wrong is not None:
             name, what, expected = wrong
             raise InvalidInputError(
-                f"Option {name} of an update by {task.method}: {what}; expected {expected}.",
+                f"Option {name} of an update by {method}: {what}; expected {expected}.",
                 [Issue(what, f"options.{name}", expected)],
             )
-        require_head(model, task.method)
+        require_head(model, method)
+
+    def start(self, task: LearnTask) -> Chunk:
+        """Check the session; nothing is trained yet."""
+        self.check_update(task.int_model, task.method, task.batch, task.options)
+        model = IntModel.from_bytes(task.int_model)
+        if task.class_count > model.max_classes:
+            expected = f"at most {model.max_classes}"
+            issue = Issue(f"{task.class_count} classes", "y", expected)
+            raise InvalidInputError("The model has no room for so many classes.", [issue])
         metrics = {"clipped_values": count_clipped(model, task.x)}
         return Chunk(checkpoint=b"", steps_done=0, done=_steps(task) == 0, metrics=metrics)
 
@@ -241,7 +244,14 @@ class HadaptEngine(Inspection):
             raise as_invalid(error) from error
         return bytes(proto.SerializeToString(deterministic=True))
 
-    def generate(self, int_model: bytes, learner: bytes, board: str, layout: str) -> bytes:
+    def generate(
+        self,
+        int_model: bytes,
+        learner: bytes,
+        board: str,
+        layout: str,
+        class_names: Sequence[str] = (),
+    ) -> bytes:
         """A zip of the firmware's sources and of the learner's state."""
         if layout not in LAYOUTS:
             raise InvalidInputError(
@@ -256,7 +266,7 @@ class HadaptEngine(Inspection):
         else:
             build_firmware(model, target, self.cache)
             sources = generate(model, target)
-        files = arrange(sources, layout, model, target.name)
+        files = arrange(with_names(sources, class_names), layout, model, target.name)
         data = LearnerData.from_bytes(learner)
         files["state/model.bin"] = data.state
         files["state/learner.bin"] = data.to_bytes()

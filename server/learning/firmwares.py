@@ -2,10 +2,11 @@
 """Generated folders and built firmwares, cached by content."""
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -258,3 +259,15 @@ def _has_qemu(board: Board) -> bool:
     except ToolchainMissingError:
         return False
     return True
+
+
+def with_names(sources: dict[str, bytes], class_names: Sequence[str]) -> dict[str, bytes]:
+    """Sources whose manifest names the classes that the learner knows, if any are given.
+
+    The model's own names are bound to its identity, and so to every state; these are not.
+    """
+    if not class_names:
+        return sources
+    manifest = {**json.loads(sources["manifest.json"]), "class_names": list(class_names)}
+    text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+    return {**sources, "manifest.json": text.encode()}

@@ -243,7 +243,7 @@ class Engine(Protocol):
         """Check an ONNX file. Quick: it is called within the request.
 
         options: of quantize; with `features` the samples are raw signals, and feature_count is
-            the number of their values.
+            the number of their values. Options that this network cannot have are refused.
         """
 
     def quantize(
@@ -253,6 +253,11 @@ class Engine(Protocol):
 
     def first_learner(self, int_model: bytes, calibration: Calibration) -> Learner:
         """The learner as shipped, its memory filled from labelled calibration samples."""
+
+    def check_update(
+        self, int_model: bytes, method: Method, batch: int | None, options: Mapping[str, Any]
+    ) -> None:
+        """Quick. Raises: InvalidInputError for what an update of this model cannot take."""
 
     def start(self, task: LearnTask) -> Chunk:
         """Begin a session: add classes, learn the samples; no training step yet."""
@@ -317,9 +322,17 @@ class Engine(Protocol):
     def diff_states(self, int_model: bytes, a: bytes, b: bytes) -> Json | None:
         """The first field in which two exported states differ. Raises: InvalidInputError."""
 
-    def generate(self, int_model: bytes, learner: bytes, board: str, layout: str) -> bytes:
+    def generate(
+        self,
+        int_model: bytes,
+        learner: bytes,
+        board: str,
+        layout: str,
+        class_names: Sequence[str] = (),
+    ) -> bytes:
         """A zip of C sources; same arguments, same bytes.
 
+        class_names: one a class that the learner knows; those of the model if empty.
         Raises: ModelDoesNotFitError; InvalidInputError for an unknown layout.
         """
 

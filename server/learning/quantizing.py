@@ -12,7 +12,7 @@ from codegen.errors import CodegenError, QuantizeError
 from codegen.export import export_qdq
 from codegen.export.builder import INPUT
 from codegen.graph import FloatGraph
-from codegen.quantize import QuantizeOptions
+from codegen.quantize import QuantizeOptions, most_trained
 from codegen.quantize.signal import FORM as SIGNAL_FORM
 from codegen.quantize.signal import SignalChoice, check_choice, features_of, parse_signal
 from device.twin.learner import TwinLearner, raw_samples
@@ -45,6 +45,20 @@ def parse_options(options: Mapping[str, Any]) -> QuantizeOptions:
             f"An option is wrong: {error}.",
             [Issue("out of range", "options", str(error))],
         ) from error
+
+
+def check_choices(graph: FloatGraph, options: Mapping[str, Any]) -> None:
+    """Options that depend on the network. Raises: InvalidInputError, before anything is queued."""
+    chosen = parse_options({k: v for k, v in options.items() if k != "class_names"})
+    try:
+        chosen.classes_for(graph.n_classes)
+        chosen.check_slots(graph.n_classes)
+    except QuantizeError as error:
+        raise as_invalid(error) from error
+    layers = most_trained(graph)
+    if chosen.train_last is not None and not 1 <= chosen.train_last <= layers:
+        expected = f"1 (the head) to {layers} (all that can be trained)"
+        raise _wrong("train_last", f"train_last is {chosen.train_last}", expected)
 
 
 def raw_values(graph: FloatGraph, options: Mapping[str, Any]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from server.errors import Issue, ModelRejectedError, NotFoundError, NotReadyError
+from server.errors import ConflictError, Issue, ModelRejectedError, NotFoundError, NotReadyError
 from server.ids import new_id, utc_text
 from server.learning.ports import Calibration, ImportedModel, OnnxForm
 from server.services.context import Context
@@ -17,9 +17,16 @@ from server.services.npz import read_npz
 from server.services.paging import Page, decode_cursor, make_page
 from server.services.rows import check_features, check_label
 from server.storage.ports import Unit
-from server.storage.records import ClassRecord, Json, ModelRecord, VersionRecord
+from server.storage.records import (
+    JOB_CANCELLED,
+    JOB_FAILED,
+    ClassRecord,
+    Json,
+    ModelRecord,
+    VersionRecord,
+)
 
-CALIBRATION_NAMES = {"x": "number", "y": "label", "classes": "label"}
+CALIBRATION_NAMES = {"x": "number", "y": "label", "class_names": "label"}
 
 
 @dataclass(frozen=True)
@@ -49,22 +56,35 @@ def check_upload(
     """
     context.engine.check_options({k: v for k, v in options.items() if k != "class_names"})
     imported = context.engine.import_model(onnx[0].read_bytes(), options)
-    names = _class_names(imported, options)
+    names = _class_names(imported, options, _names_in(context, calibration[0]))
     read_calibration(context, calibration[0], imported.feature_count, names)
     context.blobs.put_file(*onnx)
     context.blobs.put_file(*calibration)
     return NewModel(name, options, onnx[1], calibration[1], imported, names)
 
 
-def _class_names(imported: ImportedModel, options: Json) -> tuple[str, ...]:
-    """Names from the options, else from the file, else "0", "1", .."""
-    given = options.get("class_names")
+def _names_in(context: Context, path: Path) -> list[str] | None:
+    """The calibration file's array class_names."""
+    limit = context.settings.npz_max_bytes
+    found = read_npz(path, CALIBRATION_NAMES, limit, ModelRejectedError).get("class_names")
+    return None if found is None else [str(name) for name in found.ravel().tolist()]
+
+
+def _class_names(
+    imported: ImportedModel, options: Json, in_calibration: list[str] | None
+) -> tuple[str, ...]:
+    """Names from the options, else from the ONNX file, else the calibration's, else "0", "1", .."""
+    where, given = "options class_names", options.get("class_names")
+    if given is None and imported.class_names:
+        return imported.class_names
     if given is None:
-        return imported.class_names or tuple(str(i) for i in range(imported.class_count))
+        where, given = "calibration, array class_names", in_calibration
+    if given is None:
+        return tuple(str(i) for i in range(imported.class_count))
     names = tuple(str(check_label(n, i)) for i, n in enumerate(given)) if _is_list(given) else ()
     if len(names) != imported.class_count or len(set(names)) != len(names):
         expected = f"{imported.class_count} different names, one an output of the model"
-        issue = Issue(f"{len(set(names))} names", "options class_names", expected)
+        issue = Issue(f"{len(set(names))} names", where, expected)
         raise ModelRejectedError("class_names does not match the model.", [issue])
     return names
 
@@ -81,7 +101,7 @@ def read_calibration(
     Raises: ModelRejectedError, SampleInvalidError.
     """
     limit = context.settings.npz_max_bytes
-    arrays = read_npz(path, {"x": "number", "y": "label"}, limit, ModelRejectedError)
+    arrays = read_npz(path, CALIBRATION_NAMES, limit, ModelRejectedError)
     x = check_features(arrays["x"], feature_count, None, None)
     if "y" not in arrays:
         return Calibration(x, None)
@@ -99,7 +119,8 @@ def _slot(label: Any, row: int, names: tuple[str, ...]) -> int:
         return label
     if isinstance(label, str) and label in names:
         return names.index(label)
-    issue = Issue(f"label {label!r}", f"array y, row {row}", f"one of {', '.join(names)[:200]}")
+    expected = f"one of {', '.join(names)[:200]}, or an array class_names with other names"
+    issue = Issue(f"label {label!r}", f"array y, row {row}", expected)
     raise ModelRejectedError(f"Calibration row {row} has an unknown label.", [issue])
 
 
@@ -131,6 +152,20 @@ def require_model(unit: Unit, model_id: str) -> ModelRecord:
     if model is None:
         raise NotFoundError(f"There is no model {model_id}.")
     return model
+
+
+def delete_failed_model(unit: Unit, model_id: str) -> None:
+    """Forget a model whose import has failed or was cancelled; its job and its log stay.
+
+    Raises: NotFoundError; ConflictError for any other: samples, versions and devices hang on it.
+    """
+    model = require_model(unit, model_id)
+    state = require_job(unit, model.job_id).state
+    if model.int_model_sha256 is not None or state not in (JOB_FAILED, JOB_CANCELLED):
+        issue = Issue(f"import job is {state}", f"model {model_id}", "a job that has failed")
+        raise ConflictError("Only a model whose import has failed can be deleted.", [issue])
+    unit.classes.delete(model_id=model_id)
+    unit.models.delete(id=model_id)
 
 
 def require_ready_model(unit: Unit, model_id: str) -> ModelRecord:

@@ -11,7 +11,7 @@ from server.learning.metrics import forgetting_chaudhry
 from server.services.context import Context
 from server.services.devices import require_device
 from server.services.jobs import create_job
-from server.services.models import class_names, require_version
+from server.services.models import class_names, require_ready_model, require_version
 from server.services.paging import Page, decode_cursor, make_page
 from server.storage.ports import Unit
 from server.storage.records import Json, UpdateRecord, VersionRecord
@@ -42,6 +42,17 @@ class Verdict:
     def accepted(self) -> bool:
         """True if no limit is broken."""
         return not self.reasons
+
+
+def check_update(context: Context, spec: Json) -> None:
+    """Ask the engine whether the model can do what is asked for, before a job is queued.
+
+    Raises: NotFoundError, NotReadyError, InvalidInputError.
+    """
+    with context.database.read() as unit:
+        model = require_ready_model(unit, spec["model_id"])
+    int_model = context.blobs.get(str(model.int_model_sha256))
+    context.engine.check_update(int_model, spec["method"], spec["batch"], spec["options"])
 
 
 def create_update(context: Context, unit: Unit, spec: Json) -> UpdateRecord:

@@ -12,6 +12,7 @@ Json = dict[str, Any]
 JOB_QUEUED, JOB_RUNNING = "queued", "running"
 JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELLED = "succeeded", "failed", "cancelled"
 JOB_OPEN = (JOB_QUEUED, JOB_RUNNING)
+JOB_KINDS = ("import", "update", "firmware", "device-test", "reports")
 JOB_ENDED = (JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELLED)
 
 

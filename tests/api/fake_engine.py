@@ -108,6 +108,16 @@ class FakeEngine:
             _learn(weights, np.array(row), label)
         return _learner(weights, memory)
 
+    def check_update(
+        self,
+        int_model: bytes,
+        method: ports.Method,
+        batch: int | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        if batch == 512:
+            raise InvalidInputError("Batch.", [Issue("batch 512", "batch", "16")])
+
     def start(self, task: ports.LearnTask) -> ports.Chunk:
         learner = json.loads(task.learner)
         weights = np.array(learner["weights"], dtype=np.int64)
@@ -215,7 +225,14 @@ class FakeEngine:
     def diff_states(self, int_model: bytes, a: bytes, b: bytes) -> ports.Json | None:
         return None if a == b else {"field": "masters of head"}
 
-    def generate(self, int_model: bytes, learner: bytes, board: str, layout: str) -> bytes:
+    def generate(
+        self,
+        int_model: bytes,
+        learner: bytes,
+        board: str,
+        layout: str,
+        class_names: Sequence[str] = (),
+    ) -> bytes:
         _check_board(board)
         if layout != "plain":
             raise InvalidInputError("layout", [Issue(layout, "layout", "plain")])
@@ -223,6 +240,7 @@ class FakeEngine:
         with zipfile.ZipFile(buffer, "w") as archive:
             archive.writestr(zipfile.ZipInfo("model.c"), f"/* {_digest(int_model)} */\n")
             archive.writestr(zipfile.ZipInfo("state.bin"), learner)
+            archive.writestr(zipfile.ZipInfo("names.json"), json.dumps(list(class_names)))
         return buffer.getvalue()
 
     def resources(self, int_model: bytes, board: str, stop: ports.StopSignal) -> ports.Json:

@@ -19,6 +19,7 @@ def advance(step: Step, cursor: Cursor) -> Cursor | None:
         context.blobs.get(version.learner_sha256),
         firmware.board,
         firmware.layout,
+        version.classes,
     )
     sha256 = context.blobs.put(data)
 
