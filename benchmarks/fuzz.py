@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make fuzz`: ten million executions of libFuzzer over the parsers of a field device.
 
-    python -m benchmarks.fuzz [--runs 10000000] [--jobs 1]
+    python -m benchmarks.fuzz [--runs 10000000] [--jobs 1] [--keep folder]
 
 Targets and seeds are those of `tests/fuzz`. A finding ends the run; the input is printed, and
 belongs into `tests/regression/issue_0006_fuzz/<target>/`, from where every later run begins.
+A kept folder holds corpora and counts: a run that was ended goes on from there.
 """
 
 import argparse
@@ -19,7 +20,8 @@ from pathlib import Path
 from tests.fuzz.device_fuzz import Report, build_target, run_target, write_seeds, write_sources
 
 RESULT = Path(__file__).parent / "results" / "fuzz.md"
-DEFAULT_RUNS = 10_000_000
+DEFAULT_RUNS, PIECE_RUNS = 10_000_000, 50_000
+PROGRESS = "progress.json"
 # In tenths of all executions.
 SHARES = {"payload": 4, "packet": 2, "store": 1, "wire": 2, "import": 1}
 PARSERS = (
@@ -40,26 +42,45 @@ COVERAGE = ("-fprofile-instr-generate", "-fcoverage-mapping")
 
 
 def fuzz(sources: Path, target: str, runs: int, folder: Path) -> Report:
-    """Run a target; its corpus is left in folder/corpus."""
-    folder.mkdir()
+    """Run a target, piece by piece; its corpus and counts are left in the folder."""
+    folder.mkdir(exist_ok=True)
+    report = read_progress(folder)
+    if report.executions >= runs:
+        return report
     fuzzer = build_target(sources, target, folder / "fuzzer")
     corpus = write_seeds(target, folder / "corpus")
-    report = run_target(fuzzer, corpus, f"-runs={runs}", "-timeout=20", limit_s=86400.0)
-    print(f"{target}: {report.executions} executions, {report.edges} edges", file=sys.stderr)
+    while report.executions < runs and not report.failed:
+        piece = min(PIECE_RUNS, runs - report.executions)
+        # In seconds of the clock, and other programs run too.
+        new = run_target(fuzzer, corpus, f"-runs={piece}", "-timeout=600", limit_s=86400.0)
+        edges = max(report.edges, new.edges)
+        report = Report(report.executions + new.executions, edges, new.failed, new.log)
+        print(f"{target}: {report.executions} executions, {edges} edges", file=sys.stderr)
+        if not report.failed:
+            kept = {"executions": report.executions, "edges": edges}
+            (folder / PROGRESS).write_text(json.dumps(kept))
     return report
 
 
-def coverage(folder: Path) -> dict[str, tuple[float, float]]:
-    """Lines and branches, in percent, of each parser by all corpora together."""
-    sources = write_sources(folder / "covered")
+def read_progress(folder: Path) -> Report:
+    """What a target has done so far."""
+    path = folder / PROGRESS
+    kept = json.loads(path.read_text()) if path.exists() else {"executions": 0, "edges": 0}
+    return Report(kept["executions"], kept["edges"], False, "")
+
+
+def coverage(folder: Path, work: Path) -> dict[str, tuple[float, float]]:
+    """Lines and branches, in percent, of each parser by all corpora of a folder together."""
+    sources = write_sources(work)
     profiles, programs = [], []
     for target in SHARES:
-        out = folder / target / "covered"
-        build_target(sources, target, out, COVERAGE)
-        run_target(out, folder / target / "corpus", "-runs=0")
-        profiles.append(str(folder / target / "default.profraw"))
-        programs.append(str(out))
-    merged = folder / "merged.profdata"
+        place = work / target
+        place.mkdir()
+        build_target(sources, target, place / "covered", COVERAGE)
+        run_target(place / "covered", folder / target / "corpus", "-runs=0")
+        profiles.append(str(place / "default.profraw"))
+        programs.append(str(place / "covered"))
+    merged = work / "merged.profdata"
     subprocess.run([_llvm("profdata"), "merge", "-o", merged, *profiles], check=True)
     objects = [part for name in programs[1:] for part in ("-object", name)]
     command = [_llvm("cov"), "export", "-summary-only", f"-instr-profile={merged}"]
@@ -113,21 +134,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=DEFAULT_RUNS)
     parser.add_argument("--jobs", type=int, default=1, help="targets at once")
+    parser.add_argument("--keep", type=Path, help="folder of corpora and counts")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        sources = write_sources(folder / "sources")
+        folder = options.keep or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        sources = write_sources(Path(name) / "sources")
 
         def run(target: str) -> Report:
             return fuzz(sources, target, options.runs * SHARES[target] // 10, folder / target)
 
-        build_target(sources, next(iter(SHARES)), folder / "first")  # the runtime, once
+        first = Path(name) / "first"
+        build_target(sources, next(iter(SHARES)), first)  # the runtime, once
         with ThreadPoolExecutor(options.jobs) as pool:
             reports = dict(zip(SHARES, pool.map(run, SHARES), strict=True))
         for target, report in reports.items():
             if report.failed:
                 sys.exit(f"{target}:\n{report.log[-6000:]}")
-        text = table(options.runs, reports, coverage(folder))
+        text = table(options.runs, reports, coverage(folder, Path(name) / "covered"))
     print(text)
     if options.runs >= DEFAULT_RUNS:
         RESULT.write_text(text)

@@ -35,6 +35,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 PROBLEM_PREFIX = "urn:hadapt:problem:"
+# Of a reader of JSON: no JSON, nested too deeply, an infinite number, or another document.
+WRONG_JSON = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)

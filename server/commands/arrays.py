@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from server.commands.console import read_input, wrong
 from server.errors import Issue, SampleInvalidError
-from server.learning.datasets import UNREADABLE
+from server.learning.datasets import UNREADABLE, load_arrays
 from server.learning.ports import Float32Array, Int64Array
 
 MAX_BYTES = 1024 * 1024 * 1024
@@ -93,8 +93,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
         with zipfile.ZipFile(path) as archive:
             if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
                 raise ValueError(f"larger than {MAX_BYTES} bytes when unpacked")
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in wanted}
+        return load_arrays(path, wanted)
     except (*UNREADABLE, KeyError) as error:
         what = f"not a readable npz file ({_first_line(error)})"
         raise SampleInvalidError(f"{path}: {what}.", [Issue(what, str(path), READABLE)]) from error

@@ -25,7 +25,7 @@ from server.commands.console import (
 from server.commands.engine import engine
 from server.commands.model_file import ModelFile, load_model_file
 from server.commands.models import ModelPath
-from server.errors import InvalidInputError, Issue
+from server.errors import WRONG_JSON, InvalidInputError, Issue
 from server.fleet.field_device import FieldDevice, Memory, measure
 from server.fleet.gateway import DdiClient, Gateway
 from server.fleet.trust import check_trust, read_trust
@@ -212,7 +212,7 @@ def replay(
         try:
             content = json.loads(read_input(log, "a learning log"))
             arrived = device.replay(content, read_samples(data, loaded.feature_count).x)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except WRONG_JSON as error:
             issue = Issue("not a learning log", str(log), "a file of `hadapt device learn`")
             raise InvalidInputError(f"{log} is no learning log.", [issue]) from error
         same = arrived == content["result_hash"]

@@ -21,12 +21,21 @@ from typing import Any
 
 from server.commands.console import read_input, write_output, wrong
 from server.errors import Issue, ModelRejectedError
+from server.learning.datasets import UNREADABLE
 from server.learning.ports import Learner
 
 FORMAT, VERSION = "hadapt", 1
 MAX_BYTES = 256 * 1024 * 1024
 _PARTS = {"int_model": "model.bin", "learner": "learner.bin", "state": "state.bin"}
 _LATER = {"float_model": "float.onnx", "samples": "samples.npy"}
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "feature_count": int,
+    "max_classes": int,
+    "feature_min": (int, float),
+    "feature_max": (int, float),
+    "state_hash": str,
+}
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -87,13 +96,7 @@ def load_model_file(path: Path) -> ModelFile:
     data = read_input(path, "a model made by `hadapt quantize`")
     try:
         return _parse(data)
-    except (
-        zipfile.BadZipFile,
-        KeyError,
-        ValueError,
-        TypeError,
-        NotImplementedError,
-    ) as error:
+    except (*UNREADABLE, KeyError, TypeError, AttributeError) as error:
         what = "not a model made by `hadapt quantize`"
         hint = "ONNX files go through `hadapt quantize` first"
         raise ModelRejectedError(f"{path}: {what}.", [Issue(what, str(path), hint)]) from error
@@ -110,6 +113,9 @@ def _parse(data: bytes) -> ModelFile:
         kept = _PARTS | {field: name for field, name in _LATER.items() if name in names}
         parts = {field: archive.read(name) for field, name in kept.items()}
     tuples = {name: tuple(head.pop(name)) for name in ("class_names", "history")}
+    wrong_type = [name for name, kind in _TYPES.items() if not isinstance(head[name], kind)]
+    if wrong_type or not all(isinstance(name, str) for name in tuples["class_names"]):
+        raise ValueError(f"wrong type of {', '.join(wrong_type) or 'class_names'}")
     fields: dict[str, Any] = {**head, **tuples, **parts}
     return ModelFile(**fields)
 

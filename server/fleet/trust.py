@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from server.errors import Issue
+from server.errors import WRONG_JSON, Issue
 from server.fleet.errors import TrustError
 from server.fleet.keys import Signer, key_id, verify
 
@@ -79,7 +79,7 @@ def read_trust(data: bytes) -> Trust:
             revoked=tuple(str(k) for k in signed["revoked"]),
             signatures={str(k): bytes.fromhex(v) for k, v in file["signatures"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except WRONG_JSON as error:
         raise _refused("not a trust file", "a file made by `hadapt keys`") from error
     return trust
 

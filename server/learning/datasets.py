@@ -14,9 +14,10 @@ Other arrays of the file are left alone.
 import importlib.util
 import os
 import re
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ UNREADABLE = (
     RuntimeError,
     MemoryError,
     SyntaxError,
+    tokenize.TokenError,
 )
 
 Float32Array = NDArray[np.float32]
@@ -130,6 +132,16 @@ def _load_digits() -> Dataset:
     return Dataset(DIGITS, rows[train], labels[train], rows[test], labels[test], names)
 
 
+def load_arrays(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
+    """The wanted arrays of an npz file, where it has them. Raises: UNREADABLE."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files if name in wanted}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy gives the bytes of what it does not know
+            raise ValueError(f"{name} is no npy array")
+    return arrays
+
+
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     wanted = {"x_train", "y_train", "x_test", "y_test", "class_names"}
     try:
@@ -137,8 +149,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > MAX_BYTES:
             raise DatasetError(f"{path}: {size} bytes unpacked; at most {MAX_BYTES} are read")
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files if key in wanted}
+        return load_arrays(path, wanted)
     except UNREADABLE as error:
         raise DatasetError(f"{path}: not a readable npz file: {error}") from error
 
