@@ -4,15 +4,18 @@
 The twin says which reserved samples each state gets right; the expected verdict follows from that.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from device.harness.field_client import FieldClient
+from device.packet import class_id
 from device.twin.exemplars import pack_x0
 from device.twin.learner import TwinLearner
-from tests.faults.powercut.session import make_packet
+from tests.faults.powercut.session import RELEASE, ROOT, VENDOR, make_packet, public
 from tests.parity.models import random_raw
-from tests.parity.test_field_device import BASE, MODEL, device, work
+from tests.parity.test_field_device import BASE, MODEL, close, device, open_field, work
 
 __all__ = ["device", "work"]  # fixtures
 
@@ -67,6 +70,20 @@ def test_packet_that_forgets_is_refused_and_rolled_back(
     assert (device.export_state(), device.state_hash()) == (BASE, before)
     device.reboot()
     assert device.export_state() == BASE
+
+
+def test_guard_of_an_emulated_board_refuses_and_passes(work: Path) -> None:
+    device = open_field(work, "mps3-an547")
+    device.provision(VENDOR, class_id(VENDOR, MODEL.model_id), public(ROOT), public(RELEASE))
+    with_guard(device, 999, OFF, OFF)
+    packet = make_packet(MODEL, BASE, state("swapped"), 2, [])
+    assert (device.packet_status(packet), device.field_info().reason) == (-9, CLASS_FELL)
+    device.reboot()
+    assert device.export_state() == BASE
+    device.guard_limits(1000, OFF, OFF)
+    assert device.packet_status(packet) == 0
+    assert device.export_state() == state("swapped")
+    close(device)
 
 
 def test_packet_within_the_limits_passes(device: FieldClient) -> None:
