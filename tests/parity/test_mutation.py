@@ -131,16 +131,13 @@ MUTATIONS = (
     *(
         Mutation(file, old, new, "chunks", "mps2-an386+dsp")
         for file, old, new in (
-            (SOURCE + "had_dsp.c", "had_saturate_acc16(tile[i])", "tile[i]"),
-            (SOURCE + "had_dsp.h", "had_add16(tile[i], had_f", "had_add16(0U, had_f"),
-            (SOURCE + "had_dot_columns_dsp.c", "first = 0U;", "first = 1U;"),
-            (
-                SOURCE + "had_dot_row_dsp.c",
-                "had_bytes_odd(four), w[3]",
-                "had_bytes_odd(four), w[2]",
-            ),
-            (HEADER + "core.h", "(acc - low) >> 12", "acc >> 12"),
-            (HEADER + "dot.h", "(uint32_t)v1 << 28", "(uint32_t)v1 << 29"),
+            (SOURCE + "had_dsp.c", "had_saturate_acc16(tile)", "tile"),
+            (SOURCE + "had_dsp.c", "had_add16(tile, chunk", "had_add16(0U, chunk"),
+            (SOURCE + "had_dsp.c", "had_bytes_odd(v[2]), v[3] << 4", "had_bytes_odd(v[2]), v[3]"),
+            (SOURCE + "had_dsp.c", "(acc - low) >> 12", "acc >> 12"),
+            (SOURCE + "had_dsp.c", "(uint32_t)sum[r] << 16", "(uint32_t)sum[r] << 15"),
+            (SOURCE + "had_dsp.c", "raise != 0U ? 0U", "raise == 0U ? 0U"),
+            (HEADER + "dot.h", "| (uint32_t)v1 << 16", "| (uint32_t)v0 << 16"),
         )
     ),
     *(

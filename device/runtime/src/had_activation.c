@@ -77,7 +77,8 @@ void had_activation_range(had_learner *ln, const had_layer *layer, int8_t *x, in
     int32_t amax = begin == 0U ? 0 : ln->step.activation_max;
 #if HAD_DSP
     if (begin == 0U && had_is_dense(layer) != 0U) {
-        had_dsp_exchange(x, layer->inputs); /* as before had_forward */
+        /* as before had_forward */
+        had_dsp_unpack(x, layer->inputs, HAD_IS_POSITIVE(layer) ? HAD_DSP_RAISE : 0U);
     }
 #endif
     if (ln->step.flow[layer->index].d_max > 0) {
@@ -200,5 +201,11 @@ void had_activation_quantize(had_learner *ln, const had_layer *layer, int8_t *x,
         transform(row, xh);
         quantize_row(xh, row, step->activation.r, key, i * HAD_BATCH_PADDED);
         HAD_COUNT(count_row(ln, layer, xh, row);)
+#if HAD_DSP
+        if (had_is_dense(layer) != 0U &&
+            (i % HAD_TAPS == HAD_TAPS - 1U || i + 1U == layer->inputs)) {
+            had_dsp_pack_four(x + (i & ~(HAD_TAPS - 1U)) * HAD_BATCH_STRIDE);
+        }
+#endif
     }
 }

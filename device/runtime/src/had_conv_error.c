@@ -144,7 +144,7 @@ static void start(had_learner *ln, const had_layer *layer, int8_t *dh) {
     uint32_t pixels = had_out_pixels(&layer->conv->window);
     uint32_t pixel = (uint32_t)layer->outputs_padded * HAD_BATCH_STRIDE;
 #if HAD_DSP
-    had_dsp_exchange(dh, pixels * layer->outputs_padded);
+    had_dsp_pack(dh, pixels * layer->outputs_padded, 0U);
 #elif HAD_PANEL
     for (uint32_t p = 0U; p < pixels; p++) {
         had_panel_columns(ln->panel + p * pixel, dh + p * pixel, layer->outputs_padded);
@@ -177,7 +177,7 @@ static void sum_positions(int32_t *total, const had_layer *layer, const had_plac
         for (uint32_t j = 0U; j < w->kernel_width; j++) {
             uint32_t s = had_over(place->x, j * w->dilation_width, w->stride_width, w->out_width);
             if (r < w->out_height && s < w->out_width) {
-                int32_t acc[HAD_ROWS * HAD_LANES];
+                had_total acc[HAD_ROWS * HAD_LANES];
                 uint32_t at = (r * w->out_width + s) * padded * HAD_BATCH_STRIDE;
                 had_dot_columns(acc, place->operand + at, wh, padded, counted);
                 for (uint32_t k = 0U; k < HAD_ROWS * HAD_LANES; k++) {
@@ -193,7 +193,7 @@ static void sum_positions(int32_t *total, const had_layer *layer, const had_plac
 static void gradient_pixel(had_learner *ln, const had_layer *layer, int16_t *d_below,
                            const uint8_t *mask, had_place place) {
     uint32_t channels = layer->conv->window.in_channels;
-    had_counted counted = {0U, 0U, 0U, HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_INPUT)};
+    had_counted counted = {0U, 0U, 0, HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_INPUT)};
     const int8_t *operand = place.operand;
     for (uint32_t c = 0U; c < channels; c += HAD_ROWS) {
         uint32_t rows = had_group_rows(c, channels);
@@ -201,7 +201,7 @@ static void gradient_pixel(had_learner *ln, const had_layer *layer, int16_t *d_b
         for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b += HAD_LANES) {
             int32_t total[HAD_ROWS * HAD_LANES];
             counted.lanes = had_batch_lanes(b);
-            place.operand = operand + b;
+            place.operand = had_operand_at(operand, b, 0U);
             sum_positions(total, layer, &place, &counted);
             for (uint32_t r = 0U; r < rows; r++) {
                 had_mask_errors(ln, layer, d_below + (c + r) * HAD_BATCH_STRIDE,

@@ -28,7 +28,7 @@ void had_conv_view(had_learner *ln, const had_layer *layer, had_weight *wq, had_
 }
 
 /* Outputs of some columns; returns the maximum, at least y_max. */
-static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, const int32_t *acc,
+static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, const had_total *acc,
                        const had_gain *gain, uint32_t lanes, int32_t y_max) {
     const had_multiplier m = {gain->m, (uint32_t)gain->sh};
     int32_t top = had_top(layer->conv);
@@ -48,16 +48,23 @@ static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, cons
 static int32_t forward_pixel(had_learner *ln, const had_layer *layer, int16_t *y,
                              const int8_t *operand, const had_weight *wq, const had_gain *gain,
                              int32_t y_max) {
-    had_counted counted = {0U, 0U, layer->index > 0U || !HAD_X0_SIGNED ? 1U : 0U,
-                           HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_FORWARD)};
+    had_counted counted = {0U, 0U, 0, HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_FORWARD)};
     uint32_t share = (uint32_t)layer->outputs / layer->conv->groups;
     for (uint32_t o = 0U; o < share; o += HAD_ROWS) {
         uint32_t rows = had_group_rows(o, share);
         counted.row_bits = (1U << rows) - 1U;
+#if HAD_DSP
+        uint32_t sums[HAD_DSP_SUMS];
+        if (HAD_IS_POSITIVE(layer)) {
+            had_dsp_sums(sums, wq, layer->inputs);
+            counted.sums = sums;
+        }
+#endif
         for (uint32_t c = 0U; c < HAD_BATCH; c += HAD_LANES) {
-            int32_t acc[HAD_ROWS * HAD_LANES];
+            had_total acc[HAD_ROWS * HAD_LANES];
             counted.lanes = had_batch_lanes(c);
-            had_dot_columns(acc, operand + c, wq, layer->inputs, &counted);
+            had_dot_columns(acc, had_operand_at(operand, c, layer->inputs), wq, layer->inputs,
+                            &counted);
             for (uint32_t r = 0U; r < rows; r++) {
                 y_max = rescale(ln, layer, y + (o + r) * HAD_BATCH_STRIDE + c, acc + r * HAD_LANES,
                                 gain + o + r, counted.lanes, y_max);
@@ -80,7 +87,7 @@ void had_conv_forward(had_learner *ln, const had_layer *layer, int16_t *y, const
         uint32_t g = at % groups;
         had_unroll(patch, x, layer->conv, g, at / groups, HAD_BATCH_STRIDE);
 #if HAD_DSP
-        had_dsp_exchange(patch, layer->inputs);
+        had_dsp_pack(patch, layer->inputs, HAD_IS_POSITIVE(layer) ? HAD_DSP_RAISE : 0U);
 #endif
         const int8_t *operand = had_operand_columns(ln, patch, layer->inputs, 0U);
         y_max = forward_pixel(ln, layer, y + at * share * HAD_BATCH_STRIDE, operand, wq + g * words,

@@ -98,7 +98,7 @@ static void add_products(int32_t *acc, uint32_t terms, const int8_t *xh, const h
                          uint32_t first, uint32_t count, had_counted *counted) {
     xh += first * HAD_BATCH_STRIDE;
     for (uint32_t at = 0U; at < count; at += HAD_TAPS) {
-        int32_t out[HAD_ROWS * HAD_TAPS];
+        had_total out[HAD_ROWS * HAD_TAPS];
         counted->lanes = count - at < HAD_TAPS ? count - at : HAD_TAPS;
         had_dot_row(out, xh + at * HAD_BATCH_STRIDE, dt, HAD_BATCH_PADDED, counted);
         for (uint32_t r = 0U; r < HAD_ROWS; r++) {
@@ -159,7 +159,7 @@ static void add_pixel(had_learner *ln, const had_layer *layer, int32_t *acc, con
     const had_window *w = &layer->conv->window;
     had_span rows = had_rows(w, p / w->out_width);
     had_span columns = had_columns(w, p % w->out_width);
-    had_counted counted = {live, 0U, 0U, HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_WEIGHT)};
+    had_counted counted = {live, 0U, 0, HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_WEIGHT)};
     uint32_t channels = (uint32_t)w->in_channels / layer->conv->groups;
     uint32_t whole = w->dilation_width == 1U && layer->conv->groups == 1U ? 1U : 0U;
     uint32_t together = whole != 0U ? columns.last - columns.first : 1U;

@@ -8,7 +8,7 @@
 #include "had_panel.h"
 
 #if HAD_DSP || HAD_OCTET
-typedef int had_dot_columns_is_left_out; /* had_dot_columns_dsp.c or had_octet.c is chosen */
+typedef int had_dot_columns_is_left_out; /* had_dsp_product.c or had_octet.c is chosen */
 #elif HAD_MVE
 void had_dot_columns(had_total out[HAD_ROWS * HAD_LANES], const int8_t *x, const had_weight *w,
                      uint32_t terms, const had_counted *counted) {

@@ -7,7 +7,7 @@
 #include "had_packed.h"
 
 #if HAD_DSP || HAD_OCTET
-typedef int had_dot_row_is_left_out; /* had_dot_row_dsp.c or had_octet.c is chosen */
+typedef int had_dot_row_is_left_out; /* had_dsp.c or had_octet.c is chosen */
 #elif HAD_ROWS == 2U || HAD_ROWS == 4U
 void had_dot_row(int32_t out[HAD_ROWS * HAD_TAPS], const int8_t *x, const had_weight *w,
                  uint32_t terms, const had_counted *counted) {

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Products by pairs of terms in the halves of a word, two rows of weights in 12-bit fields of each half.
+ * Products by pairs of terms in the halves of a word, two columns of x in 12-bit fields of each half: a
+ * multiplication of halves makes four products.
  *
- * A chunk is 32 terms of [-7, 7] or 16 of [0, 15], both by [-7, 7]: |sum| <= 32 * 49 = 1568 or
- * 16 * 105 = 1680, below 2^11, so a word's two sums come apart again. They are kept in 16-bit halves:
- * |sum of a tile| <= tile_k * 105 < 2^15 and |total| <= D < 2^15 (codegen, see had_packed.h). Weights:
- * |w + 4096 w'| <= 7 + 28672 < 2^15.
+ * Packed x: for a pair of terms k, k + 1 and four columns two words, whose halves are x[k][0] + 4096 x[k][1] and the same
+ * of k + 1, then columns 2 and 3. |x + 4096 x'| <= 7 + 28672 < 2^15; of x in [0, 15] the second column is packed
+ * as x' - 8, from -32768 to 15 + 28672. A chunk is 32 terms of [-7, 7] or 16 of [0, 15], by [-7, 7]: the low field's
+ * |sum| <= 32 * 49 = 1568 or 16 * 105 = 1680, below 2^11, so the two come apart again. The high field has 20 bits. Sums of
+ * a tile and totals are 16-bit halves: |sum of a tile| <= tile_k * 105 < 2^15 and |total| <= D < 2^15 (codegen).
  */
 #ifndef HAD_DSP_H
 #define HAD_DSP_H
@@ -13,50 +15,30 @@
 #include "hadapt/dot.h"
 
 #if HAD_DSP
-#define HAD_QUAD 4U
-#define HAD_SUMS (HAD_WORDS * HAD_QUAD)
-#define HAD_CHUNK_SIGNED 32U
-#define HAD_CHUNK_POSITIVE 16U
+#define HAD_DSP_RAISE 0x80008000U /* of packed x in [0, 15] */
+#define HAD_DSP_SUMS (HAD_TILES * HAD_ROWS)
 
-#if defined(__GNUC__) && !defined(__clang__)
-#define HAD_UNROLL_SUMS _Pragma("GCC unroll 8")
-#else
-#define HAD_UNROLL_SUMS
-#endif
+/* Pack feature-major x in place, `rows` rows; to an even number: what is there meets a weight of zero. */
+void had_dsp_pack(int8_t *x, uint32_t rows, uint32_t raise);
 
-/* Spelled out: compilers would call memset for so little. */
-static inline void had_dsp_clear(uint32_t total[HAD_SUMS]) {
-    total[0] = total[1] = total[2] = total[3] = 0U;
-    total[4] = total[5] = total[6] = total[7] = 0U;
-}
+/* The other way round. */
+void had_dsp_unpack(int8_t *x, uint32_t rows, uint32_t raise);
 
-/* Accumulators: value of x of rows 0 and 1, then of rows 2 and 3. Sums of a tile are those of its chunks. */
-static inline void had_dsp_store(uint32_t tile[HAD_SUMS], const int32_t acc[HAD_SUMS],
-                                 uint32_t first) {
-    if (first != 0U) {
-        HAD_UNROLL_SUMS
-        for (uint32_t i = 0U; i < HAD_SUMS; i++) {
-            tile[i] = had_fields12(acc[i]);
-        }
-    } else {
-        HAD_UNROLL_SUMS
-        for (uint32_t i = 0U; i < HAD_SUMS; i++) {
-            tile[i] = had_add16(tile[i], had_fields12(acc[i]));
-        }
-    }
-}
+/* Pack `terms` terms, a multiple of four, of four contiguous rows of x; the terms of a pair are two apart. */
+void had_dsp_pack_rows(uint32_t *to, const int8_t *x, uint32_t terms);
+
+/* The same in place. */
+void had_dsp_pack_four(int8_t *x);
 
 /*
- * Rows 2 j and 2 j + 1 of x, four columns at a time: two columns of both, then the other two. Done twice it
- * is undone.
+ * For products with x in [0, 15], four words a tile: in the high half what the packing has taken away, 8 times the sum of
+ * a row's weights; in the low one -2048 for each chunk, by which the kernel raises the low field.
  */
-void had_dsp_exchange(int8_t *x, uint32_t rows);
+void had_dsp_sums(uint32_t *sums, const had_weight *w, uint32_t terms);
 
-/* End of a tile: totals, in halves, plus the saturated sums. */
-void had_dsp_add(uint32_t total[HAD_SUMS], const uint32_t tile[HAD_SUMS]);
-
-/* Each row gets its totals: out[row][value of x]. */
-void had_dsp_end(int32_t out[HAD_ROWS * HAD_QUAD], const uint32_t total[HAD_SUMS]);
+/* had_dsp_columns for rows as had_dsp_pack_rows gives them. */
+void had_dsp_rows(had_total out[HAD_ROWS * HAD_TAPS], const uint32_t *x, const had_weight *w,
+                  uint32_t terms, const uint32_t *sums);
 #endif
 
 #endif

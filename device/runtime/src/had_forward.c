@@ -160,8 +160,15 @@ static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, had_
 static int32_t forward_rows(had_learner *ln, const had_layer *layer, int16_t *y, const int8_t *x,
                             const had_weight *wq, const had_output *out, uint32_t rows,
                             int32_t y_max) {
-    had_counted counted = {(1U << rows) - 1U, 0U, HAD_IS_POSITIVE(layer),
+    had_counted counted = {(1U << rows) - 1U, 0U, 0,
                            HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_FORWARD)};
+#if HAD_DSP
+    uint32_t sums[HAD_DSP_SUMS];
+    if (HAD_IS_POSITIVE(layer)) {
+        had_dsp_sums(sums, wq, layer->inputs);
+        counted.sums = sums;
+    }
+#endif
     for (uint32_t c = 0U; c < HAD_BATCH; c += HAD_LANES) {
         had_total acc[HAD_PRODUCTS(HAD_LANES)];
         counted.lanes = lanes_left(c);
@@ -180,7 +187,8 @@ void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, int8_t *x,
     int32_t y_max = begin == 0U ? 0 : flow->y_max;
 #if HAD_DSP
     if (begin == 0U) {
-        had_dsp_exchange(x, layer->inputs); /* and back in had_activation_range */
+        /* and back in had_activation_range */
+        had_dsp_pack(x, layer->inputs, HAD_IS_POSITIVE(layer) ? HAD_DSP_RAISE : 0U);
     }
 #endif
     const int8_t *operand = had_operand_columns(ln, x, layer->inputs, begin);

@@ -213,7 +213,7 @@ static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_belo
 static void gradient_rows(had_learner *ln, const had_layer *layer, int16_t *d_below,
                           const int8_t *dh, const uint8_t *mask, const had_weight *wh,
                           uint32_t rows) {
-    had_counted counted = {(1U << rows) - 1U, 0U, 0U,
+    had_counted counted = {(1U << rows) - 1U, 0U, 0,
                            HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_INPUT)};
     for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b += HAD_LANES) {
         had_total acc[HAD_PRODUCTS(HAD_LANES)];
@@ -239,7 +239,7 @@ void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_belo
     if (begin == 0U) {
         start(ln, layer);
 #if HAD_DSP
-        had_dsp_exchange(dh, layer->outputs_padded);
+        had_dsp_pack(dh, layer->outputs_padded, 0U);
 #endif
     }
     const int8_t *operand = had_operand_columns(ln, dh, layer->outputs_padded, begin);

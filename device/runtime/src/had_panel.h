@@ -67,6 +67,9 @@ static inline const int8_t *had_operand_columns(had_learner *ln, const int8_t *x
 static inline const int8_t *had_operand_at(const int8_t *operand, uint32_t c, uint32_t terms) {
 #if HAD_MVE
     return operand + c * HAD_MVE_ROUND(terms);
+#elif HAD_DSP
+    (void)terms;
+    return operand + 2U * c; /* two words a pair of terms */
 #else
     (void)terms;
     return operand + c;

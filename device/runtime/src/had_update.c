@@ -4,6 +4,8 @@
  */
 #include "had_update.h"
 
+#include "had_dsp.h"
+
 #include "hadapt/quant.h"
 #include "hadapt/random.h"
 
@@ -49,15 +51,20 @@ __attribute__((noinline)) static void update_row(had_master *w, had_line acc, co
 
 void had_update_rows(had_master *w, const had_weight *dt, const int8_t *xh,
                      const had_update *update, uint32_t rows, uint32_t inputs) {
-    had_counted counted = {0U, 0U, 0U, 0};
+    had_counted counted = {0U, 0U, 0, 0};
     HAD_COUNT(counted.tally = &update->tally->product[HAD_P_WEIGHT];
               for (uint32_t r = 0U; r < rows; r++) { counted.row_bits |= update[r].live << r; })
     for (uint32_t i = 0U; i < inputs; i += STRETCH) {
-        int32_t acc[HAD_PRODUCTS(STRETCH)];
+        had_total acc[HAD_PRODUCTS(STRETCH)];
         uint32_t count = inputs - i < STRETCH ? inputs - i : STRETCH;
         for (uint32_t at = 0U; at < count; at += HAD_TAPS) {
             counted.lanes = count - at < HAD_TAPS ? count - at : HAD_TAPS;
+#if HAD_DSP
+            had_dsp_rows(acc + HAD_PRODUCTS(at), (const uint32_t *)(const void *)xh, dt,
+                         HAD_BATCH_PADDED, counted.sums);
+#else
             had_dot_row(acc + HAD_PRODUCTS(at), xh, dt, HAD_BATCH_PADDED, &counted);
+#endif
             xh += HAD_TAPS * HAD_BATCH_STRIDE;
         }
         for (uint32_t r = 0U; r < rows; r++) {

@@ -59,7 +59,7 @@ static void products(had_total acc[8U * CHUNK], const int8_t *xh, const had_weig
 
 void had_update_rows(had_master *w, const had_weight *dt, const int8_t *xh,
                      const had_update *update, uint32_t rows, uint32_t inputs) {
-    had_counted counted = {0U, 0U, 0U, 0};
+    had_counted counted = {0U, 0U, 0, 0};
     HAD_COUNT(counted.tally = &update->tally->product[HAD_P_WEIGHT];
               for (uint32_t r = 0U; r < rows; r++) { counted.row_bits |= update[r].live << r; })
     for (uint32_t i = 0U; i < inputs; i += CHUNK) {

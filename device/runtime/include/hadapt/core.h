@@ -72,14 +72,15 @@
 
 /* 1: the kernels of the DSP extension are built. */
 #if (defined(__ARM_FEATURE_DSP) || defined(HAD_DSP_IN_C)) && !defined(HAD_COUNTERS) &&             \
-    HAD_ROWS == 4U && HAD_LANES == 4U && HAD_TILE_K % 4U == 0U && HAD_ORDER >= 4U
+    HAD_ROWS == 4U && HAD_LANES == 4U && HAD_TILE_K % 4U == 0U && HAD_TILE_K <= 32U &&             \
+    HAD_ORDER >= 4U && HAD_BATCH_STRIDE <= 252U
 #define HAD_DSP 1
 #else
 #define HAD_DSP 0
 #endif
 
-/* Inner loops that need every register: without optimisation compilers keep one as frame pointer. */
-#if HAD_DSP && !defined(HAD_DSP_IN_C) && defined(__OPTIMIZE__)
+/* 1: its product is written for Thumb. */
+#if HAD_DSP && !defined(HAD_DSP_IN_C)
 #define HAD_DSP_ASSEMBLY 1
 #else
 #define HAD_DSP_ASSEMBLY 0
@@ -126,14 +127,6 @@ static inline uint32_t had_cross16(uint32_t v) {
     return (uint32_t)__sasx((int16x2_t)v, (int16x2_t)v);
 }
 
-/* Halves: low from the 12 bits of acc, high from the bits above them, for what low takes away from them. */
-static inline uint32_t had_fields12(int32_t acc) {
-    uint32_t both;
-    __asm__("sbfx %0, %1, #0, #12\n\tsub %1, %1, %0\n\tpkhbt %0, %0, %1, lsl #4"
-            : "=&r"(both), "+r"(acc));
-    return both;
-}
-
 /* Two rows of four bytes to two columns each of a pair of rows, and back again. */
 static inline void had_exchange(uint32_t *a, uint32_t *b) {
     uint32_t low;
@@ -142,13 +135,6 @@ static inline void had_exchange(uint32_t *a, uint32_t *b) {
     *a = low;
 }
 
-#if HAD_ACC_BITS < 16
-/* Halves saturated to HAD_ACC_BITS bits, each for itself. */
-static inline uint32_t had_saturate_acc16(uint32_t v) {
-    __asm__("ssat16 %0, %2, %1" : "=r"(v) : "r"(v), "I"(HAD_ACC_BITS)); /* GCC's __ssat16 warns */
-    return v;
-}
-#endif
 #elif HAD_DSP
 /* Half 0, the low one, or 1 of a word, sign-extended. */
 static inline int32_t had_half(uint32_t v, uint32_t half) {
@@ -182,11 +168,6 @@ static inline uint32_t had_sub16(uint32_t a, uint32_t b) {
 
 static inline uint32_t had_cross16(uint32_t v) {
     return had_halves(had_half(v, 0U) - had_half(v, 1U), had_half(v, 0U) + had_half(v, 1U));
-}
-
-static inline uint32_t had_fields12(int32_t acc) {
-    int32_t low = (acc & 0x7FF) - (acc & 0x800);
-    return had_halves(low, (acc - low) >> 12);
 }
 
 static inline void had_exchange(uint32_t *a, uint32_t *b) {

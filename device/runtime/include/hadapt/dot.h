@@ -16,8 +16,8 @@
 #include "hadapt/counters.h"
 
 #if HAD_DSP
-typedef uint32_t had_weight; /* two terms of two rows: halves low + high * 2^12 */
-#define HAD_WORDS 2U         /* a pair of terms */
+typedef uint32_t had_weight; /* two terms of a row, in the halves */
+#define HAD_WORDS 4U         /* a pair of terms */
 #define HAD_TAPS 4U          /* values of x that had_dot_row takes at once */
 #elif HAD_ROWS == 1U
 typedef int8_t had_weight;
@@ -34,7 +34,7 @@ typedef int32_t had_weight; /* two rows: low + high * 2^16 */
 #endif
 
 /* A product: 16 bits where codegen has seen to it that |total| < 2^15. */
-#if HAD_MVE
+#if HAD_MVE || HAD_DSP
 typedef int16_t had_total;
 #else
 typedef int32_t had_total;
@@ -42,8 +42,7 @@ typedef int32_t had_total;
 
 /* Weights of a group of HAD_ROWS rows; eight rows lie one behind the other, in rows of one length. */
 #if HAD_DSP
-#define HAD_GROUP_WORDS(terms)                                                                     \
-    (((terms) + 3U) / 4U * 2U * HAD_WORDS) /* to a multiple of four terms */
+#define HAD_GROUP_WORDS(terms) (((terms) + 1U) / 2U * HAD_WORDS) /* to whole pairs of terms */
 #elif HAD_MVE
 #define HAD_GROUP_WORDS(terms)                                                                     \
     (((terms) + HAD_TILE_K - 1U) / HAD_TILE_K * HAD_TILE_K * HAD_ROWS) /* to whole tiles */
@@ -103,7 +102,7 @@ static inline int32_t had_line_total(const had_line *line, uint32_t column) {
 typedef struct had_counted {
     uint32_t row_bits;
     uint32_t lanes;
-    uint32_t positive; /* 1: x is in [0, 15], 0: in [-7, 7] */
+    const uint32_t *sums; /* of x in [0, 15] with the DSP extension: see had_dsp_sums; else 0 */
     had_tally *tally;
 } had_counted;
 
@@ -124,10 +123,7 @@ static inline uint32_t had_weight_at(uint32_t k, uint32_t row) {
  */
 #if HAD_DSP
 static inline void had_put_pair(had_weight *w, uint32_t k, uint32_t row, int32_t v0, int32_t v1) {
-    had_weight *word = w + (k / 2U * HAD_WORDS + row / 2U);
-    *word = (row & 1U) == 0U
-                ? ((uint32_t)v0 & 0xFFFFU) | (uint32_t)v1 << 16
-                : had_add16(*word, ((uint32_t)v0 << 12 & 0xFFFFU) | (uint32_t)v1 << 28);
+    w[k / 2U * HAD_WORDS + row] = ((uint32_t)v0 & 0xFFFFU) | (uint32_t)v1 << 16;
 }
 
 /* The last of an odd number of terms. */
@@ -135,11 +131,10 @@ static inline void had_put_last(had_weight *w, uint32_t k, uint32_t row, int32_t
     had_put_pair(w, k, row, value, 0);
 }
 
-/* Terms beyond the last, up to a multiple of four. */
 static inline void had_put_padding(had_weight *w, uint32_t terms, uint32_t row) {
-    if (((terms - 1U) & 2U) == 0U) {
-        had_put_pair(w, (terms + 1U) & ~1U, row, 0, 0);
-    }
+    (void)w;
+    (void)terms;
+    (void)row;
 }
 #else
 static inline void had_put_last(had_weight *w, uint32_t k, uint32_t row, int32_t value) {
@@ -218,6 +213,16 @@ static inline void had_dot_columns(int32_t total[HAD_PRODUCTS(HAD_LANES)], const
                                    const had_counted *counted) {
     had_octet_product(total, x, w, terms, HAD_BATCH_STRIDE, 1U, counted);
 }
+#elif HAD_DSP
+/* x is what had_dsp_pack has made of its columns. */
+void had_dsp_columns(had_total total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, const had_weight *w,
+                     uint32_t terms, const uint32_t *sums);
+
+static inline void had_dot_columns(had_total total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x,
+                                   const had_weight *w, uint32_t terms,
+                                   const had_counted *counted) {
+    had_dsp_columns(total, x, w, terms, counted->sums);
+}
 #else
 void had_dot_columns(had_total total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, const had_weight *w,
                      uint32_t terms, const had_counted *counted);
@@ -233,7 +238,7 @@ static inline void had_dot_row(int32_t total[HAD_PRODUCTS(HAD_TAPS)], const int8
     had_octet_product(total, x, w, terms, 1U, HAD_BATCH_STRIDE, counted);
 }
 #else
-void had_dot_row(int32_t total[HAD_PRODUCTS(HAD_TAPS)], const int8_t *x, const had_weight *w,
+void had_dot_row(had_total total[HAD_PRODUCTS(HAD_TAPS)], const int8_t *x, const had_weight *w,
                  uint32_t terms, const had_counted *counted);
 #endif
 
