@@ -135,7 +135,7 @@ MUTATIONS = (
             (SOURCE + "had_dsp.c", "had_add16(tile, chunk", "had_add16(0U, chunk"),
             (SOURCE + "had_dsp.c", "had_bytes_odd(v[2]), v[3] << 4", "had_bytes_odd(v[2]), v[3]"),
             (SOURCE + "had_dsp.c", "(acc - low) >> 12", "acc >> 12"),
-            (SOURCE + "had_dsp.c", "(uint32_t)sum[r] << 16", "(uint32_t)sum[r] << 15"),
+            (SOURCE + "had_dsp.c", "(uint32_t)s1 << 16", "(uint32_t)s0 << 16"),
             (SOURCE + "had_dsp.c", "raise != 0U ? 0U", "raise == 0U ? 0U"),
             (HEADER + "dot.h", "| (uint32_t)v1 << 16", "| (uint32_t)v0 << 16"),
         )

@@ -73,15 +73,18 @@ void had_dsp_pack_four(int8_t *x) {
 void had_dsp_sums(uint32_t *sums, const had_weight *w, uint32_t terms) {
     while (terms > 0U) {
         uint32_t tile = terms < HAD_TILE_K ? terms : HAD_TILE_K;
-        int32_t sum[HAD_ROWS] = {0};
+        uint32_t low = tile > 16U ? 0xF000U : 0xF800U;
+        int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
         for (const had_weight *end = w + HAD_GROUP_WORDS(tile); w != end; w += HAD_WORDS) {
-            for (uint32_t r = 0U; r < HAD_ROWS; r++) {
-                sum[r] = had_smlad(w[r], 0x00080008U, sum[r]);
-            }
+            s0 = had_smlad(w[0], 0x00080008U, s0);
+            s1 = had_smlad(w[1], 0x00080008U, s1);
+            s2 = had_smlad(w[2], 0x00080008U, s2);
+            s3 = had_smlad(w[3], 0x00080008U, s3);
         }
-        for (uint32_t r = 0U; r < HAD_ROWS; r++) {
-            *sums++ = (tile > 16U ? 0xF000U : 0xF800U) | (uint32_t)sum[r] << 16;
-        }
+        *sums++ = low | (uint32_t)s0 << 16;
+        *sums++ = low | (uint32_t)s1 << 16;
+        *sums++ = low | (uint32_t)s2 << 16;
+        *sums++ = low | (uint32_t)s3 << 16;
         terms -= tile;
     }
 }

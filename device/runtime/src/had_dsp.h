@@ -13,6 +13,7 @@
 #define HAD_DSP_H
 
 #include "hadapt/dot.h"
+#include "hadapt/layer.h"
 
 #if HAD_DSP
 #define HAD_DSP_RAISE 0x80008000U /* of packed x in [0, 15] */
@@ -39,6 +40,19 @@ void had_dsp_sums(uint32_t *sums, const had_weight *w, uint32_t terms);
 /* had_dsp_columns for rows as had_dsp_pack_rows gives them. */
 void had_dsp_rows(had_total out[HAD_ROWS * HAD_TAPS], const uint32_t *x, const had_weight *w,
                   uint32_t terms, const uint32_t *sums);
+
+#if HAD_DSP_ASSEMBLY && HAD_MASTER_BITS == 8
+#define HAD_DSP_MASTERS 1
+/* had_quant_small(w, r, 128) of `count` masters, to a row of weights. */
+void had_dsp_quantize(had_weight *to, const had_master *w, int32_t r, uint32_t count);
+
+/* Largest magnitude of `count` masters. */
+int32_t had_dsp_amax(const had_master *w, uint32_t count);
+#endif
+#endif
+
+#ifndef HAD_DSP_MASTERS
+#define HAD_DSP_MASTERS 0
 #endif
 
 #endif

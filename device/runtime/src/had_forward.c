@@ -71,6 +71,9 @@ void had_row_quantize(had_learner *ln, const had_layer *layer, had_weight *wq, c
         had_weight *to = wq + had_weight_at(i, row);
         quantize_tile(to, w + i, &q, inputs - i < HAD_TILE_K ? inputs - i : HAD_TILE_K);
     }
+#elif HAD_DSP_MASTERS
+    had_dsp_quantize(wq + row, w, q.r, inputs);
+    i = inputs;
 #endif
     for (; i + 1U < inputs; i += 2U) {
         had_put_pair(wq, i, row, quantize(w[i], &q), quantize(w[i + 1U], &q));
@@ -145,8 +148,16 @@ static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, had_
         return had_mve_outputs(y, acc.at, shift, o.m, o.bias, y_max);
     }
 #endif
+#if HAD_DSP
+    const int32_t half = shift == 0U ? 0 : 1 << (shift - 1U);
+    const int32_t half_m = o.m.sh == 0U ? 0 : 1 << (o.m.sh - 1U);
+#endif
     for (uint32_t c = 0U; c < lanes; c++) {
+#if HAD_DSP
+        int32_t exact = ((((acc.at[c] + half) >> shift) * o.m.m + half_m) >> o.m.sh) + o.bias;
+#else
         int32_t exact = had_row_output(had_line_total(&acc, c), shift, o.m, o.bias);
+#endif
         int32_t value = had_saturate_s16(exact);
         y[c] = (int16_t)value;
         y_max = value > y_max ? value : y_max;

@@ -2,6 +2,7 @@
 /* Rows of the 4-bit weight view, SPEC.md 5.1 and 5.2. */
 #include "had_row.h"
 
+#include "had_dsp.h"
 #include "had_grow.h"
 #include "had_mve_rows.h"
 
@@ -12,6 +13,8 @@ had_scale had_row_scale(const had_layer *layer, uint32_t row) {
 static int32_t row_amax(const had_master *w, uint32_t inputs) {
 #if HAD_MVE_ASSEMBLY
     return had_mve_amax_masters(w, inputs);
+#elif HAD_DSP_MASTERS
+    return had_dsp_amax(w, inputs);
 #else
     int32_t amax = 0;
     const had_master *end = w + inputs;
