@@ -46,6 +46,10 @@ void had_dsp_rows(had_total out[HAD_ROWS * HAD_TAPS], const uint32_t *x, const h
 /* had_quant_small(w, r, 128) of `count` masters, to a row of weights. */
 void had_dsp_quantize(had_weight *to, const had_master *w, int32_t r, uint32_t count);
 
+/* The update of `count` masters, a multiple of four that is not 0: m and sh of the step, the first word's key. */
+void had_dsp_update(had_master *w, const had_total *acc, uint32_t key, uint32_t count, int32_t m,
+                    uint32_t sh);
+
 /* Largest magnitude of `count` masters. */
 int32_t had_dsp_amax(const had_master *w, uint32_t count);
 #endif

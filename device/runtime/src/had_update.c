@@ -33,6 +33,14 @@ __attribute__((noinline)) static void update_row(had_master *w, had_line acc, co
     const had_update update = *row;
     uint32_t key = update.key + (i >> 1);
     uint32_t at = 0U;
+#if HAD_DSP_MASTERS
+    at = count & ~3U;
+    if (at != 0U) {
+        had_dsp_update(w, acc.at, key, at, update.step.m, update.step.sh);
+        acc.at += HAD_PRODUCTS(at);
+        key += at / 2U;
+    }
+#endif
     for (; at + 1U < count; at += 2U) {
         uint32_t word = had_mix(key);
         update_one(w + at, had_line_total(&acc, 0U), &update, (word << 16) >> 2);
