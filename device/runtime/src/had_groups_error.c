@@ -228,14 +228,19 @@ static void start(had_learner *ln, const had_layer *layer) {
 static void multiply(had_learner *ln, const had_layer *layer, int16_t *d_below, const uint8_t *mask,
                      const int8_t *operand, const had_weight *wh) {
     uint32_t channels = (uint32_t)layer->conv->window.in_channels / layer->conv->groups;
-    had_counted counted = {0U, 0U, 0U, HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_INPUT)};
+    had_counted counted = {0U, 0U, 0, HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_INPUT)};
     for (uint32_t c = 0U; c < channels; c += HAD_ROWS) {
         uint32_t rows = had_group_rows(c, channels);
         counted.row_bits = (1U << rows) - 1U;
         for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b += HAD_LANES) {
+            had_total products[HAD_ROWS * HAD_LANES];
             int32_t acc[HAD_ROWS * HAD_LANES];
             counted.lanes = had_batch_lanes(b);
-            had_dot_columns(acc, operand + b, wh, layer->outputs_padded, &counted);
+            had_dot_columns(products, had_operand_at(operand, b, layer->outputs_padded), wh,
+                            layer->outputs_padded, &counted);
+            for (uint32_t j = 0U; j < HAD_ROWS * HAD_LANES; j++) {
+                acc[j] = products[j];
+            }
             for (uint32_t r = 0U; r < rows; r++) {
                 had_mask_errors(ln, layer, d_below + (c + r) * HAD_BATCH_STRIDE,
                                 acc + r * HAD_LANES, mask + (c + r) * HAD_MASK_BYTES, b,
@@ -266,7 +271,7 @@ void had_groups_input_gradient(had_learner *ln, const had_layer *layer, int16_t 
         gather(over, layer, d, at / groups, at % groups);
         quantize_errors(ln, layer, dh, over, block, at * HAD_BATCH * layer->outputs_padded);
 #if HAD_DSP
-        had_dsp_exchange(dh, layer->outputs_padded);
+        had_dsp_pack(dh, layer->outputs_padded, 0U);
 #endif
         const int8_t *operand = had_operand_columns(ln, dh, layer->outputs_padded, 0U);
         multiply(ln, layer, d_below + first * HAD_BATCH_STRIDE, mask + first * HAD_MASK_BYTES,
