@@ -183,6 +183,7 @@ static inline int32_t had_saturate_half(int32_t v) {
     return v < -most - 1 ? -most - 1 : (v > most ? most : v);
 }
 
+/* Halves saturated to HAD_ACC_BITS bits, each for itself. */
 static inline uint32_t had_saturate_acc16(uint32_t v) {
     return had_halves(had_saturate_half(had_half(v, 0U)), had_saturate_half(had_half(v, 1U)));
 }

@@ -218,6 +218,7 @@ static inline void had_dot_columns(int32_t total[HAD_PRODUCTS(HAD_LANES)], const
 void had_dsp_columns(had_total total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, const had_weight *w,
                      uint32_t terms, const uint32_t *sums);
 
+/* The same, of counted->sums. */
 static inline void had_dot_columns(had_total total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x,
                                    const had_weight *w, uint32_t terms,
                                    const had_counted *counted) {
