@@ -14,10 +14,8 @@
     ├── GraphError                  a graph breaks its own invariants
     ├── ShapeError                  an array argument has the wrong shape or dtype
     ├── QuantizeError               no integer model can be made
-    │   ├── CalibrationError        the calibration samples are unusable
-    │   └── IntModelError           integer-model bytes are corrupt
+    │   └── CalibrationError        the calibration samples are unusable
     ├── GenerateError               no sources can be generated
-    │   └── DoesNotFitError         the model is too big for the board
     └── ExportError                 the integer model cannot be written as ONNX
 
 Every error says what is wrong, where, and what would be right, both in its message and as fields,
@@ -202,49 +200,10 @@ class CalibrationError(QuantizeError):
     code = "calibration"
 
 
-class IntModelError(QuantizeError):
-    """The bytes of an integer model are corrupt."""
-
-    code = "int_model"
-
-
 class GenerateError(CodegenError):
     """No sources can be generated from the integer model."""
 
     code = "generate"
-
-
-class DoesNotFitError(GenerateError):
-    """The model is too big for the board.
-
-    Args:
-        memory: which memory overflows: "flash" or "ram".
-        bytes_over: bytes missing, positive.
-        board: name of the board asked for.
-        smallest_board: name of the smallest board that fits, None if none does.
-    """
-
-    code = "does_not_fit"
-
-    def __init__(
-        self, memory: str, *, bytes_over: int, board: str, smallest_board: str | None
-    ) -> None:
-        self.memory = memory
-        self.bytes_over = bytes_over
-        self.board = board
-        self.smallest_board = smallest_board
-        fitting = f"board {smallest_board}" if smallest_board else "a smaller model (no board fits)"
-        super().__init__(
-            f"the model needs {bytes_over} bytes of {memory} more than there are",
-            where=f"board {board}",
-            expected=fitting,
-            details={
-                "memory": memory,
-                "bytes_over": bytes_over,
-                "board": board,
-                "smallest_board": smallest_board,
-            },
-        )
 
 
 class ExportError(CodegenError):

@@ -63,12 +63,6 @@ def read_symbols(elf: Path) -> tuple[Symbol, ...]:
     return tuple(sorted(symbols, key=lambda s: (s.address, s.name)))
 
 
-def section_sizes(elf: Path) -> dict[str, int]:
-    """Bytes of every allocated section, in file order."""
-    with elf.open("rb") as stream:
-        return {s.name: s["sh_size"] for s in _allocated(ELFFile(stream))}
-
-
 def text_bytes(path: Path) -> int:
     """Bytes of instructions in an ELF, linked or object."""
     with path.open("rb") as stream:

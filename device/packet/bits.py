@@ -79,9 +79,3 @@ class BitReader:
         """Whether nothing but the zeros that fill the last byte is left."""
         left = 8 * len(self._data) - self._at
         return left < 8 and self.take(left) == 0
-
-
-def rice_bits(value: int, k: int) -> int:
-    """Length of rice(value, k)."""
-    quotient = value >> k
-    return quotient + 1 + k if quotient < ESCAPE_ONES else ESCAPE_ONES + ESCAPE_BITS

@@ -105,9 +105,13 @@ def build_firmware(
 
     Raises: ModelDoesNotFitError, ToolMissingError.
     """
-    with service_errors(lambda: smallest_board(model, board, cache)):
+
+    def write(target: Board) -> Path:
+        return write_sources(model, target, cache, trace)
+
+    with service_errors(lambda: _smallest_board(write, board, cache)):
         toolchain = find_toolchain(board)
-        sources = write_sources(model, board, cache, trace)
+        sources = write(board)
         opt = "-O3" if board.is_host else "-O2"
         return build(
             sources,
@@ -125,19 +129,20 @@ def build_field(model: IntModel, board: Board, cache: Path, in_file: bool = True
 
     Raises: ModelDoesNotFitError, ToolMissingError.
     """
-    with service_errors():
-        toolchain = find_toolchain(board)
-        sources = write_once(field_sources(model, board, cache, in_file), cache)
-        return build(sources, board, toolchain, cache / "builds")
+
+    def write(target: Board) -> Path:
+        return write_once(field_sources(model, target, cache, in_file), cache)
+
+    with service_errors(lambda: _smallest_board(write, board, cache)):
+        return build(write(board), board, find_toolchain(board), cache / "builds")
 
 
-def smallest_board(model: IntModel, refused: Board, cache: Path) -> str | None:
-    """The board with the least RAM, then flash, that the model links for."""
+def _smallest_board(write: Callable[[Board], Path], refused: Board, cache: Path) -> str | None:
+    """The board with the least RAM, then flash, that the sources `write` makes link for."""
     others = [b for b in BOARDS.values() if not b.is_host and b is not refused]
     for board in sorted(others, key=lambda b: (b.ram_bytes, b.code_bytes)):
         try:
-            sources = write_sources(model, board, cache)
-            build(sources, board, find_toolchain(board), cache / "builds")
+            build(write(board), board, find_toolchain(board), cache / "builds")
         except (FirmwareTooLargeError, ToolchainMissingError):
             continue
         return board.name

@@ -95,6 +95,7 @@ def log_in(context: Context, name: str, password: str) -> tuple[UserRecord, Sess
     end = datetime.now(UTC) + timedelta(hours=context.settings.session_hours)
     session = SessionRecord(digest(cookie), user.id, utc_text(), utc_text(end.timestamp))
     with context.database.write() as unit:
+        unit.sessions.remove(before={"expires_at": utc_text()})  # so that they do not pile up
         unit.sessions.add(session)
     return user, session, cookie
 
@@ -118,9 +119,3 @@ def log_out(context: Context, cookie: str) -> None:
 def csrf_token(cookie: str) -> str:
     """What a page must send with every change, as X-CSRF-Token."""
     return hmac.new(cookie.encode(), b"hadapt csrf", hashlib.sha256).hexdigest()
-
-
-def forget_sessions(context: Context) -> int:
-    """Delete sessions that have expired; returns how many."""
-    with context.database.write() as unit:
-        return unit.sessions.remove(before={"expires_at": utc_text()})

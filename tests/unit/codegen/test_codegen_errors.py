@@ -9,7 +9,6 @@ from codegen import errors
 from codegen.errors import (
     BadWeightError,
     CodegenError,
-    DoesNotFitError,
     ModelTooLargeError,
     UnsupportedOperatorError,
 )
@@ -58,15 +57,6 @@ def test_fields_are_json() -> None:
         BadWeightError("w", (1, 2), float("nan"), 1e18),
         ModelTooLargeError("nodes", actual=9, limit=8, where="graph"),
         UnsupportedOperatorError("n", "Conv", ["Add", "Gemm"]),
-        DoesNotFitError("ram", bytes_over=12, board="microbit", smallest_board=None),
     ]
     for error in listed:
         assert json.loads(json.dumps(error.to_dict(), allow_nan=False)) == error.to_dict()
-
-
-def test_does_not_fit_names_bytes_and_the_smallest_board() -> None:
-    error = DoesNotFitError("ram", bytes_over=12, board="microbit", smallest_board="mps2-an385")
-    assert str(error) == (
-        "board microbit: the model needs 12 bytes of ram more than there are; "
-        "expected board mps2-an385"
-    )
