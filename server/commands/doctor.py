@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command that looks for compilers and emulators, and says how to get what is missing."""
+"""The command that looks for compilers, emulators and the service's stores, and says what to do."""
 
 import importlib.util
 import shutil
@@ -12,6 +12,7 @@ import typer
 from device.harness.boards import BOARDS, Board, Family
 from device.harness.errors import ToolchainMissingError
 from device.harness.toolchain import Kind, Toolchain, available_toolchains, find_toolchain
+from server.commands.access import DataDir
 from server.commands.console import (
     FAILED,
     AsJson,
@@ -37,24 +38,37 @@ class Finding:
     remedy: str | None
 
 
-def doctor(as_json: AsJson = False) -> None:
-    """Look for compilers and emulators, and say how to get what is missing.
+def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Look for compilers, emulators and the service's stores; say how to get or mend what lacks.
 
-    Exit code 1 if nothing here can build and run firmware for any board.
+    Of the service: settings, rights of the data folder, free disk, databases (reached, their
+    schema), blobs, workers, signing keys. Nothing is changed, and nothing need be there yet. Exit
+    code 1 if something of the service is wrong, or nothing here can build and run firmware.
 
     \b
     Examples:
       hadapt doctor
+      hadapt doctor --data-dir /var/lib/hadapt
       hadapt doctor --json | jq -r '.tools[] | select(.found == null) | .remedy'
     """
     with command(as_json):
+        # Loaded only now: the local commands need no database.
+        from server.commands.doctor_service import check_service
+
         tools = [_python(), *_compilers(), *_emulators()]
         reach = {name: _reach(board) for name, board in BOARDS.items()}
+        checks = check_service(data_dir)
         if as_json:
-            print_json({"tools": [asdict(tool) for tool in tools], "boards": reach})
+            found = [asdict(check) for check in checks]
+            print_json(
+                {"tools": [asdict(tool) for tool in tools], "boards": reach, "service": found}
+            )
         else:
             _show(tools, reach)
-        if not any(runner is not None for runner in reach.values()):
+            rows = [[c.name, c.state, c.found, c.remedy or ""] for c in checks]
+            print_table("service", ("what", "state", "found", "what to do"), rows)
+        nowhere = not any(runner is not None for runner in reach.values())
+        if nowhere or any(check.state == "wrong" for check in checks):
             raise typer.Exit(FAILED)
 
 
