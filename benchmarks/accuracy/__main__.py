@@ -56,6 +56,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     p.add_argument("--normaliser-floor", type=share, default=0.5)
     p.add_argument("--base-classes", type=count, default=2)
     p.add_argument("--step-classes", type=count, default=2)
+    p.add_argument(
+        "--block-rows", type=count, default=16, help="a task adds (memo, der_expandable)"
+    )
     p.add_argument("--slots", type=count, default=200, help="exemplars kept")
     p.add_argument("--epochs", type=count, default=10)
     p.add_argument("--batch", type=count, default=32)
@@ -89,6 +92,7 @@ def settings(args: argparse.Namespace, name: str) -> list[Setting]:
             base_classes=args.base_classes,
             step_classes=args.step_classes,
             exemplar_slots=args.slots,
+            block_rows=args.block_rows,
             epochs=args.epochs,
             batch=args.batch,
             learning_rate=args.learning_rate,
@@ -129,7 +133,11 @@ def main(arguments: list[str]) -> int:
         for setting in settings(args, data.name)
     ]
     if not jobs:
-        print("--method joint: expected a --arithmetic other than hdqt-*", file=sys.stderr)
+        print(
+            "no run is left: joint needs an --arithmetic other than hdqt-*, memo and "
+            "der_expandable one other than simulated-*",
+            file=sys.stderr,
+        )
         return 1
     for job in jobs:
         if text := misfit(job.setting, len(job.data.class_names)):

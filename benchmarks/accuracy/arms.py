@@ -16,6 +16,7 @@ from benchmarks.accuracy.quantisers import Float32Array
 from benchmarks.accuracy.setting import JOINT, Setting
 from codegen.importer import import_onnx
 from codegen.quantize import quantize
+from codegen.quantize.options import DER, EXPANSIONS
 from device.harness.client import DeviceClient
 from device.twin.learner import raw_samples
 from device.twin.model import IntModel
@@ -59,9 +60,8 @@ class IntegerArm:
         if recipe.trains:
             steps = schedule_of(self._setting).steps(self._device.info().samples)
             how = distillation_of(self._method, known, class_count, self._setting.distillation)
-            plan = TrainPlan(
-                steps, seed, self._setting.learning_rate, recipe.sampling, how, recipe.hold
-            )
+            rest = (recipe.sampling, how, recipe.hold, recipe.expansion is not None)
+            plan = TrainPlan(steps, seed, self._setting.learning_rate, *rest)
             train_some(self._device, plan, 0, steps, lambda: None)
         self._device.commit(*recipe.correction)
 
@@ -117,6 +117,9 @@ def _host_arm(
     simulation, optimiser = host_arithmetic(setting)
     network = Network(params, normaliser, classes, simulation, optimiser, seed)
     network.calibrate(x, setting.batch)
+    if setting.method in EXPANSIONS:
+        hidden = len(setting.hidden)
+        network.reserve(0 if setting.method == DER else hidden - 1, setting.block_rows)
     joint = setting.method == JOINT
     method = cast(Method, "replay" if joint else setting.method)
     slots = EVERY_SAMPLE if joint else setting.exemplar_slots

@@ -110,6 +110,8 @@ class HostLearner:
         _, old = network.infer(x)
         teacher = softmax(self._correction.apply(old)[:, :known], 1 << how.soften)
         network.n_classes = class_count
+        if recipe.expansion is not None:
+            network.grow()
         network.begin_session()
         steps = self._schedule.steps(sum(map(len, pool.values())))
         random = np.random.default_rng([seed, 7])

@@ -149,7 +149,37 @@ class Network:
         width = max(max_classes, 1024, *(len(layer.weight) for layer in params))
         drawn = np.random.default_rng([seed, 98]).integers(0, 2, width)
         self._signs = np.float32(2) * drawn.astype(np.float32) - np.float32(1)
+        self._expansion: tuple[int, int] | None = None
+        self._learns: list[NDArray[np.bool_]] | None = None
         self.begin_session()
+
+    def reserve(self, first: int, rows: int) -> None:
+        """Let hidden layers from `first` on grow by `rows` a session (device/SPEC.md 16)."""
+        self._expansion = first, rows
+
+    def grow(self) -> None:
+        """Add a block of rows, which learns alone, but for the head, until the next one."""
+        if self._expansion is None:
+            return
+        first, rows = self._expansion
+        head = len(self._weights) - 1
+        for index in range(first, head + 1):
+            columns = rows if index > first else 0
+            self._weights[index] = np.pad(self._weights[index], ((0, 0), (0, columns)))
+            if index < head:
+                self._add_rows(index, rows, columns or self._weights[index].shape[1])
+        self._learns = [np.zeros(w.shape, bool) for w in self._weights[:-1]]
+        self._learns.append(np.ones(self._weights[-1].shape, bool))
+        for index in range(first, head):
+            self._learns[index][-rows:, -rows if index > first else 0 :] = True
+
+    def _add_rows(self, index: int, rows: int, inputs: int) -> None:
+        """He et al.'s uniform weights for the last `inputs` columns, zeros for the others."""
+        old, limit = self._weights[index], np.sqrt(6 / inputs)
+        fresh = np.zeros((rows, old.shape[1]), np.float32)
+        fresh[:, -inputs:] = self._random.uniform(-limit, limit, (rows, inputs))
+        self._weights[index] = np.concatenate([old, fresh])
+        self._biases[index] = np.pad(self._biases[index], (0, rows))
 
     def calibrate(self, x: Float32Array, batch: int = 32) -> None:
         """Fix the range of x0 and the first ranges of activations on raw samples (N, I)."""
@@ -248,6 +278,8 @@ class Network:
             if self._unsaturated:
                 d = d * self._unsaturated[index]
             below = self._input_gradient(d, index) if index else d
+            if self._learns is not None and index:
+                below = below * self._learns[index - 1].any(axis=1)
             gradient = self._weight_gradient(d, index) / np.float32(len(d))
             self._update(index, gradient, np.asarray(d.mean(axis=0), np.float32), rate)
             d = below
@@ -295,6 +327,9 @@ class Network:
                 self._random.random(out=draws, dtype=np.float32)
             limit = (1 << (self._how.master_bits - 1)) - 1
             moved = np.clip(np.floor(moved / step[:rows] + draws), -limit, limit) * step[:rows]
+        if self._learns is not None:
+            learns = self._learns[index][:rows]
+            moved, bias = np.where(learns, moved, weight), bias * learns.any(axis=1)
         weight[:] = moved
         self._biases[index][:rows] -= lr * bias
 

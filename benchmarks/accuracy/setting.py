@@ -4,8 +4,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from codegen.quantize.options import EXPANSIONS
+from server.learning.methods import RECIPES
+
 JOINT = "joint"
-METHODS: tuple[str, ...] = ("ncm", "finetune", "replay", "lwf", "icarl", "bic", JOINT)
+METHODS: tuple[str, ...] = (*RECIPES, JOINT)
 Arithmetic = Literal[
     "float32",
     "hdqt-int16",
@@ -43,6 +46,7 @@ class Setting:
         epochs: session steps = epochs * stored samples / batch.
         normaliser_floor: least deviation of a feature, as a share of the largest one.
         distillation: weight of it; None: the method's own.
+        block_rows: rows that a task adds to a layer, where the network grows.
         quantizer: further options of the quantizer, such as tile_k or acc_bits; of a simulation
             fields of Simulation or Optimiser (`networks.py`).
     """
@@ -61,6 +65,7 @@ class Setting:
     normaliser_floor: float = 0.1
     quantizer: tuple[tuple[str, Any], ...] = ()
     distillation: float | None = None
+    block_rows: int = 16
 
     @property
     def network(self) -> str:
@@ -69,12 +74,21 @@ class Setting:
 
     @property
     def is_possible(self) -> bool:
-        """Whether this method has this arithmetic."""
+        """Whether this method has this arithmetic; simulations do not grow."""
+        if self.method in EXPANSIONS:
+            return not self.arithmetic.startswith("simulated")
         return self.method != JOINT or not self.arithmetic.startswith("hdqt")
 
     def options(self, classes: int) -> dict[str, Any]:
         """Options of the quantizer."""
         bits = 8 if self.arithmetic == "hdqt-int8" else 16
+        grows = self.method in EXPANSIONS
+        tasks = -(-(classes - self.base_classes) // self.step_classes)
+        grown = {
+            "expansion": self.method,
+            "expansion_blocks": max(1, tasks),
+            "expansion_rows": self.block_rows,
+        }
         return {
             "max_classes": classes,
             "exemplar_slots": self.exemplar_slots,
@@ -82,6 +96,7 @@ class Setting:
             "master_bits": bits,
             "batch": self.batch,
             "bias_correction": self.method == "bic",
+            **(grown if grows else {}),
             **dict(self.quantizer),
         }
 

@@ -88,6 +88,7 @@ def _sizes(model: IntModel, plan: Plan) -> list[str]:
         define("HAD_FEATURES", unsigned(model.features)),
         define("HAD_LAYERS", unsigned(len(model.layers)), "trainable"),
         *_conv_layers(plan),
+        *_expansion(model),
         define("HAD_OPERATIONS", unsigned(len(plan.operations)), "of a training step"),
         define("HAD_MASTER_COUNT", unsigned(plan.master_count)),
         define("HAD_BIAS_COUNT", unsigned(plan.bias_count)),
@@ -110,6 +111,18 @@ def _conv_layers(plan: Plan) -> list[str]:
     """Only where convolutions are trained."""
     count = sum(layer.conv is not None for layer in plan.layers)
     return [define("HAD_CONV_LAYERS", unsigned(count), "convolutions among them")] * bool(count)
+
+
+def _expansion(model: IntModel) -> list[str]:
+    """Only where the network can grow."""
+    if model.expansion is None:
+        return []
+    grown = model.expansion
+    return [
+        define("HAD_EXPANSIONS", unsigned(grown.count), "blocks of rows, SPEC.md 16"),
+        define("HAD_EXPANSION_ROWS", unsigned(grown.rows), "of a block in a layer"),
+        define("HAD_EXPANSION_FIRST", unsigned(grown.first), "lowest layer that has blocks"),
+    ]
 
 
 def _panel(plan: Plan) -> list[str]:

@@ -38,7 +38,11 @@ def model_header(model: IntModel, plan: Plan, board: str) -> list[str]:
 
 def tables_source(model: IntModel, plan: Plan, board: str) -> list[str]:
     """hadapt_tables.c."""
-    includes = ['#include "hadapt/conv.h"'] * has_conv(plan) + ['#include "hadapt_model.h"', ""]
+    includes = ['#include "hadapt/conv.h"'] * has_conv(plan)
+    includes += ['#include "hadapt/expand.h"'] * (model.expansion is not None) + [
+        '#include "hadapt_model.h"',
+        "",
+    ]
     lines = [*banner(model, board, "Constant tables."), *includes]
     lines += _model_id(model)
     lines += signal_tables(model) + _input_stage(model)
@@ -136,7 +140,8 @@ def _trainable(model: IntModel, plan: Plan) -> list[str]:
     lines += ["const had_layer had_layers[HAD_LAYERS] = {"]
     for layer, spec in zip(model.layers, plan.layers, strict=True):
         lines += _layer_entry(layer, spec, has_conv(plan))
-    return [*lines, "};", "", *_masters(model, plan), *_biases(model, plan)]
+    tables = (_masters(model, plan), _biases(model, plan), _draws(model))
+    return [*lines, "};", "", *(line for table in tables for line in table)]
 
 
 def _conv_table(spec: LayerPlan) -> list[str]:
@@ -206,6 +211,14 @@ def _biases(model: IntModel, plan: Plan) -> list[str]:
         values = [int(v) for v in layer.bias]
         lines += columns(["INT32_MIN" if v == -(2**31) else str(v) for v in values])
     return [*lines, "};", ""]
+
+
+def _draws(model: IntModel) -> list[str]:
+    if model.expansion is None:
+        return []
+    size = "[HAD_LAYERS - 1U - HAD_EXPANSION_FIRST]"
+    title = "draw ranges of new blocks, SPEC.md 16"
+    return table(f"const had_master had_expansion_draw{size}", model.expansion.draws, title)
 
 
 def _prototypes(model: IntModel) -> list[str]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from codegen.errors import QuantizeError
 from device.twin.model import Arithmetic
 
+MEMO, DER = "memo", "der_expandable"
+EXPANSIONS = (MEMO, DER)
 MIN_CLASSES = 2
 MAX_CLASSES = 250
 MAX_SLOTS = 65535
@@ -31,6 +33,9 @@ class QuantizeOptions:
             brings distillation along.
         features: features of a raw signal that the device takes itself (SPEC.md 15), such as
             "window-stats:axes=6,window=125"; None: samples are features.
+        expansion: rows reserved for tasks to come (SPEC.md 16): "memo" in the last hidden layer,
+            "der_expandable" in all trained ones; None: none.
+        expansion_blocks, expansion_rows: blocks, one a task, and rows of one in a layer.
     """
 
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
@@ -43,6 +48,9 @@ class QuantizeOptions:
     distillation: bool = False
     bias_correction: bool = False
     features: str | None = None
+    expansion: str | None = None
+    expansion_blocks: int = 4
+    expansion_rows: int = 16
 
     def classes_for(self, n_classes: int) -> int:
         """Class rows to reserve for a model of `n_classes`.

@@ -10,6 +10,7 @@ from codegen.float_front import FloatFront
 from codegen.graph import Affine, Dense, FloatGraph
 from codegen.quantize.calibration import checked_labels, checked_samples, normalized
 from codegen.quantize.conditioning import first_trained_output, forms
+from codegen.quantize.expansion import widened, with_expansion
 from codegen.quantize.front import RANGE_SAMPLES, FittedFront, fit_front, samples_at_once, spread
 from codegen.quantize.memory import with_memory
 from codegen.quantize.options import QuantizeOptions
@@ -66,6 +67,7 @@ def quantize(
     targets = None if labels is None else checked_labels(graph, labels, len(x))
     max_classes = options.classes_for(graph.n_classes)
     options.check_slots(graph.n_classes)
+    graph = widened(graph, options)
     few = x if graph.front is None else spread(x, samples_at_once(graph.front))
     graph, front = _fit_form(graph, options, few, grid)
     _, tail = _cut(graph, options)
@@ -88,7 +90,7 @@ def quantize(
         front=front.nodes,
     )
     x0 = front.x0.q if graph.front is None else _x0_of_all(model, x, samples_at_once(graph.front))
-    model = replace(model, signal=signal)
+    model = with_expansion(replace(model, signal=signal), options)
     return with_memory(model, x0, targets, options.keep_prototypes)
 
 

@@ -173,7 +173,8 @@ def _masters(
     steps = 1 if arithmetic.master_bits == 16 else 255
     scale = Scale.from_real(top * MASTER_HEADROOM[arithmetic.master_bits] / limit / steps)
     factor = np.full(rows, steps, np.uint8)
-    factor[: len(weight)] = np.clip(np.ceil(largest / top * steps), 1, steps)
+    used = np.clip(np.ceil(largest / top * steps), 1, steps)
+    factor[: len(weight)] = np.where(largest > 0, used, steps)  # a row of zeros may learn yet
     unit = scale.value * factor[: len(weight), None].astype(np.float64)
     master = np.zeros((rows, weight.shape[1]), np.int16)
     master[: len(weight)] = np.clip(np.floor(weight / unit + 0.5), -limit, limit)

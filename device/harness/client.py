@@ -138,14 +138,16 @@ class DeviceClient:
         distill: int = 0,
         soften: int = 0,
         hold: int = 0,
+        expand: bool = False,
     ) -> None:
         """Open a training session (SPEC.md 7, 8.3).
 
         Args:
             distill: weight of distillation in 1/256, 0 to 255; soften: log2 of its temperature, 0
                 to 3 (SPEC.md 6.6). hold: hold-out of bias correction, 0 to 7 (8.8).
+            expand: train a fresh block of rows and the head alone (16).
         """
-        options = (SAMPLING_CODES[sampling], len(schedule))
+        options = (SAMPLING_CODES[sampling] + 4 * expand, len(schedule))
         request = struct.pack("<IIBBBB", seed, steps, *options, distill, soften | hold << 4)
         for start, scale in schedule:
             request += struct.pack("<IHh", start, scale.mantissa, scale.exponent)

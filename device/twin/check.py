@@ -31,6 +31,7 @@ def check_model(model: IntModel) -> None:
         front_rules,
         _frozen,
         _trainable,
+        _expansion,
         _prototypes,
         _exemplars,
     ):
@@ -159,6 +160,26 @@ def _trainable_layer(layer: TrainableLayer, width: int, limit: int, batch: int) 
     yield _whole(layer.in_amax, 0, 32767), "in_amax"
     yield _whole(layer.x_range, 16, 255), "x_range"
     yield _whole(layer.w_range, 16, 255), "w_range"
+
+
+def _expansion(model: IntModel) -> Iterator[Check]:
+    grown, head = model.expansion, len(model.layers) - 1
+    if grown is None:
+        return
+    yield all(layer.conv is None for layer in model.layers), "a convolution beside an expansion"
+    yield _whole(grown.first, 0, head - 1), "first layer of the expansion"
+    for number in (grown.count, grown.rows):
+        yield _whole(number, 1, MAX_DIMENSION), "blocks of the expansion"
+    layers = model.layers[grown.first : head]
+    limit = model.arithmetic.master_max
+    yield len(grown.draws) == len(layers), "draws of the expansion"
+    yield all(_whole(g, 1, limit) for g in grown.draws), "draws of the expansion"
+    total = grown.count * grown.rows
+    for layer, above in zip(layers, model.layers[grown.first + 1 :], strict=True):
+        start = layer.outputs - total
+        yield start >= 1, "the blocks leave no base"
+        said = (layer.master[start:], layer.bias[start:], above.master[:, start:])
+        yield not any(part.any() for part in said), "a block is not zero"
 
 
 def _prototypes(model: IntModel) -> Iterator[Check]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forward, backward and update of the layers (SPEC.md 3 to 6)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -245,8 +245,13 @@ def update_weights(
     rows: int,
     context: StepContext,
     counters: LayerCounters | None = None,
+    columns: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Weight gradient and update in place of the first `rows` rows (SPEC.md 6.3 b and c)."""
+    """Weight gradient and update in place of the first `rows` rows (SPEC.md 6.3 b and c).
+
+    Args:
+        columns: those that learn, (I,), SPEC.md 16.2; None: all.
+    """
     order = context.arithmetic.order
     xh_source = fwht(x.q.T, order)
     key = stream_key(context.seed, context.step, 8 * index + 2)
@@ -254,6 +259,8 @@ def update_weights(
     xh = quant(xh_source, x.scale, int(np.abs(xh_source).max()), 7, False, draws)
     if counters:
         counters.tensor("xh", xh)
+    if columns is not None:
+        xh = replace(xh, q=xh.q * columns[:, None])
     dt_source = fwht(d.T, order)[:rows]
     batch = padded_size(d.shape[0], order)
     dt_key = stream_key(context.seed, context.step, 8 * index + 1)

@@ -26,6 +26,7 @@ from device.twin.exemplars import (
     rows_of,
     unpack_x0,
 )
+from device.twin.expansion import block_of, draw_block, first_free
 from device.twin.front import x0_of
 from device.twin.kernels import IntArray, loss_error
 from device.twin.layers import LayerCounters, StepContext, raw_samples
@@ -164,16 +165,32 @@ class TwinLearner:
         distill: int = 0,
         soften: int = 0,
         hold: int = 0,
+        expand: bool = False,
     ) -> None:
-        """Start a session (SPEC.md 8.3, 7); distillation by weight and log2 of temperature."""
+        """Start a session (SPEC.md 8.3, 7); distillation by weight and log2 of temperature.
+
+        Args:
+            expand: train a fresh block of rows and the head alone (SPEC.md 16).
+        """
         distillation = Distillation(distill, soften)
-        session = Session(seed, steps, tuple(schedule), sampling, distillation, hold)
+        session = Session(seed, steps, tuple(schedule), sampling, distillation, hold, expand)
         check_options(self.model, session)
         self._refuse_in_session()
         if not len(drawn_from(self.memory, sampling, hold)):
             raise LearnerError(STATE, "no samples")
         session.targets = [] if distill else None
+        self._grow(session)
         self.session = session
+
+    def _grow(self, session: Session) -> None:
+        expansion = self.model.expansion
+        if not session.expand or expansion is None:
+            return
+        number = first_free(self.model, expansion, self.committed)
+        if number is None:
+            raise LearnerError(FULL, "no block left")
+        session.block = block_of(self.model, expansion, number)
+        draw_block(self.model, expansion, self.working, number, session.seed)
 
     def train(self, budget: int) -> TrainResult:
         """Work for at least `budget` units or to the end (SPEC.md 8.6).
@@ -221,7 +238,7 @@ class TwinLearner:
         d = np.zeros_like(logits)
         d[:, : self.working.n_classes] = error
         context = StepContext(arithmetic, session.seed, self.working.step, session.rate)
-        backward(self.model, self.working, passed, d, context, self.layer_counters)
+        backward(self.model, self.working, passed, d, context, self.layer_counters, session.block)
         self.working.step += 1
         self.trained = True
         session.done += 1

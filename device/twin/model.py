@@ -136,6 +136,22 @@ class TrainableLayer:
 
 
 @dataclass(frozen=True)
+class Expansion:
+    """Blocks of rows that hidden layers reserve for tasks to come (SPEC.md 16).
+
+    Attributes:
+        first: F, the lowest trainable layer with blocks.
+        count: T, blocks. rows: R, of a block in each of those layers.
+        draws: g_l of each of those layers, from F up.
+    """
+
+    first: int
+    count: int
+    rows: int
+    draws: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Exemplar:
     """A stored sample (SPEC.md 8.1): label, rank, x0 as int8 of shape (I0,)."""
 
@@ -153,6 +169,7 @@ class IntModel:
         distillation: whether the firmware can learn from its old outputs (SPEC.md 6.6).
         bias_correction: whether it can correct new classes' logits (SPEC.md 8.8).
         signal: what makes the input stage's values from a raw signal (SPEC.md 15).
+        expansion: blocks of rows for tasks to come (SPEC.md 16).
         prototype_count, prototype_sum: initial prototypes, shapes (C,) and (C, features);
             empty arrays if `keep_prototypes` is false.
     """
@@ -176,6 +193,7 @@ class IntModel:
     exemplars: tuple[Exemplar, ...] = ()
     front: tuple[FrontNode, ...] = ()
     signal: WindowStats | None = None
+    expansion: Expansion | None = None
 
     @property
     def inputs(self) -> int:
@@ -270,6 +288,7 @@ _DTYPES = {"int8", "uint8", "int16", "uint16", "int32"}
 _LEFT_OUT = {
     "front": (),
     "signal": None,
+    "expansion": None,
     "pixels": 1,
     "planar": False,
     "distillation": False,
@@ -375,6 +394,8 @@ def _build(doc: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> IntModel:
         top["front"] = tuple(FrontNode(**_tuples(fields(node))) for node in doc["front"])
     if "signal" in doc:
         top["signal"] = WindowStats(**fields(doc["signal"]))
+    if "expansion" in doc:
+        top["expansion"] = Expansion(**_tuples(doc["expansion"]))
     top["exemplars"] = tuple(Exemplar(**fields(item)) for item in doc["exemplars"])
     top["class_names"] = tuple(doc["class_names"])
     return IntModel(**top)

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device.twin.conv_groups import groups_input_gradient
 from device.twin.conv_layers import (
@@ -15,6 +16,7 @@ from device.twin.conv_layers import (
     pool_forward,
 )
 from device.twin.conv_shape import ConvShape
+from device.twin.expansion import Block
 from device.twin.kernels import IntArray
 from device.twin.layers import (
     LayerCounters,
@@ -113,15 +115,20 @@ def backward(
     d: IntArray,
     context: StepContext,
     counters: list[LayerCounters] | None,
+    block: Block | None = None,
 ) -> None:
-    """SPEC.md 6.3 and 14.3 from the head down; d (B, C) is the error of the logits."""
+    """SPEC.md 6.3, 14.3 and 16.2 from the head down; d (B, C) is the error of the logits."""
     scale = LOSS_SCALE
     for index in reversed(range(len(model.layers))):
         if not d.any():
             return
         layer, weights = model.layers[index], state.weights[index]
         below = passed[index - 1].mask if index > 0 else None
-        step = _Layer(index, layer, weights, context, counters[index] if counters else None)
+        if block is not None and below is not None:
+            below = below * block.rows[index - 1]
+        columns = None if block is None else block.columns[index]
+        counted = counters[index] if counters else None
+        step = _Layer(index, layer, weights, context, counted, columns)
         if layer.conv is None:
             head = index + 1 == len(model.layers)
             rows = state.n_classes if head else layer.outputs
@@ -139,6 +146,7 @@ class _Layer:
     weights: LayerWeights
     context: StepContext
     counters: LayerCounters | None
+    columns: NDArray[np.bool_] | None = None
 
     def dense(
         self, passed: Passed, d: IntArray, scale: Scale, mask: IntArray | None, rows: int
@@ -148,7 +156,8 @@ class _Layer:
         if mask is not None:
             below, below_scale = input_gradient(*common, d, scale, self.context, self.counters)
             below = below * mask
-        update_weights(*common, passed.x, d, scale, rows, self.context, self.counters)
+        rest = (self.context, self.counters, self.columns)
+        update_weights(*common, passed.x, d, scale, rows, *rest)
         return below, below_scale
 
     def conv(

@@ -7,6 +7,7 @@ from typing import get_args
 from device.twin.correction import MAX_HOLD, MAX_STEPS
 from device.twin.distillation import NONE, Distillation
 from device.twin.exemplars import NEW, Sampling
+from device.twin.expansion import Block
 from device.twin.kernels import IntArray
 from device.twin.model import IntModel
 from device.twin.scale import Scale
@@ -33,6 +34,8 @@ class Session:
     sampling: Sampling
     distillation: Distillation = NONE
     hold: int = 0
+    expand: bool = False
+    block: Block | None = None
     targets: list[IntArray] | None = None
     done: int = 0
     operation: int = 0
@@ -74,6 +77,8 @@ def check_options(model: IntModel, session: Session) -> None:
         raise LearnerError(ARGUMENT, "this model holds no distillation")
     if not 0 <= session.hold <= (MAX_HOLD if model.bias_correction else 0):
         raise LearnerError(ARGUMENT, "hold")
+    if session.expand and model.expansion is None:
+        raise LearnerError(ARGUMENT, "this model reserves no blocks")
     if session.hold and session.sampling in NEW:
         raise LearnerError(ARGUMENT, "hold-out of new samples")
 

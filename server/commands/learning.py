@@ -37,7 +37,8 @@ CHUNK_STEPS = 32
 METHOD_HELP = (
     "replay: train on new samples and exemplars; icarl: also with distillation, decide by nearest "
     "mean; bic: replay, distillation, corrected logits; lwf: new samples and distillation; "
-    "finetune: new samples alone; ncm: class means only."
+    "finetune: new samples alone; ncm: class means only; memo, der_expandable: replay "
+    "into rows that the model reserves for the task."
 )
 
 

@@ -39,6 +39,7 @@ from server.learning.firmwares import (
     host_learner,
     with_names,
 )
+from server.learning.growing import fits_expansion, require_block
 from server.learning.inspecting import Inspection
 from server.learning.learner_data import LearnerData, initial_exemplars
 from server.learning.methods import (
@@ -181,6 +182,8 @@ class HadaptEngine(Inspection):
             expected = f"at most {model.max_classes}"
             issue = Issue(f"{task.class_count} classes", "y", expected)
             raise InvalidInputError("The model has no room for so many classes.", [issue])
+        if RECIPES[task.method].expansion is not None:
+            require_block(model, LearnerData.from_bytes(task.learner))
         metrics = {"clipped_values": count_clipped(model, task.x)}
         return Chunk(checkpoint=b"", steps_done=0, done=_steps(task) == 0, metrics=metrics)
 
@@ -355,7 +358,8 @@ def _plan(task: LearnTask) -> TrainPlan:
     how = distillation_of(task.method, *classes, *wanted)
     rate = task.learning_rate or DEFAULT_LEARNING_RATE
     recipe = RECIPES[task.method]
-    return TrainPlan(_steps(task), task.seed, rate, recipe.sampling, how, recipe.hold)
+    rest = (recipe.sampling, how, recipe.hold, recipe.expansion is not None)
+    return TrainPlan(_steps(task), task.seed, rate, *rest)
 
 
 def require_head(model: IntModel, method: Method) -> int:
@@ -368,6 +372,11 @@ def require_head(model: IntModel, method: Method) -> int:
         raise InvalidInputError(
             "This model holds no bias correction.",
             [Issue(f"method {method}", "method", "a model quantized with bias_correction")],
+        )
+    if not fits_expansion(model, RECIPES[method].expansion):
+        raise InvalidInputError(
+            "This model reserves no rows for tasks to come.",
+            [Issue(f"method {method}", "method", f"a model quantized with expansion {method}")],
         )
     if head == NEAREST_MEAN and not model.keep_prototypes:
         raise InvalidInputError(

@@ -5,15 +5,14 @@ Every method is a recipe over the same integer learner (device/SPEC.md 6, 8): it
 its head. In all of them integer arithmetic changed this against the papers: 4-bit operands and
 saturating tiles in the Hadamard domain, plain SGD with stochastic rounding, exemplars stored as the
 4-bit input of the first trainable layer, features that are 4-bit and not normalised.
-
-Missing: der_expandable (Yan et al., CVPR 2021) and memo (Zhou et al., ICLR 2023), whose networks
-grow with every task.
 """
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-Method = Literal["ncm", "finetune", "replay", "lwf", "icarl", "bic"]
+from codegen.quantize.options import DER, MEMO
+
+Method = Literal["ncm", "finetune", "replay", "lwf", "icarl", "bic", "memo", "der_expandable"]
 Sampling = Literal["uniform", "balanced", "new_uniform", "new_balanced"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -36,6 +35,7 @@ class Recipe:
         distils: whether old outputs are kept by distillation (SPEC.md 6.6).
         share: of the distillation loss, in 1/256; None: that of the known classes.
         head: by which head it decides: LINEAR or NEAREST_MEAN.
+        expansion: what the model must have been quantized with, where a session grows (SPEC.md 16).
         hold, correction_steps: hold-out and steps of bias correction (SPEC.md 8.8); 0: none.
     """
 
@@ -46,6 +46,7 @@ class Recipe:
     head: int = LINEAR
     hold: int = 0
     correction_steps: int = 0
+    expansion: str | None = None
 
     @property
     def correction(self) -> tuple[int, int]:
@@ -109,6 +110,28 @@ def bic() -> Recipe:
     return Recipe(sampling="uniform", distils=True, share=FIFTH, hold=2, correction_steps=8)
 
 
+def memo() -> Recipe:
+    """Replay; each task adds a block of rows to the last hidden layer and freezes all others.
+
+    Source: Zhou et al., A Model or 603 Exemplars: Towards Memory-Efficient Class-Incremental
+    Learning, ICLR 2023 (MEMO). Changed: blocks are rows of one dense layer, reserved beforehand
+    and drawn when their task comes; the layers before it stay frozen from the first task on; no
+    auxiliary loss; classes are drawn evenly in place of aligning the head's weights.
+    """
+    return Recipe(expansion=MEMO)
+
+
+def der_expandable() -> Recipe:
+    """Replay; each task adds a block of rows to every hidden layer, which reads its own alone.
+
+    Source: Yan et al., DER: Dynamically Expandable Representation for Class Incremental Learning,
+    CVPR 2021. Changed: narrow blocks reserved beforehand in place of whole networks that are pruned
+    by learned masks; no auxiliary classifier; classes are drawn evenly in place of a second stage
+    that trains the head on balanced samples.
+    """
+    return Recipe(expansion=DER)
+
+
 RECIPES: dict[Method, Recipe] = {
     "ncm": ncm(),
     "finetune": finetune(),
@@ -116,6 +139,8 @@ RECIPES: dict[Method, Recipe] = {
     "lwf": lwf(),
     "icarl": icarl(),
     "bic": bic(),
+    "memo": memo(),
+    "der_expandable": der_expandable(),
 }
 
 

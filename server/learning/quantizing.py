@@ -13,6 +13,7 @@ from codegen.export import export_qdq
 from codegen.export.builder import INPUT
 from codegen.graph import FloatGraph
 from codegen.quantize import QuantizeOptions, most_trained
+from codegen.quantize.options import EXPANSIONS
 from codegen.quantize.signal import FORM as SIGNAL_FORM
 from codegen.quantize.signal import SignalChoice, check_choice, features_of, parse_signal
 from device.twin.learner import TwinLearner, raw_samples
@@ -84,6 +85,8 @@ def _check_type(name: str, value: Any) -> None:
         good, wanted = isinstance(value, bool), "true or false"
     elif name == "features":
         good, wanted = value is None or isinstance(value, str), SIGNAL_FORM
+    elif name == "expansion":
+        good, wanted = value is None or value in EXPANSIONS, " or ".join(EXPANSIONS)
     elif value is None:
         good, wanted = name in ("train_last", "max_classes"), "an integer"
     else:

@@ -60,6 +60,7 @@ class LearnerOps(Protocol):
         distill: int = 0,
         soften: int = 0,
         hold: int = 0,
+        expand: bool = False,
     ) -> None:
         """Open a session."""
 
@@ -92,6 +93,7 @@ class TrainPlan:
     sampling: Sampling = "balanced"
     distillation: Distillation = NO_DISTILLATION
     hold: int = 0
+    expand: bool = False
 
     def schedule_from(self, done: int) -> list[tuple[int, Scale]]:
         """The schedule as seen by a chunk that starts after `done` steps."""
@@ -158,7 +160,7 @@ def train_some(
     """
     how = plan.distillation
     schedule = plan.schedule_from(done)
-    options = (plan.sampling, how.weight, how.soften, plan.hold)
+    options = (plan.sampling, how.weight, how.soften, plan.hold, plan.expand)
     device.train_begin(plan.seed, steps, schedule, *options)
     progress = device.train(UNITS_A_SLICE)
     while progress.steps_left:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Outputs to the next layer's 4-bit input, with the range of the batch, SPEC.md 5.3. */
 #include "had_wide.h"
+#include "hadapt/expand.h"
 #include "hadapt/train.h"
 #ifdef HAD_CONV_LAYERS
 #include "hadapt/conv.h"
@@ -110,6 +111,11 @@ void had_activate(had_learner *ln, const had_layer *layer, int8_t *x, uint8_t *m
         mask += HAD_MASK_BYTES;
         y += HAD_BATCH_STRIDE;
     }
+#ifdef HAD_EXPANSIONS
+    if (end == HAD_BATCH) {
+        had_expand_mask(ln, layer, mask - layer->outputs * HAD_MASK_BYTES);
+    }
+#endif
 }
 #else
 typedef int had_activate_is_left_out; /* a head alone has no layer below */

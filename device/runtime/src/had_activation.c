@@ -6,6 +6,7 @@
 #include "had_dsp.h"
 #include "had_grow.h"
 #include "had_wide.h"
+#include "hadapt/expand.h"
 #include "hadapt/fwht.h"
 #include "hadapt/random.h"
 #include "hadapt/train.h"
@@ -208,4 +209,9 @@ void had_activation_quantize(had_learner *ln, const had_layer *layer, int8_t *x,
         }
 #endif
     }
+#ifdef HAD_EXPANSIONS
+    if (end == layer->inputs) {
+        had_expand_columns(ln, layer, x);
+    }
+#endif
 }

@@ -4,6 +4,7 @@
 
 #include "hadapt/correction.h"
 #include "hadapt/exemplar.h"
+#include "hadapt/expand.h"
 #include "hadapt/learner.h"
 #include "hadapt/plan.h"
 #include "hadapt/train.h"
@@ -63,6 +64,12 @@ static void take_target(had_learner *ln) {
 #define SOFTEN_MAX 0U
 #endif
 
+#ifdef HAD_EXPANSIONS
+#define SAMPLING_FLAGS HAD_SAMPLE_EXPANDS
+#else
+#define SAMPLING_FLAGS 0U
+#endif
+
 #if HAD_BIAS_CORRECTION
 #define HOLD_MAX HAD_HOLD_MAX
 #else
@@ -77,8 +84,8 @@ static uint32_t method_is_valid(const had_train_config *config) {
 }
 
 had_status had_train_begin(had_learner *ln, const had_train_config *config) {
-    if (config->steps == 0U || config->sampling > SAMPLING_MAX || rates_are_valid(config) == 0U ||
-        method_is_valid(config) == 0U) {
+    if (config->steps == 0U || (config->sampling & ~SAMPLING_FLAGS) > SAMPLING_MAX ||
+        rates_are_valid(config) == 0U || method_is_valid(config) == 0U) {
         return HAD_ERR_ARGUMENT;
     }
     if (had_idle(ln) != HAD_OK || ln->exemplars.count == 0U) {
@@ -90,6 +97,12 @@ had_status had_train_begin(had_learner *ln, const had_train_config *config) {
     had_status status = prepare(ln, &session);
     if (status != HAD_OK) {
         return status;
+    }
+#endif
+#ifdef HAD_EXPANSIONS
+    had_status grown = had_expand(ln, &session);
+    if (grown != HAD_OK) {
+        return grown;
     }
 #endif
     ln->session = session;

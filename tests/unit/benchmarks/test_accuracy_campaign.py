@@ -141,7 +141,7 @@ def test_argument_that_cannot_be_is_named_with_what_would_be_right(
         (["--base-classes", "5"], "--base-classes 5: made_up has 4 classes"),
         (["--slots", "3"], "--slots 3: expected at least 4, one a class of made_up"),
         (["--batch", "513", "--arithmetic", "hdqt-int8"], "batch must be 1 to 512"),
-        (["--method", "joint", "--arithmetic", "hdqt-int8"], "--method joint: expected"),
+        (["--method", "joint", "--arithmetic", "hdqt-int8"], "no run is left: joint needs"),
     ],
 )
 def test_argument_that_does_not_fit_the_data_is_said_in_one_line(

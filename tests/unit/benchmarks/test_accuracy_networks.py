@@ -131,3 +131,26 @@ def test_distillation_keeps_old_outputs_where_only_new_samples_are_drawn() -> No
         kept[method] = np.abs(softmax(net.infer(x[old])[1][:, :2]) - softmax(before)).mean()
         assert (learner.predict(x[new], 0) == 2).mean() > 0.5, method
     assert kept["lwf"] < kept["finetune"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_grown_network_learns_in_its_block_and_head_alone(first: int) -> None:
+    net, (x, y) = network(Simulation(), Optimiser(0.9, 0.01)), batch()
+    net.reserve(first, 5)
+    before = net.infer(x)[1]
+    net.grow()
+    net.begin_session()
+    np.testing.assert_allclose(net.infer(x)[1], before, atol=1e-6)  # the head reads zeros so far
+    start = [w.copy() for w in net._weights]
+    assert [len(w) for w in start] == ([21, 13, 4] if first == 0 else [16, 13, 4])
+    for _ in range(3):
+        step(net, x, y, 0.1)
+    moved = [a != b for a, b in zip(start, net._weights, strict=True)]
+    for index in (0, 1):
+        rows = slice(-5, None) if index >= first else slice(0, 0)
+        own = slice(-5, None) if index > first else slice(None)
+        assert moved[index][rows, own].any() == (index >= first)
+        moved[index][rows, own] = False
+        assert not moved[index].any()
+    assert moved[-1][:3].any()
+    assert not net._biases[0][:16].any()

@@ -46,7 +46,7 @@ def test_differences_are_to_float32_and_to_the_own_default() -> None:
     ]
     assert len(records) == 8
     table = as_markdown(records, "a command")
-    assert f"## {DATA}, replay" in table
+    assert f"## {DATA}, replay, 5 epochs" in table
     assert "| C | order 4 | 2 | 79.00 | -1.50 ± 0.00 | -0.50 ± 0.00 | +1.50 ± 0.00 |" in table
     assert "| reference | float32 | 2 | 80.50 |  |  |  |" in table
     assert "| simulation | default | 2 | 70.50 | -10.00 ± 0.00 |  | +10.00 ± 0.00 |" in table

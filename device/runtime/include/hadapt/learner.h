@@ -97,11 +97,14 @@ enum had_sampling {
     HAD_SAMPLE_NEW_BALANCED
 };
 
+/* Added to a sampling: a fresh block of rows learns, and the head; SPEC.md 16. */
+#define HAD_SAMPLE_EXPANDS 4U
+
 /* What a session is to do. */
 typedef struct had_train_config {
     uint32_t seed;
     uint32_t steps;    /* at least 1 */
-    uint32_t sampling; /* enum had_sampling */
+    uint32_t sampling; /* enum had_sampling, and HAD_SAMPLE_EXPANDS where the session grows */
     uint32_t rates;    /* 1 .. HAD_SCHEDULE_MAX */
     uint32_t distill;  /* weight in 1/256, SPEC.md 6.6; 0: none */
     uint32_t soften;   /* log2 of the temperature */
@@ -128,6 +131,9 @@ typedef struct had_session {
     uint32_t samples;
     uint32_t correct;
     uint32_t confidence;
+#ifdef HAD_EXPANSIONS
+    uint32_t block; /* that learns, where the session grows */
+#endif
 #if HAD_DISTILLATION
     uint32_t old_classes;  /* of the teacher; 0: no distillation */
     uint32_t targets_left; /* samples whose targets are still to be taken */
@@ -255,7 +261,7 @@ HAD_CHECKED had_status had_add_class(had_learner *ln, uint32_t *label);
 
 /*
  * Open a training session. HAD_ERR_ARGUMENT: config, or what it asks for is not compiled in.
- * HAD_ERR_STATE: one is under way, or there are no samples to draw from.
+ * HAD_ERR_STATE: one is under way, or there are no samples to draw from. HAD_ERR_FULL: no block is left.
  */
 HAD_CHECKED had_status had_train_begin(had_learner *ln, const had_train_config *config);
 

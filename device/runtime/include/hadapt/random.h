@@ -10,6 +10,7 @@
 #define HAD_TENSOR_ERROR_WEIGHT(l) (8U * (uint32_t)(l) + 1U)
 #define HAD_TENSOR_ACTIVATION(l) (8U * (uint32_t)(l) + 2U)
 #define HAD_TENSOR_UPDATE(l) (8U * (uint32_t)(l) + 3U)
+#define HAD_TENSOR_BLOCK(l) (8U * (uint32_t)(l) + 4U)
 #define HAD_TENSOR_SAMPLER 0xFFFF0000U
 
 /* Loaded, not spelled out: compilers for small cores make twenty additions of a known factor. */
