@@ -21,6 +21,7 @@ from benchmarks.accuracy.campaign import (
     Job,
     Record,
     RecordsError,
+    key_of,
     load_records,
     missing,
     run_all,
@@ -145,7 +146,8 @@ def _runs(
     records: Sequence[Record], option: Option, data: str, method: str, epochs: int
 ) -> dict[int, Record]:
     wanted = option.setting(data, method, epochs).record()
-    return {r["seed"]: r for r in records if all(r.get(k) == v for k, v in wanted.items())}
+    runs = (r for r in records if key_of(r) == key_of({**wanted, "seed": r["seed"]}))
+    return {r["seed"]: r for r in runs}
 
 
 def _table(rows: dict[Option, dict[int, Record]]) -> Iterator[str]:
