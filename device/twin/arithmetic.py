@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constants that hold for a whole model (SPEC.md 1.7, 1.8 and 2)."""
+"""Constants that hold for a whole model (SPEC.md 1.7, 1.8, 2 and 16)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -44,3 +44,19 @@ class Arithmetic:
     def master_max(self) -> int:
         """Largest master magnitude: 127 or 32767 (SPEC.md 1.2)."""
         return int(2 ** (self.master_bits - 1) - 1)
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Blocks of rows that hidden layers reserve for tasks to come (SPEC.md 16).
+
+    Attributes:
+        first: F, the lowest trainable layer with blocks.
+        count: T, blocks. rows: R, of a block in each of those layers.
+        draws: g_l of each of those layers, from F up.
+    """
+
+    first: int
+    count: int
+    rows: int
+    draws: tuple[int, ...]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.twin.arithmetic import Arithmetic as Arithmetic
+from device.twin.arithmetic import Expansion as Expansion
 from device.twin.arithmetic import SaturationMode as SaturationMode
 from device.twin.conv_shape import ConvShape
 from device.twin.front_node import FrontNode
@@ -133,22 +134,6 @@ class TrainableLayer:
     def out_values(self) -> int:
         """Values of the vector the next layer reads."""
         return self.conv.pooled_pixels * self.outputs if self.conv else self.outputs
-
-
-@dataclass(frozen=True)
-class Expansion:
-    """Blocks of rows that hidden layers reserve for tasks to come (SPEC.md 16).
-
-    Attributes:
-        first: F, the lowest trainable layer with blocks.
-        count: T, blocks. rows: R, of a block in each of those layers.
-        draws: g_l of each of those layers, from F up.
-    """
-
-    first: int
-    count: int
-    rows: int
-    draws: tuple[int, ...]
 
 
 @dataclass(frozen=True)
