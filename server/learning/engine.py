@@ -39,7 +39,7 @@ from server.learning.firmwares import (
     host_learner,
     with_names,
 )
-from server.learning.growing import fits_expansion, require_block
+from server.learning.growing import require_block, require_expansion
 from server.learning.inspecting import Inspection
 from server.learning.learner_data import LearnerData, initial_exemplars
 from server.learning.methods import (
@@ -182,8 +182,7 @@ class HadaptEngine(Inspection):
             expected = f"at most {model.max_classes}"
             issue = Issue(f"{task.class_count} classes", "y", expected)
             raise InvalidInputError("The model has no room for so many classes.", [issue])
-        if RECIPES[task.method].expansion is not None:
-            require_block(model, LearnerData.from_bytes(task.learner))
+        require_block(model, task.method, task.learner)
         metrics = {"clipped_values": count_clipped(model, task.x)}
         return Chunk(checkpoint=b"", steps_done=0, done=_steps(task) == 0, metrics=metrics)
 
@@ -373,11 +372,7 @@ def require_head(model: IntModel, method: Method) -> int:
             "This model holds no bias correction.",
             [Issue(f"method {method}", "method", "a model quantized with bias_correction")],
         )
-    if not fits_expansion(model, RECIPES[method].expansion):
-        raise InvalidInputError(
-            "This model reserves no rows for tasks to come.",
-            [Issue(f"method {method}", "method", f"a model quantized with expansion {method}")],
-        )
+    require_expansion(model, method)
     if head == NEAREST_MEAN and not model.keep_prototypes:
         raise InvalidInputError(
             "This model keeps no prototypes.",
