@@ -35,7 +35,6 @@ USUAL = [
     ("conv2d", "host", COUNTERS),
     ("conv2d", "mps2-an386", DSP),
     ("depthwise", "mps2-an386", COUNTERS),
-    ("groups", "host", DSP),
 ]
 LONG = [
     (name, layout, macro)
@@ -100,7 +99,7 @@ def test_session_of_any_form_equals_twin(
 
 @pytest.mark.parametrize(
     "name",
-    ["conv2d", *(pytest.param(n, marks=pytest.mark.long) for n in ("conv1d", "behind"))],
+    ["groups", *(pytest.param(n, marks=pytest.mark.long) for n in ("conv2d", "conv1d", "behind"))],
 )
 def test_session_in_vector_kernels_equals_twin(name: str, open_pair: OpenPair) -> None:
     run_session(open_pair(make_conv_model(SPEC[name]), opt="-O3", march="native"), seed=6)
