@@ -42,17 +42,20 @@ def make_witness() -> IntModel:
     dilated = _conv(rng, replace(dilated, dilation=(2, 1), pad=(2, 1)), 2)
     plain = FrontNode("conv", "plain", (1,), ((6, 7, 6),), (5, 7, 5), kernel=(2, 3), pad=(0, 1))
     plain = _conv(rng, plain, 1)
+    alone = FrontNode("conv", "alone", (2,), ((5, 7, 5),), (5, 7, 5), kernel=(1, 3), pad=(0, 1))
+    alone = _conv(rng, alone, 5)
     middle = (3, 6, 5)
-    largest = FrontNode("max", "max", (2,), ((5, 7, 5),), middle, kernel=(2, 2))
+    largest = FrontNode("max", "max", (3,), ((5, 7, 5),), middle, kernel=(2, 2))
     largest = replace(largest, pad=(1, 0), stride=(2, 1))
     numbers = {"mult": np.array([9000], np.int16), "shift": np.array([9], np.uint8)}
     average = replace(largest, kind="average", name="average", out_amax=4000, **numbers)
-    nodes = [replace(dilated, out_amax=3000), replace(plain, out_amax=3000), largest, average]
+    convs = [replace(node, out_amax=3000) for node in (dilated, plain, alone)]
+    nodes = [*convs, largest, average]
     shapes = [start, *(node.out_shape for node in nodes)]
-    nodes.append(replace(_add(rng, 4, (3, 4), shapes), out_amax=8000, nonnegative=False))
+    nodes.append(replace(_add(rng, 5, (4, 5), shapes), out_amax=8000, nonnegative=False))
     table = rng.integers(-127, 128, 256).astype(np.int8)
-    nodes.append(FrontNode("table", "table", (5,), (middle,), middle, table=table))
-    last = _concat(rng, 6, (6, 3, 4), [start, *(node.out_shape for node in nodes)])
+    nodes.append(FrontNode("table", "table", (6,), (middle,), middle, table=table))
+    last = _concat(rng, 7, (7, 4, 5), [start, *(node.out_shape for node in nodes)])
     nodes.append(replace(last, out_amax=8000, nonnegative=False, qmax=7))
     arithmetic = {"order": 16, "batch": 5, "acc_bits": 16}
     spec = ModelSpec("witness", (last.outputs, 7, 6), signed=True, arithmetic=arithmetic)

@@ -73,10 +73,12 @@ SOURCE = "runtime/src/"
 MUTATIONS = tuple(
     Mutation(SOURCE + file, old, new)
     for file, old, new in (
-        ("had_conv.c", "columns.first * inputs", "0 * inputs"),
+        ("had_conv.c", "at->kernel_width + j) * inputs", "at->kernel_width) * inputs"),
         ("had_conv.c", "o / outputs * inputs", "o % outputs * inputs"),
         ("had_conv.c", "node->acc_shift[o]) *", "node->acc_shift[0]) *"),
         ("had_conv.c", "y += node->bias[o]", "y += node->bias[0]"),
+        ("had_conv.c", "paired * terms, at", "0U * terms, at"),
+        ("had_conv.c", "value += step", "value += 1"),
         ("had_window.h", "stride_width, w->pad_left", "stride_width, w->pad_top"),
         ("had_window.h", "i * w->dilation_height", "i * w->dilation_width"),
         ("had_window.h", "/ dilation + 1U", "/ dilation"),
