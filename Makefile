@@ -17,7 +17,7 @@ SEEDS ?= 10
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz check-c reference screenshots proof powercut bench-guard verify bench bench-suite bench-accuracy serve bench-on-device \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz check-c reference screenshots proof powercut bench-guard bench-packets verify bench bench-suite bench-accuracy serve bench-on-device \
     constraints package clean
 
 help: ## list the targets
@@ -81,6 +81,9 @@ powercut: setup ## long form: every power cut of a session, on the host and in Q
 
 bench-guard: setup ## what the forgetting guard refuses on DSADS; HADAPT_DATA=folder
 	@$(PYTHON) -m benchmarks.guard
+
+bench-packets: setup ## bytes of update packets beside the whole firmware, on DSADS; HADAPT_DATA=folder
+	@$(PYTHON) -m benchmarks.packets
 
 check-c: setup ## MISRA lint and line and branch coverage of the C runtime
 	@$(PYTHON) -m benchmarks.check_c
