@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole service in process, jobs run by hand."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from fastapi.testclient import TestClient
 
 from server import logs
 from server.app import create_app
+from server.storage.database import open_engine
+from server.storage.migrate import upgrade
 from tests.api.fake_engine import FakeEngine
 from tests.api.harness import Service, make_settings
 from tests.postgres import Cluster, cluster
@@ -71,11 +74,26 @@ def shared(tmp_path_factory: pytest.TempPathFactory, backend: Backend) -> Iterat
         yield service
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite database of the newest schema, to be copied: migrations take time."""
+    path = tmp_path_factory.mktemp("migrated") / "hadapt.sqlite3"
+    engine = open_engine(f"sqlite:///{path}")
+    upgrade(engine)
+    engine.dispose()
+    return path
+
+
 @pytest.fixture
-def service(tmp_path: Path, backend: Backend, request: pytest.FixtureRequest) -> Iterator[Service]:
+def service(
+    tmp_path: Path, backend: Backend, migrated: Path, request: pytest.FixtureRequest
+) -> Iterator[Service]:
     """A service over an empty folder; parametrise indirectly with settings."""
     given = {**backend.settings(), **getattr(request, "param", {})}
     settings = make_settings(tmp_path / "data", **given)
+    if "database_url" not in given:
+        settings.data_dir.mkdir()
+        shutil.copy(migrated, settings.data_dir)
     logs.configure(settings)
     app = create_app(settings, FakeEngine(settings))
     with TestClient(app, raise_server_exceptions=False) as http:
