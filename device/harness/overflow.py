@@ -31,8 +31,17 @@ CONFIG = {
     "BATCH_STRIDE": "32U",
     "LAYERS": "2",
     "TILES": "1U",
+    "MASTER_COUNT": "1U",
+    "BIAS_COUNT": "1U",
+    "OPERATIONS": "1U",
+    "MASTER_BITS": "8",
+    "ORDER": "16",
+    "X0_SIGNED": "1U",
 }
 SOURCE = "src/had_dot_row.c"
+CONV = "src/had_conv.c"
+STATISTICS = "src/had_window_stats.c"
+SOURCES = (SOURCE, CONV, STATISTICS)
 HEADER = "include/hadapt/quant.h"
 # Functions proved; each carries its contract.
 PROVED = (
@@ -47,6 +56,9 @@ PROVED = (
     "had_quant_small",
     "had_saturate_acc",
     "tile",
+    "output_of",
+    "saturated",
+    "scan",
 )
 _TOTAL = re.compile(r"Proved goals:\s+(\d+) / (\d+)")
 _OPEN = re.compile(r"\[wp\] \[(?:Failed|Timeout|Unknown)[^\]]*\] Goal (\w+)")
@@ -97,7 +109,7 @@ def prove(functions: tuple[str, ...] = PROVED, change: tuple[str, str, str] | No
 def _write_config(folder: Path) -> None:
     lines = [f"#define HAD_{name} {value}" for name, value in CONFIG.items()]
     (folder / "hadapt_config.h").write_text("\n".join(lines) + "\n")
-    includes = ('#include "hadapt/quant.h"', f'#include "runtime/{SOURCE}"')
+    includes = ('#include "hadapt/quant.h"', *(f'#include "runtime/{path}"' for path in SOURCES))
     (folder / "kernels.c").write_text("\n".join(includes) + "\n")
 
 

@@ -95,6 +95,14 @@ static int32_t channel_sum(const int8_t *x, const int8_t *w, const had_window *a
     return acc;
 }
 
+/*@ requires \valid_read(node) && \valid_read(node->acc_shift + o) && \valid_read(node->mult + o);
+    requires \valid_read(node->shift + o) && \valid_read(node->bias + o);
+    requires node->acc_shift[o] <= 30 && node->shift[o] <= 30;
+    requires -1073741824 <= acc <= 1073741823 && -32767 <= node->mult[o] <= 32767;
+    requires \let r = (node->acc_shift[o] == 0 ? acc
+        : (acc + (1 << (node->acc_shift[o] - 1))) >> node->acc_shift[o]); -32767 <= r <= 32767;
+    assigns \nothing;
+    ensures -32768 <= \result <= 32767; */
 static int32_t output_of(const had_conv_node *node, int32_t acc, uint32_t o) {
     int64_t y = had_rhu(had_rhu(acc, node->acc_shift[o]) * node->mult[o], node->shift[o]);
     y += node->bias[o];

@@ -14,14 +14,25 @@ typedef struct axis_sums {
     int32_t most;
 } axis_sums;
 
+/*@ assigns \nothing;
+    ensures -32768 <= \result <= 32767; */
 static int32_t sample(const uint8_t *raw, uint32_t at) {
     return (int32_t)(had_load_u16(raw + 2U * at) ^ HALF_RANGE) - (int32_t)HALF_RANGE;
 }
 
+/*@ requires \valid_read(spec) && 2 <= spec->window <= 1024;
+    assigns \nothing;
+    ensures -33554432 <= \result.sum <= 33554432 && \result.squares <= 1099511627776;
+    ensures \result.moved <= 67108864 && -32768 <= \result.least <= \result.most <= 32767; */
 static axis_sums scan(const uint8_t *raw, uint32_t axis, const had_window_stats *spec) {
     int32_t x = sample(raw, axis);
     axis_sums s = {0U, 0, 0U, x, x};
     int32_t before = x;
+    /*@ loop invariant 0 <= t <= spec->window && -32768 <= before <= 32767;
+        loop invariant -32768 * t <= s.sum <= 32768 * t && s.squares <= 1073741824 * t;
+        loop invariant s.moved <= 65535 * t && -32768 <= s.least <= s.most <= 32767;
+        loop assigns t, x, before, s;
+        loop variant spec->window - t; */
     for (uint32_t t = 0U; t < spec->window; t++) {
         x = sample(raw, t * spec->axes + axis);
         s.sum += x;
@@ -66,6 +77,8 @@ static void put(uint8_t *out, uint32_t at, uint32_t value) {
     had_store_u16(out + 2U * at, value);
 }
 
+/*@ assigns \nothing;
+    ensures \result <= 32767 && (value <= 32767 ==> \result == value); */
 static uint32_t saturated(uint32_t value) {
     return value > HALF_RANGE - 1U ? HALF_RANGE - 1U : value;
 }

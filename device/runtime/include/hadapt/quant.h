@@ -28,7 +28,8 @@ had_quantizer had_quantizer_of(int32_t amax, uint32_t qmax, uint32_t shift);
 /* v / 2^shift, nearest, half up. |v| + 2^(shift-1) < 2^31. */
 /*@ requires shift <= 30 && -1073741824 <= v <= 1073741823;
     assigns \nothing;
-    ensures -1073741824 <= \result <= 1610612735; */
+    ensures -1073741824 <= \result <= 1610612735;
+    ensures \result == (shift == 0 ? v : (v + (1 << (shift - 1))) >> shift); */
 static inline int32_t had_rhu(int32_t v, uint32_t shift) {
     return shift == 0U ? v : (v + (int32_t)(1U << (shift - 1U))) >> shift;
 }
