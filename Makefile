@@ -96,6 +96,7 @@ verify: setup ## Frama-C proves that the integer kernels do not overflow
 
 bench: setup ## instructions, RAM, flash and stack into benchmarks/results/
 	@$(PYTHON) -m benchmarks
+	@$(PYTHON) -m benchmarks.cycles
 
 bench-suite: setup ## flash, RAM, stack and instructions of the model suite on every board (15 minutes)
 	@mkdir -p out && $(PYTHON) -m tests.suite.cost > out/suite.md && cp out/suite.md benchmarks/results/suite.md

@@ -100,7 +100,7 @@ def step_instructions(item: Subject, execution: Execution, firmware: Firmware) -
     """Instructions of the first measured steps, and of an inference last."""
     with open_device(firmware, execution.board, execution.backend) as transport:
         client = DeviceClient(transport)
-        counts = list(_whole_steps(client, item, transport, WARM_STEPS + 1))
+        counts = list(whole_steps(client, item, transport, WARM_STEPS + 1))
         client.infer(item.raw[0])
         return [*counts, _count(transport)]
 
@@ -157,7 +157,7 @@ class _Sheet:
 
     def steps(self, transport: Transport) -> None:
         client = DeviceClient(transport)
-        counts = list(_whole_steps(client, self.item, transport, WARM_STEPS + STEPS))[WARM_STEPS:]
+        counts = list(whole_steps(client, self.item, transport, WARM_STEPS + STEPS))[WARM_STEPS:]
         mean = sum(counts) / len(counts)
         self.add("train_step", round(mean), "instructions")
         self.per("train_step_per_mac", mean, Work(step_macs(self.item.model), PER_MAC))
@@ -176,7 +176,7 @@ class _Sheet:
         """Profiles, and from them the cost of single kernels."""
         assert isinstance(transport, QemuTransport)
         model, client = self.item.model, DeviceClient(transport)
-        list(_whole_steps(client, self.item, transport, WARM_STEPS + 1))
+        list(whole_steps(client, self.item, transport, WARM_STEPS + 1))
         self.out.step_profile = transport.profile()
         client.infer(self.item.raw[0])
         self.out.inference_profile = transport.profile()
@@ -199,7 +199,7 @@ def code_bytes(symbols: tuple[Symbol, ...]) -> int:
     return sum({s.address: s.size_bytes for s in functions}.values())
 
 
-def _whole_steps(
+def whole_steps(
     client: DeviceClient, item: Subject, transport: Transport, steps: int
 ) -> Iterator[int]:
     """Instructions of each of the first steps of a fresh session; the session stays open."""

@@ -82,14 +82,21 @@ class QemuTransport(ProcessTransport):
             return None
         return self._counts.last()
 
-    def profile(self) -> dict[str, int]:
-        """Instructions per function in the last exchange, most first.
+    def executions(self) -> dict[int, int]:
+        """Executions of each instruction address in the last exchange.
 
         Raises: ValueError if the transport was not started with profile=True.
         """
         if self._counts is None:
             raise ValueError("start the transport with profile=True and a plugin_cache")
-        return by_function(self._counts.by_address(), read_symbols(self._symbols_of))
+        return self._counts.by_address()
+
+    def profile(self) -> dict[str, int]:
+        """Instructions per function in the last exchange, most first.
+
+        Raises: ValueError if the transport was not started with profile=True.
+        """
+        return by_function(self.executions(), read_symbols(self._symbols_of))
 
     def close(self) -> None:
         """End QEMU and remove the count file."""
