@@ -8,6 +8,7 @@ from device.harness.overflow import CONV, HEADER, SOURCE, STATISTICS, missing, p
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 
+@pytest.mark.timeout(900)
 def test_kernels_are_proved_not_to_overflow() -> None:
     proof = prove()
     assert proof.holds, proof.open_goals
@@ -19,7 +20,13 @@ def test_kernels_are_proved_not_to_overflow() -> None:
     [
         ("tile", SOURCE, "return had_saturate_acc(acc)", "return acc"),
         ("had_saturate_s16", HEADER, "had_clamp(v, INT16_MIN, INT16_MAX)", "v"),
-        ("output_of", CONV, "(y < INT16_MIN ? INT16_MIN : (y > INT16_MAX ? INT16_MAX : y))", "y"),
+        pytest.param(
+            "output_of",
+            CONV,
+            "(y < INT16_MIN ? INT16_MIN : (y > INT16_MAX ? INT16_MAX : y))",
+            "y",
+            marks=pytest.mark.long,
+        ),
         ("saturated", STATISTICS, "value > HALF_RANGE - 1U ? HALF_RANGE - 1U : value", "value"),
     ],
 )
