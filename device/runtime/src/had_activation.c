@@ -171,6 +171,21 @@ static void clear_padding(int8_t *x, const had_layer *layer) {
     }
 }
 
+/* xh of one input, from x or from the sums that stay in its place. */
+static inline void quantize_values(int8_t *xh, int32_t *row, const had_layer *layer, int32_t r,
+                                   uint32_t key, uint32_t index) {
+#if PAIRS
+    if (stay(layer) != 0U) {
+        HAD_COUNT(pack_row(row, xh);)
+        quantize_in_place(xh, r, key, index);
+        return;
+    }
+#endif
+    (void)layer;
+    transform(row, xh);
+    quantize_row(xh, row, r, key, index);
+}
+
 void had_activation_quantize(had_learner *ln, const had_layer *layer, int8_t *x, int32_t *row,
                              uint32_t begin, uint32_t end) {
     had_step *step = &ln->step;
@@ -191,16 +206,7 @@ void had_activation_quantize(had_learner *ln, const had_layer *layer, int8_t *x,
     uint32_t key = had_tensor_key(step->key, HAD_TENSOR_ACTIVATION(layer->index));
     for (uint32_t i = begin; i < end; i++) {
         int8_t *xh = x + i * HAD_BATCH_STRIDE;
-#if PAIRS
-        if (stay(layer) != 0U) {
-            HAD_COUNT(pack_row(row, xh);)
-            quantize_in_place(xh, step->activation.r, key, i * HAD_BATCH_PADDED);
-            HAD_COUNT(count_row(ln, layer, xh, row);)
-            continue;
-        }
-#endif
-        transform(row, xh);
-        quantize_row(xh, row, step->activation.r, key, i * HAD_BATCH_PADDED);
+        quantize_values(xh, row, layer, step->activation.r, key, i * HAD_BATCH_PADDED);
         HAD_COUNT(count_row(ln, layer, xh, row);)
 #if HAD_DSP
         if (had_is_dense(layer) != 0U &&
