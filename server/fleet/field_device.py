@@ -47,7 +47,7 @@ from server.learning.firmwares import (
 )
 from server.learning.learner_data import LearnerData, initial_exemplars
 from server.learning.ports import Float32Array, Int64Array
-from server.learning.sessions import TrainPlan, collect, restore, stage, train_some
+from server.learning.sessions import TrainPlan, collect, deliver, restore, stage, train_some
 
 VENDOR_DOMAIN = "hadapt.example"
 # No signature is right under it: this device's keys come from its trust file, not by packet.
@@ -208,6 +208,16 @@ class FieldDevice:
                 digest = client.apply_packet(envelope)
             except DeviceStatusError as error:
                 raise self._refused(client.field_info().why) from error
+            return self._of_known_classes(collect(client, digest, client.info().samples))
+
+    def _of_known_classes(self, learner: LearnerData) -> LearnerData:
+        """A packet back to fewer classes leaves their samples; no device could be given them."""
+        kept = tuple(e for e in learner.exemplars if e.label < learner.n_classes)
+        if len(kept) == len(learner.exemplars):
+            return learner
+        with self._started() as client:
+            draft = LearnerData(learner.state, b"", kept)
+            digest = deliver(client, initial_exemplars(self.model), draft)
             return collect(client, digest, client.info().samples)
 
     def _refused(self, what: str) -> InvalidInputError:

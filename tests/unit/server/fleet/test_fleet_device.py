@@ -91,6 +91,8 @@ def test_device_goes_there_and_back(place: Place, board: str) -> None:
     assert device.memory.learner.n_classes == 8
     assert device.apply(place.packet(2, back=True)) == state_digest(place.base.state).hex()
     assert device.memory.sequence == 2
+    with device.running() as client:  # started anew, without samples of the classes that are gone
+        assert client.info().samples == len(device.memory.learner.exemplars)
 
 
 def test_packet_is_the_same_bytes_each_time(place: Place) -> None:
