@@ -208,6 +208,9 @@ void had_activation_quantize(had_learner *ln, const had_layer *layer, int8_t *x,
         int8_t *xh = x + i * HAD_BATCH_STRIDE;
         quantize_values(xh, row, layer, step->activation.r, key, i * HAD_BATCH_PADDED);
         HAD_COUNT(count_row(ln, layer, xh, row);)
+#ifdef HAD_EXPANSIONS
+        had_expand_column(ln, layer, xh, i);
+#endif
 #if HAD_DSP
         if (had_is_dense(layer) != 0U &&
             (i % HAD_TAPS == HAD_TAPS - 1U || i + 1U == layer->inputs)) {
@@ -215,9 +218,4 @@ void had_activation_quantize(had_learner *ln, const had_layer *layer, int8_t *x,
         }
 #endif
     }
-#ifdef HAD_EXPANSIONS
-    if (end == layer->inputs) {
-        had_expand_columns(ln, layer, x);
-    }
-#endif
 }

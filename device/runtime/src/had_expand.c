@@ -101,16 +101,13 @@ void had_expand_mask(const had_learner *ln, const had_layer *layer, uint8_t *mas
     }
 }
 
-void had_expand_columns(const had_learner *ln, const had_layer *layer, int8_t *xh) {
-    if (grows(ln) == 0U || has_columns(layer) == 0U) {
+void had_expand_column(const had_learner *ln, const had_layer *layer, int8_t *xh, uint32_t i) {
+    if (grows(ln) == 0U || has_columns(layer) == 0U ||
+        is_inside(i, first_row(layer - 1, ln->session.block)) != 0U) {
         return;
     }
-    uint32_t first = first_row(layer - 1, ln->session.block);
-    for (uint32_t i = 0U; i < layer->inputs; i++) {
-        for (uint32_t b = 0U; is_inside(i, first) == 0U && b < HAD_BATCH_STRIDE; b++) {
-            xh[b] = 0;
-        }
-        xh += HAD_BATCH_STRIDE;
+    for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b++) {
+        xh[b] = 0;
     }
 }
 #else

@@ -15,8 +15,8 @@ HAD_CHECKED had_status had_expand(had_learner *ln, had_session *session);
 /* Clear the mask bits of outputs that do not learn in this session. */
 void had_expand_mask(const had_learner *ln, const had_layer *layer, uint8_t *mask);
 
-/* Clear the rows of xh whose columns do not learn in this session. */
-void had_expand_columns(const had_learner *ln, const had_layer *layer, int8_t *xh);
+/* Clear row i of xh if column i does not learn in this session. */
+void had_expand_column(const had_learner *ln, const had_layer *layer, int8_t *xh, uint32_t i);
 #endif
 
 #endif
