@@ -145,6 +145,7 @@ def stack() -> Iterator[ExitStack]:
     ("name", "board"),
     [
         ("memo", "mps2-an386"),
+        ("der", "mps2-an386"),
         *(
             pytest.param(name, board, marks=pytest.mark.long)
             for name in MODELS
