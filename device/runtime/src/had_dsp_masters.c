@@ -20,7 +20,7 @@ static inline uint32_t four(const had_master *w) {
 
 /* Two quotients of 10 bits too many, in the halves. */
 static inline uint32_t halves_of(int32_t low, int32_t high) {
-    __asm__("asr %0, %0, #10\n\tpkhbt %0, %0, %1, lsl #6" : "+r"(low) : "r"(high));
+    __asm__("asr %0, %0, #10\n\tpkhbt %0, %0, %1, lsl #6" : "+&r"(low) : "r"(high));
     return (uint32_t)low;
 }
 
@@ -50,7 +50,7 @@ int32_t had_dsp_amax(const had_master *w, uint32_t count) {
     for (; w != end; w += 4) {
         uint32_t unused;
         __asm__("ssub8 %2, %3, %0\n\tsel %0, %3, %0\n\tssub8 %2, %1, %3\n\tsel %1, %3, %1"
-                : "+r"(most), "+r"(least), "=&r"(unused)
+                : "+&r"(most), "+&r"(least), "=&r"(unused)
                 : "r"(four(w)));
     }
     int32_t amax = 0;
