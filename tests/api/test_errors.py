@@ -220,5 +220,6 @@ def test_field_errors_say_what_would_be_right_in_words(shared: Service) -> None:
         "body model_id": "a value; the field is required",
         "body speed": "only fields that the OpenAPI description lists",
         "body steps": "greater than or equal to 1",
-        "body method": "'ncm', 'finetune', 'replay', 'lwf', 'icarl' or 'bic'",
+        "body method": "'ncm', 'finetune', 'replay', 'lwf', 'icarl', 'bic', 'memo' "
+        "or 'der_expandable'",
     }
