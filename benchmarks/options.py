@@ -105,6 +105,8 @@ OPTIONS: tuple[Option, ...] = (
     _simulated("ranges", "x0 half as wide again", x0_range=1.5),
     _simulated("ranges", "x0 twice as wide", x0_range=2.0),
     _simulated("ranges", "activations: tracked in training too", ranges="tracked"),
+    _simulated("forward", "x0 in float32", stored="none"),
+    _simulated("forward", "x0, activations and weights in float32", stored="none", forward="none"),
     _simulated("masks", "errors less the share of saturated tiles", masks="saturated"),
     _simulated("weight gradient", "8-bit operands", batch_bits=8),
     _simulated("weight gradient", "8-bit, 8 of 16 coefficients (HOT)", batch_bits=8, rank=8),
