@@ -40,6 +40,12 @@ QUANTIZE_OPTIONS: dict[str, Any] = {
             "type": ["string", "null"],
             "description": "Features of raw signals: window-stats:axes=6,window=125.",
         },
+        "expansion": {
+            "enum": ["memo", "der_expandable", None],
+            "description": "Rows reserved for tasks to come, for the method of that name.",
+        },
+        "expansion_blocks": _whole("Blocks of such rows, one a task.", 1, 65535, 4),
+        "expansion_rows": _whole("Rows of a block in a layer.", 1, 65535, 16),
         "order": _one_of("Hadamard order; 1 is off.", [1, 4, 8, 16, 32, 64], 16),
         "tile_k": _whole("Terms of a tile.", 1, 1024, 32),
         "acc_bits": _one_of("Width of a tile's accumulator.", [8, 12, 16, 32], 8),

@@ -25,6 +25,7 @@ from server.learning.ports import Float32Array, Int64Array
 from server.learning.sessions import deliver
 
 STATE_FOLDER = "state/"
+MANIFEST = "manifest.json"  # names the classes that the version knows
 LEARNER_FILE = "state/learner.bin"
 
 
@@ -106,9 +107,10 @@ class FieldedDevice:
 
 
 def read_sources(firmware_zip: bytes) -> dict[str, bytes]:
-    """Files of a firmware zip without the state that comes along."""
+    """Files of a firmware zip without the state that comes along, and what tells of it."""
     with zipfile.ZipFile(io.BytesIO(firmware_zip)) as archive:
-        names = [n for n in archive.namelist() if not n.startswith(STATE_FOLDER)]
+        told = [n for n in archive.namelist() if n.startswith(STATE_FOLDER)] + [MANIFEST]
+        names = [n for n in archive.namelist() if n not in told]
         return {name: archive.read(name) for name in names}
 
 

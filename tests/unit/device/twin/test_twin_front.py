@@ -14,7 +14,7 @@ from device.twin.model import IntModel, ModelFormatError
 from tests.parity.fronts import make_witness
 
 MODEL = make_witness()
-DILATED, PLAIN, LARGEST, AVERAGE, ADD, TABLE, LAST = range(7)
+DILATED, PLAIN, ALONE, LARGEST, AVERAGE, ADD, TABLE, LAST = range(8)
 
 
 def changed(at: int, **changes: Any) -> IntModel:
@@ -37,8 +37,8 @@ BROKEN = {
     "reads nothing": changed(PLAIN, sources=()),
     "negative source": changed(PLAIN, sources=(-1,)),
     "two inputs of a convolution": changed(PLAIN, sources=(1, 1), in_shapes=((6, 7, 6),) * 2),
-    "one input of a sum": changed(ADD, sources=(3,), in_shapes=((3, 6, 5),)),
-    "sum of unlike shapes": changed(ADD, sources=(3, 2), in_shapes=((3, 6, 5), (5, 7, 5))),
+    "one input of a sum": changed(ADD, sources=(4,), in_shapes=((3, 6, 5),)),
+    "sum of unlike shapes": changed(ADD, sources=(4, 3), in_shapes=((3, 6, 5), (5, 7, 5))),
     "shape not that of the source": changed(PLAIN, in_shapes=((6, 7, 5),)),
     "shapes for two sources": changed(PLAIN, in_shapes=((6, 7, 6),) * 2),
     "shape of four numbers": changed(PLAIN, out_shape=(5, 7, 5, 1)),
@@ -70,7 +70,7 @@ BROKEN = {
     "table below lo": changed(TABLE, nonnegative=True),
     "concat of too few channels": changed(LAST, out_shape=(3, 6, 14)),
     "concat with a mult too few": changed(LAST, mult=np.zeros(2, np.int16)),
-    "x0 of a table": replace(MODEL, front=MODEL.front[:6]),
+    "x0 of a table": replace(MODEL, front=MODEL.front[:LAST]),
     "pixels that do not fit": stage(pixels=41),
     "pixels without a front": replace(MODEL, front=()),
     "planar is a number": stage(planar=1),
