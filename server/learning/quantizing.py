@@ -13,6 +13,7 @@ from codegen.export import export_qdq
 from codegen.export.builder import INPUT
 from codegen.graph import FloatGraph
 from codegen.quantize import QuantizeOptions, most_trained
+from codegen.quantize.expansion import widened
 from codegen.quantize.options import EXPANSIONS
 from codegen.quantize.signal import FORM as SIGNAL_FORM
 from codegen.quantize.signal import SignalChoice, check_choice, features_of, parse_signal
@@ -38,6 +39,9 @@ def parse_options(options: Mapping[str, Any]) -> QuantizeOptions:
         _check_type(name, value)
     if options.get("features") is not None:
         _signal(lambda: parse_signal(options["features"]))
+    for name in ("expansion_blocks", "expansion_rows"):
+        if name in options and options.get("expansion") is None:
+            raise _wrong(name, "it reserves nothing", "expansion beside it")
     try:
         arithmetic = Arithmetic(**{k: v for k, v in options.items() if k in _ARITHMETIC})
         return QuantizeOptions(arithmetic, **{k: v for k, v in options.items() if k in _OWN})
@@ -60,6 +64,10 @@ def check_choices(graph: FloatGraph, options: Mapping[str, Any]) -> None:
     if chosen.train_last is not None and not 1 <= chosen.train_last <= layers:
         expected = f"1 (the head) to {layers} (all that can be trained)"
         raise _wrong("train_last", f"train_last is {chosen.train_last}", expected)
+    try:
+        widened(graph, chosen)
+    except QuantizeError as error:
+        raise as_invalid(error) from error
 
 
 def raw_values(graph: FloatGraph, options: Mapping[str, Any]) -> int:

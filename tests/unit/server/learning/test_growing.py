@@ -19,7 +19,7 @@ from server.learning.engine import HadaptEngine
 from server.learning.float_reference import TrainOptions, train_base
 from server.learning.methods import Method
 from server.learning.ports import Calibration, Learner, LearnTask
-from server.learning.quantizing import parse_options
+from server.learning.quantizing import check_choices, parse_options
 from server.settings import Settings
 
 OLD, STEPS = 4, 200
@@ -119,3 +119,19 @@ def test_expansion_that_cannot_be_is_refused(
     with pytest.raises((HadaptError, QuantizeError)) as caught:
         widened(import_onnx(base[0]), parse_options(changes))
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"expansion_blocks": 2}, "expansion beside it"),
+        ({"expansion_rows": 8, "expansion": None}, "expansion beside it"),
+        ({"expansion": "memo", "train_last": 1}, "no hidden layer is trained"),
+        ({"expansion": "memo", "expansion_rows": 65535}, "too wide"),
+    ],
+)
+def test_expansion_that_cannot_be_is_refused_with_the_upload(
+    changes: dict[str, object], text: str, base: tuple[bytes, Calibration]
+) -> None:
+    with pytest.raises(InvalidInputError, match=text):
+        check_choices(import_onnx(base[0]), changes)
