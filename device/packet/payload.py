@@ -23,7 +23,7 @@ from device.packet.bits import (
 from device.twin.model import IntModel
 from device.twin.state import HEADER, TRAINED, StateFormatError, check_length, import_state
 
-VERSION = 1
+VERSION = 2
 HEAD = struct.Struct("<BBHIHH")
 UNCHANGED, DENSE, SPARSE, RAW = range(4)
 SMALLEST_STAGED_RANK = 0x8000
@@ -52,6 +52,7 @@ class _Field:
     rows: int
     columns: int
     width: int  # bits
+    is_prototypes: bool = False
 
     @property
     def end(self) -> int:
@@ -60,20 +61,21 @@ class _Field:
 
 def _fields(model: IntModel) -> list[_Field]:
     """The fields of SPEC.md 11.4; offsets count from the payload of section 9."""
-    shapes = []
+    fields: list[_Field] = []
+
+    def add(rows: int, columns: int, width: int, is_prototypes: bool = False) -> None:
+        at = fields[-1].end if fields else 4
+        fields.append(_Field(at, rows, columns, width, is_prototypes))
+
     for layer in model.layers:
-        shapes.append((layer.outputs, layer.inputs, model.arithmetic.master_bits))
-        shapes.append((1, layer.outputs, 32))
+        add(layer.outputs, layer.inputs, model.arithmetic.master_bits)
+        add(1, layer.outputs, 32)
     if len(model.layers) > 1:
-        shapes.append((1, len(model.layers) - 1, 32))
+        add(1, len(model.layers) - 1, 32)
     if model.bias_correction:
-        shapes.append((1, 4, 16))
+        add(1, 4, 16)
     if model.keep_prototypes:
-        shapes.append((model.max_classes, 1 + model.features, 16))
-    fields, at = [], 4
-    for shape in shapes:
-        fields.append(_Field(at, *shape))
-        at = fields[-1].end
+        add(model.max_classes, 1 + model.features, 16, True)
     return fields
 
 
@@ -104,6 +106,14 @@ def _values(field: _Field, payload: bytes) -> Words:
     kind = f"<i{field.width // 8}"
     flat = np.frombuffer(payload[field.at : field.end], kind)
     return flat.astype(np.int64).reshape(field.rows, field.columns)
+
+
+def _expected(field: _Field, old: Words, count: int) -> Words:
+    """What a row's differences are taken from, once its first value is known to be `count`."""
+    if not field.is_prototypes or count == old[0] or not (0 < count < 256 and 0 < old[0] < 256):
+        return old
+    share = 65536 * count // int(old[0])
+    return np.concatenate([old[:1], (old[1:] * share + 32768) >> 16])
 
 
 def _zigzag(old: Words, new: Words) -> Words:
@@ -170,7 +180,8 @@ def encode_payload(
         before, after = _values(field, old), _values(field, new)
         out.put(int(not np.array_equal(before, after)), 1)
         if not np.array_equal(before, after):
-            for z, row in zip(_zigzag(before, after), after, strict=True):
+            for old_row, row in zip(before, after, strict=True):
+                z = _zigzag(_expected(field, old_row, int(row[0])), row)
                 _encode_row(out, z, row, field.width)
     for exemplar in exemplars:
         _check_exemplar(model, n_classes, exemplar)
@@ -230,28 +241,31 @@ def _decode_field(reader: BitReader, field: _Field, old: bytes) -> bytes:
     if not reader.take(1):
         return old[field.at : field.end]
     kind = f"<u{field.width // 8}"
-    rows = [_decode_row(reader, row, field.width) for row in _values(field, old)]
+    rows = [_decode_row(reader, field, row) for row in _values(field, old)]
     return np.array(rows, np.int64).astype(kind).tobytes()
 
 
-def _decode_row(reader: BitReader, old: Words, width: int) -> list[int]:
+def _decode_row(reader: BitReader, field: _Field, old: Words) -> list[int]:
     """Values of a row, modulo 2**width."""
-    modulus = 1 << width
+    modulus = 1 << field.width
     mode = reader.take(2)
-    row = [int(v) % modulus for v in old]
     if mode == DENSE:
         k = _take_k(reader)
-        return [(v + _unzigzag(reader.rice(k))) % modulus for v in row]
+        first = (int(old[0]) + _unzigzag(reader.rice(k))) % modulus
+        rest = _expected(field, old, first)[1:].tolist()
+        return [first, *((v + _unzigzag(reader.rice(k))) % modulus for v in rest)]
     if mode == SPARSE:
-        _decode_sparse(reader, row, modulus)
-    elif mode == RAW:
-        return [reader.take(width) for _ in row]
-    return row
+        return _decode_sparse(reader, field, old)
+    if mode == RAW:
+        return [reader.take(field.width) for _ in old]
+    return [int(v) % modulus for v in old]
 
 
-def _decode_sparse(reader: BitReader, row: list[int], modulus: int) -> None:
+def _decode_sparse(reader: BitReader, field: _Field, old: Words) -> list[int]:
+    modulus = 1 << field.width
     kg, k = _take_k(reader), _take_k(reader)
     count = reader.take(16)
+    row = [int(v) % modulus for v in old]
     if not 1 <= count <= len(row):
         raise PayloadError(f"{count} changes in a row of {len(row)} values")
     at = -1
@@ -261,6 +275,9 @@ def _decode_sparse(reader: BitReader, row: list[int], modulus: int) -> None:
         if at >= len(row):
             raise PayloadError("a change beyond the end of its row")
         row[at] = (row[at] + _unzigzag(z)) % modulus
+        if at == 0:
+            row[1:] = [int(v) % modulus for v in _expected(field, old, row[0])[1:]]
+    return row
 
 
 def _take_k(reader: BitReader) -> int:

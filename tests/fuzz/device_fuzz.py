@@ -75,6 +75,8 @@ def states(model: IntModel) -> tuple[bytes, bytes]:
     twin.working.weights[-1].master[1, 1] -= 900
     twin.working.weights[0].bias[2] += 70000
     twin.working.step = 5
+    twin.working.prototypes.count[0] = 200  # of more, at first: the sums are expected to follow
+    twin.working.prototypes.total[0] //= 2
     twin.commit()
     return base, twin.export_state()
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -54,11 +55,12 @@ def open_field(
     sanitize: bool = False,
     model: IntModel = MODEL,
     defines: tuple[str, ...] = DEFINES,
+    folder: Path | None = None,
 ) -> FieldClient:
-    """A device that was just made, with its own flash."""
+    """A device that was just made, with its own flash; its sources are those of a folder."""
     board = BOARDS[board_name]
     files = {**generate(model, board), **ed25519_files(CACHE)}
-    folder = work / f"{board_name}-{model.name}"
+    folder = folder or work / f"{board_name}-{model.name}"
     if not folder.exists():
         write_folder(files, folder)
     firmware = build(
@@ -99,12 +101,35 @@ def states(model: IntModel) -> tuple[bytes, bytes]:
     base = twin.export_state()
     twin.working.weights[-1].master[0] += 7
     twin.working.step = 5
+    # Fewer samples of one class (its sums follow), a new one, and one whose sums alone have moved.
+    prototypes = twin.working.prototypes
+    prototypes.count[:2] = 2, 3
+    prototypes.total[:2] //= 2
+    np.clip(prototypes.total, -30, 30, out=prototypes.total)
     twin.commit()
     return base, twin.export_state()
 
 
 BASE, RESULT = states(MODEL)
 GOOD = make_packet(MODEL, BASE, RESULT, 2, [])
+
+
+SHARE = "(count << 16) / before"
+
+
+def test_wrong_expectation_of_sums_is_seen_by_the_result_digest(work: Path) -> None:
+    """A planted error: the device expects a sixteenth of a sample too much."""
+    folder = write_folder(
+        {**generate(MODEL, BOARDS["host"]), **ed25519_files(CACHE)}, work / "planted"
+    )
+    path = folder / "runtime" / "src" / "had_decoder.c"
+    assert path.read_text().count(SHARE) == 1
+    path.write_text(path.read_text().replace(SHARE, f"{SHARE} + 4096U"))
+    device = open_field(work, "host", folder=folder)
+    device.provision(VENDOR, class_id(VENDOR, MODEL.model_id), public(ROOT), public(RELEASE))
+    assert (device.packet_status(GOOD), device.field_info().reason) == (-9, 13)
+    assert device.export_state() == BASE
+    close(device)
 
 
 def test_packet_brings_the_result(device: FieldClient) -> None:

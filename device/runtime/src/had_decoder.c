@@ -11,11 +11,12 @@
 
 #include "had_fields.h"
 #include "hadapt/exemplar.h"
+#include "hadapt/quant.h"
 
 #define TOKEN_BITS 56U
 #define ESCAPE_ONES 24U
 #define MAX_K 24U
-#define PAYLOAD_VERSION 1U
+#define PAYLOAD_VERSION 2U
 
 enum phase {
     PHASE_VERSION,
@@ -119,6 +120,24 @@ static void set_value(const had_decoder *d, had_learner *ln, uint32_t value) {
     }
 }
 
+#if HAD_KEEP_PROTOTYPES
+/*
+ * The number of samples of a class has become `count`: its sums are expected in proportion. |S| <= 15 n_c before, as in
+ * every committed state, so |S| share <= 15 * 255 * 65536 < 2^28.
+ */
+static void expect_sums(const had_decoder *d, had_learner *ln, uint32_t before, uint32_t count) {
+    if (d->field != HAD_FIELDS - 1U || d->column != 0U || before == count || before - 1U >= 255U ||
+        count - 1U >= 255U) {
+        return;
+    }
+    int16_t *sum = ln->working.prototype[d->row] + 1;
+    int32_t share = (int32_t)((count << 16) / before);
+    for (uint32_t j = 0U; j < HAD_FEATURES; j++) {
+        sum[j] = (int16_t)had_rhu(sum[j] * share, 16U);
+    }
+}
+#endif
+
 /* Add a difference in zigzag form; only the low `width` bits count. */
 static void add_zigzag(const had_decoder *d, had_learner *ln, uint32_t z) {
     const uint8_t *at = cell(d, ln);
@@ -126,7 +145,11 @@ static void add_zigzag(const had_decoder *d, had_learner *ln, uint32_t z) {
     for (uint32_t i = 0U; i < d->width / 8U; i++) {
         value |= (uint32_t)at[i] << (8U * i);
     }
-    set_value(d, ln, value + ((z >> 1) ^ (0U - (z & 1U))));
+    uint32_t changed = value + ((z >> 1) ^ (0U - (z & 1U)));
+    set_value(d, ln, changed);
+#if HAD_KEEP_PROTOTYPES
+    expect_sums(d, ln, value, changed & 0xFFFFU);
+#endif
 }
 
 static had_status head_token(had_decoder *d, had_learner *ln) {

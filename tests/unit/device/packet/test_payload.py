@@ -33,6 +33,11 @@ def changed(model: IntModel, share: float, size: int, seed: int) -> LearnerState
         moves = rng.integers(-size, size + 1, weights.master.shape)
         weights.master = np.clip(weights.master + pick * moves, -top, top)
         weights.bias = weights.bias + (rng.random(weights.bias.shape) < share) * size
+    prototypes = state.prototypes
+    if model.keep_prototypes:
+        prototypes.count[:] = rng.integers(0, 256, prototypes.count.shape)
+        limit = 15 * prototypes.count[:, None]
+        prototypes.total[:] = rng.integers(-limit, limit + 1, prototypes.total.shape)
     state.step += int(rng.integers(1, 1000))
     return state
 
@@ -62,7 +67,7 @@ def test_payload_of_no_change_is_one_bit_a_field() -> None:
     model = MODELS["plain"]
     base = export(model, initial_state(model))
     # 2 layers: 4 fields, tracked, prototypes: 6 zero bits.
-    expected = bytes([1, 0, 3, 0]) + bytes(8) + b"\0"
+    expected = bytes([2, 0, 3, 0]) + bytes(8) + b"\0"
     assert encode_payload(model, base, base) == expected
 
 
@@ -86,8 +91,26 @@ def test_payload_of_one_changed_master_by_hand(name: str, row: str, rows: int) -
     bits = row + "00" * (rows - 1) + "0" * 5  # other rows and five other fields are unchanged
     bits += "0" * (-len(bits) % 8)
     stream = bytes(int(bits[i : i + 8][::-1], 2) for i in range(0, len(bits), 8))
-    head = bytes([1, 0, 3, 0]) + bytes(8)
+    head = bytes([2, 0, 3, 0]) + bytes(8)
     assert encode_payload(model, base, export(model, state)) == head + stream
+
+
+def test_sums_of_fewer_samples_are_expected_in_proportion() -> None:
+    """Three samples become two: 9 and 4 are expected to become 6 (6.5 falls just short) and 3."""
+    model = MODELS["plain"]
+    state = initial_state(model)
+    sums = state.prototypes.total
+    state.prototypes.count[0], sums[0] = 3, 0
+    sums[0, :2] = 9, 4
+    base = export(model, state)
+    state.prototypes.count[0] = 2
+    sums[0, :2] = 6, 3
+    # Five fields unchanged; dense (2 + sums bits at k 0, sparse takes 28); z of -1 is 1, of sums 0.
+    bits = "00000" + "1" + "10" + "00000" + "10" + "0" * sums.shape[1] + "00" * (len(sums) - 1)
+    bits += "0" * (-len(bits) % 8)
+    stream = bytes(int(bits[i : i + 8][::-1], 2) for i in range(0, len(bits), 8))
+    payload = encode_payload(model, base, export(model, state))
+    assert payload == bytes([2, 0, 3, 0]) + bytes(8) + stream
 
 
 def test_state_digest_is_the_hash_of_all_before_it() -> None:
@@ -126,7 +149,7 @@ def test_malformed_payloads_are_refused() -> None:
     cases = {
         "cut short": payload[:-1],
         "follow": payload + b"\0",
-        "version": b"\2" + payload[1:],
+        "version": b"\1" + payload[1:],
     }
     for text, bad in cases.items():
         with pytest.raises(PayloadError, match=text):
@@ -138,7 +161,7 @@ def test_malformed_payloads_are_refused() -> None:
 def test_any_bytes_are_decoded_or_refused(stream: bytes) -> None:
     model = MODELS["plain"]
     base = export(model, initial_state(model))
-    payload = HEAD.pack(1, 0, 3, 5, 0, 0) + stream
+    payload = HEAD.pack(2, 0, 3, 5, 0, 0) + stream
     try:
         result, _ = decode_payload(model, base, payload)
     except PayloadError:
