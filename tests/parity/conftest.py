@@ -37,7 +37,7 @@ def open_host(work: Path) -> Iterator[OpenDevice]:
             model: IntModel,
             *,
             layout: str = "host",
-            opt: str = "-O1",
+            opt: str = "-O0",
             kind: Kind | None = None,
             defines: tuple[str, ...] = (),
             sanitize: bool = False,
@@ -48,6 +48,7 @@ def open_host(work: Path) -> Iterator[OpenDevice]:
 
             Args:
                 layout: board whose plan is compiled for the host.
+                opt: compiling takes longer than running; other levels where they are the point.
                 change: edits the generated files.
             """
             host = BOARDS["host"]

@@ -68,7 +68,7 @@ def open_field(
         board,
         find_toolchain(board),
         work / "builds",
-        opt="-O1",
+        opt="-O0" if board.is_host else "-O1",
         defines=defines,
         sanitize=sanitize,
     )

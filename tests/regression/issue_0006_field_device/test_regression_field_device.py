@@ -46,7 +46,7 @@ def firmware_of(sources: Path, *defines: str) -> Firmware:
         host,
         find_toolchain(host),
         sources.parent / "builds",
-        opt="-O1",
+        opt="-O0",
         defines=(*fixed, *defines),
         sanitize=True,
     )
