@@ -222,6 +222,10 @@ class HadaptClient:
         """Classes of a model with counts of samples."""
         return self._list(f"/models/{model_id}/classes", s.ClassCountRead)
 
+    def outliers(self, model_id: str, min_score: float = 3.0) -> s.OutliersRead:
+        """The newest samples that lie far from the mean of their class."""
+        return self._get(f"/models/{model_id}/outliers", s.OutliersRead, min_score=min_score)
+
     # Updates
 
     def create_update(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Routes of samples, of a model or of a device."""
 
+import dataclasses
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -23,7 +24,7 @@ from server.api.common import (
     require_body,
 )
 from server.api.problems import documented
-from server.services import samples
+from server.services import outliers, samples
 from server.services.context import Context
 from server.services.samples import Batch, Target
 from server.storage.ports import Unit
@@ -38,6 +39,10 @@ Split = Annotated[
 OutOfRange = Annotated[
     Literal["reject", "allow"],
     Query(description="allow: the device's input saturates features beyond its range."),
+]
+MinScore = Annotated[
+    float,
+    Query(ge=0, le=1e6, allow_inf_nan=False, description="In median distances of the class."),
 ]
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -174,7 +179,7 @@ def _store(
     return create(context, request, key, content, action)
 
 
-def _render(record: SampleRecord, names: list[str]) -> s.SampleRead:
+def _render(record: SampleRecord, names: list[str] | dict[int, str]) -> s.SampleRead:
     return s.SampleRead.model_validate(
         {
             "content_sha256": record.content_sha256,
@@ -220,6 +225,27 @@ def list_device_samples(
 def list_classes(model_id: s.Id, context: ContextDep) -> list[s.ClassCountRead]:
     """Classes of a model in order of first mention, with their counts of samples."""
     return [
-        s.ClassCountRead(position=c.position, name=c.name, train=c.train, test=c.test)
+        s.ClassCountRead.model_validate(dataclasses.asdict(c))
         for c in samples.counts(context, model_id)
     ]
+
+
+@router.get(
+    "/models/{model_id}/outliers",
+    responses=documented(404),
+    dependencies=[scope("samples:read")],
+)
+def list_outliers(
+    model_id: s.Id, context: ContextDep, limit: Limit, min_score: MinScore = 3.0
+) -> s.OutliersRead:
+    """The newest samples that lie far from the mean of their class, the farthest first."""
+    found = outliers.find_outliers(context, model_id, min_score, limit)
+    items = [
+        s.OutlierRead(
+            **_render(o.sample, {o.sample.class_position: o.label}).model_dump(),
+            score=o.score,
+            nearest_class=o.nearest_class,
+        )
+        for o in found.items
+    ]
+    return s.OutliersRead(considered=found.considered, items=items)

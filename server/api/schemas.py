@@ -130,6 +130,27 @@ class ClassCountRead(BaseModel):
     name: str
     train: int
     test: int
+    coverage: Literal["good", "few", "untested", "untrained", "missing"] = Field(
+        description="few: less than a quarter of the median class; untested: none held out; "
+        "untrained: only held-out ones; missing: none."
+    )
+
+
+class OutlierRead(SampleRead):
+    """A sample that lies far from the mean of its class."""
+
+    score: float = Field(
+        description="Distance to the mean of its class, each feature in its own spread, over the "
+        "median distance of that class."
+    )
+    nearest_class: str = Field(description="Whose mean is nearest: another one hints at the label.")
+
+
+class OutliersRead(BaseModel):
+    """The farthest first; `considered` newest samples were looked at."""
+
+    considered: int
+    items: list[OutlierRead]
 
 
 class DeviceCreate(Body):

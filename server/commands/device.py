@@ -29,7 +29,8 @@ from server.errors import WRONG_JSON, InvalidInputError, Issue
 from server.fleet.field_device import FieldDevice, Memory, measure
 from server.fleet.gateway import DdiClient, Gateway
 from server.fleet.trust import check_trust, read_trust
-from server.learning.engine import DEFAULT_LEARNING_RATE, HadaptEngine
+from server.learning.chunks import DEFAULT_LEARNING_RATE
+from server.learning.engine import HadaptEngine
 from server.learning.firmwares import cache_folder, get_board
 from server.learning.learner_data import LearnerData
 from server.learning.ports import Json

@@ -3,7 +3,6 @@
 
 import io
 import json
-import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +28,7 @@ from server.errors import (
     OperatorUnsupportedError,
 )
 from server.learning.board_tests import resource_report, run_device_test
+from server.learning.chunks import open_checkpoint, resume, steps_of, train_chunk
 from server.learning.firmwares import (
     board_info,
     build_field,
@@ -46,7 +46,6 @@ from server.learning.methods import (
     NEAREST_MEAN,
     RECIPES,
     Method,
-    distillation_of,
     wrong_option,
 )
 from server.learning.packets import make_packet
@@ -78,11 +77,10 @@ from server.learning.quantizing import (
     raw_values,
 )
 from server.learning.ranges import count_clipped, raw_ranges
-from server.learning.sessions import TrainPlan, collect, restore, stage, train_some
+from server.learning.sessions import collect, restore
 from server.learning.stopping import check_stop
 from server.settings import Settings
 
-DEFAULT_LEARNING_RATE = 0.05
 STATE_README = """\
 # What this version has learned
 
@@ -184,33 +182,17 @@ class HadaptEngine(Inspection):
             raise InvalidInputError("The model has no room for so many classes.", [issue])
         require_block(model, task.method, task.learner)
         metrics = {"clipped_values": count_clipped(model, task.x)}
-        return Chunk(checkpoint=b"", steps_done=0, done=_steps(task) == 0, metrics=metrics)
+        return Chunk(checkpoint=b"", steps_done=0, done=steps_of(task) == 0, metrics=metrics)
 
     def train(self, task: LearnTask, checkpoint: bytes, steps: int, stop: StopSignal) -> Chunk:
         """Train at most `steps` more steps on the host build of the firmware."""
-        model = IntModel.from_bytes(task.int_model)
-        done, working = _open_checkpoint(checkpoint)
-        count = min(steps, _steps(task) - done)
-        if count <= 0:
-            return Chunk(checkpoint, done, done=True)
-        plan = _plan(task)
-        with host_learner(model, len(task.x), self.cache) as device:
-            self._resume(device, model, task, working)
-            progress = train_some(device, plan, done, count, lambda: check_stop(stop))
-            working = device.export_state(working=True)
-        seen = max(1, progress.seen)
-        metrics = {
-            "training_accuracy": progress.correct / seen,
-            "mean_label_probability": progress.probability / (128.0 * seen),
-        }
-        done += count
-        return Chunk(_close_checkpoint(done, working), done, done >= _steps(task), metrics)
+        return train_chunk(task, checkpoint, steps, stop, self.cache)
 
     def finish(self, task: LearnTask, checkpoint: bytes) -> Learner:
         """Commit the session on the host build."""
         model = IntModel.from_bytes(task.int_model)
         with host_learner(model, len(task.x), self.cache) as device:
-            self._resume(device, model, task, _open_checkpoint(checkpoint)[1])
+            resume(device, model, task, open_checkpoint(checkpoint)[1])
             digest = device.commit(*RECIPES[task.method].correction)
             data = collect(device, digest, device.info().samples)
         return _learner(data)
@@ -295,20 +277,6 @@ class HadaptEngine(Inspection):
         """Make and sign a packet."""
         return make_packet(task, signer)
 
-    def _resume(self, device: Any, model: IntModel, task: LearnTask, working: bytes) -> None:
-        """Bring a fresh host learner to where the session stands."""
-        learner = LearnerData.from_bytes(task.learner)
-        restore(device, initial_exemplars(model), learner)
-        stage(
-            device,
-            raw_samples(model, task.x),
-            task.y,
-            learner.n_classes,
-            task.class_count,
-        )
-        if working:
-            device.import_state(working)
-
 
 def with_state(model: IntModel, learner: LearnerData, class_names: Sequence[str]) -> IntModel:
     """A model whose constants are a learner's weights, for export; its model_id is another."""
@@ -346,21 +314,6 @@ def _learner(data: LearnerData) -> Learner:
     )
 
 
-def _steps(task: LearnTask) -> int:
-    return task.steps if RECIPES[task.method].trains else 0
-
-
-def _plan(task: LearnTask) -> TrainPlan:
-    """The whole session of a task, the same in every chunk."""
-    classes = (LearnerData.from_bytes(task.learner).n_classes, task.class_count)
-    wanted = (task.options.get("distillation_weight"), task.options.get("temperature"))
-    how = distillation_of(task.method, *classes, *wanted)
-    rate = task.learning_rate or DEFAULT_LEARNING_RATE
-    recipe = RECIPES[task.method]
-    rest = (recipe.sampling, how, recipe.hold, recipe.expansion is not None)
-    return TrainPlan(_steps(task), task.seed, rate, *rest)
-
-
 def require_head(model: IntModel, method: Method) -> int:
     """The head by which a method decides.
 
@@ -379,17 +332,6 @@ def require_head(model: IntModel, method: Method) -> int:
             [Issue(f"method {method}", "method", "a model quantized with keep_prototypes")],
         )
     return head
-
-
-def _open_checkpoint(checkpoint: bytes) -> tuple[int, bytes]:
-    """Steps done and working state bytes; a session that has not begun has neither."""
-    if not checkpoint:
-        return 0, b""
-    return struct.unpack_from("<I", checkpoint)[0], checkpoint[4:]
-
-
-def _close_checkpoint(done: int, working: bytes) -> bytes:
-    return struct.pack("<I", done) + working
 
 
 def _issue(error: CodegenError) -> Issue:

@@ -35,6 +35,7 @@ from server.errors import (
     ModelDoesNotFitError,
     ToolMissingError,
 )
+from server.learning.counting import COUNTING
 from server.learning.ports import BoardInfo
 
 # Staging memory of a host learner, in samples: few sizes, so that few builds are needed.
@@ -112,7 +113,8 @@ def build_firmware(
     with service_errors(lambda: _smallest_board(write, board, cache)):
         toolchain = find_toolchain(board)
         sources = write(board)
-        opt = "-O3" if board.is_host else "-O2"
+        # A build that counts does few steps: it should be there soon rather than be fast.
+        opt = "-O1" if COUNTING in defines else "-O3" if board.is_host else "-O2"
         return build(
             sources,
             board,
@@ -200,13 +202,15 @@ def staging_for(samples: int) -> int:
 
 
 @contextmanager
-def host_learner(model: IntModel, samples: int, cache: Path) -> Iterator[DeviceClient]:
+def host_learner(
+    model: IntModel, samples: int, cache: Path, more: tuple[str, ...] = ()
+) -> Iterator[DeviceClient]:
     """The host build of the model's firmware, freshly booted, with room for `samples`.
 
     It can distil whether the firmware can or not: that is no part of the state.
     """
     slots = max(model.staging_slots, staging_for(samples))
-    defines = (f"HAD_STAGING_SLOTS={slots}U", "HAD_DISTILLATION=1")
+    defines = (f"HAD_STAGING_SLOTS={slots}U", "HAD_DISTILLATION=1", *more)
     firmware = build_firmware(model, _HOST, cache, defines)
     with service_errors(), open_device(firmware, _HOST, "host") as transport:
         yield DeviceClient(transport)

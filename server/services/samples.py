@@ -5,6 +5,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 from server.errors import (
@@ -48,14 +49,18 @@ class Stored:
     classes_left: int
 
 
+Coverage = Literal["good", "few", "untested", "untrained", "missing"]
+
+
 @dataclass(frozen=True)
 class ClassCount:
-    """Samples of one class."""
+    """Samples of one class, and whether there are enough of them."""
 
     position: int
     name: str
     train: int
     test: int
+    coverage: Coverage
 
 
 @dataclass(frozen=True)
@@ -241,10 +246,23 @@ def counts(context: Context, model_id: str) -> list[ClassCount]:
         require_model(unit, model_id)
         names = class_names(unit, model_id)
         table = {(position, split): n for position, split, n in unit.samples.counts(model_id)}
+    sizes = [(table.get((i, "train"), 0), table.get((i, "test"), 0)) for i in range(len(names))]
+    usual = median([train for train, _ in sizes]) if sizes else 0
     return [
-        ClassCount(i, name, table.get((i, "train"), 0), table.get((i, "test"), 0))
-        for i, name in enumerate(names)
+        ClassCount(i, name, *size, _coverage(*size, usual))
+        for i, (name, size) in enumerate(zip(names, sizes, strict=True))
     ]
+
+
+def _coverage(train: int, test: int, usual: float) -> Coverage:
+    """What a class lacks: everything, one kind of samples, or most of the usual number."""
+    if not train and not test:
+        return "missing"
+    if not train:
+        return "untrained"
+    if not test:
+        return "untested"
+    return "few" if train < usual / 4 else "good"
 
 
 def list_samples(

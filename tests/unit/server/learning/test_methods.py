@@ -8,15 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from device.twin.learner import TwinLearner
 from device.twin.model import IntModel
 from device.twin.state import import_state
 from server.errors import InvalidInputError
 from server.learning.base_model import fit_normaliser, to_onnx
+from server.learning.chunks import open_checkpoint, plan_of, resume
+from server.learning.counting import COUNTED_STEPS
 from server.learning.datasets import load
 from server.learning.engine import HadaptEngine
 from server.learning.float_reference import TrainOptions, train_base
 from server.learning.methods import METHODS, RECIPES, Distillation, Method, distillation_of
 from server.learning.ports import Calibration, Learner, LearnTask
+from server.learning.sessions import train_some
 from server.settings import Settings
 
 OLD, STEPS = 4, 60
@@ -67,21 +71,53 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> tuple[HadaptEngine, bytes
     return engine, artifact.data, engine.first_learner(artifact.data, Calibration(x, y))
 
 
+def lesson(start: tuple[HadaptEngine, bytes, Learner], method: Method, **options: Any) -> LearnTask:
+    """Digits 4 and 5."""
+    _, int_model, learner = start
+    data = load("digits")
+    rows = np.flatnonzero((data.y_train >= OLD) & (data.y_train < OLD + 2))[:120]
+    return LearnTask(
+        int_model, learner.data, method, data.x_train[rows], data.y_train[rows], OLD + 2,
+        STEPS, 0.05, seed=3, options=options,
+    )  # fmt: skip
+
+
 def learn(
     start: tuple[HadaptEngine, bytes, Learner], method: Method, chunk: int = STEPS, **options: Any
 ) -> Learner:
     """Digits 4 and 5 in chunks of steps."""
-    engine, int_model, learner = start
-    data = load("digits")
-    rows = np.flatnonzero((data.y_train >= OLD) & (data.y_train < OLD + 2))[:120]
-    task = LearnTask(
-        int_model, learner.data, method, data.x_train[rows], data.y_train[rows], OLD + 2,
-        STEPS, 0.05, seed=3, options=options,
-    )  # fmt: skip
+    engine, task = start[0], lesson(start, method, **options)
     state = engine.start(task)
     while not state.done:
         state = engine.train(task, state.checkpoint, chunk, Event())
     return engine.finish(task, state.checkpoint)
+
+
+def test_chunk_tells_the_saturation_that_the_twin_counts(
+    start: tuple[HadaptEngine, bytes, Learner],
+) -> None:
+    """A later chunk: the working state, not the first one, is what its steps begin with."""
+    engine, int_model, _ = start
+    task = lesson(start, "replay")
+    first = engine.train(task, engine.start(task).checkpoint, 23, Event())
+    told = engine.train(task, first.checkpoint, 30, Event()).metrics
+    model = IntModel.from_bytes(int_model)
+    twin = TwinLearner(model, staging_slots=512, counters=True)
+    resume(twin, model, task, open_checkpoint(first.checkpoint)[1])
+    train_some(twin, plan_of(task), 23, COUNTED_STEPS, lambda: None)
+    assert twin.layer_counters is not None
+    rows = list(zip(told["layers"], model.layers, twin.layer_counters, strict=True))
+    for row, layer, counted in rows:
+        assert row["name"] == layer.name
+        for name, (tiles, saturated) in counted.products.items():
+            expected = saturated / tiles if tiles else None
+            assert row[f"saturated_{name}"] == pytest.approx(expected, abs=1e-6), name
+        assert row["masters_saturated"] == counted.masters_saturated
+        values, clipped = np.sum([t[:2] for t in counted.tensors.values()], axis=0)
+        assert row["clipped"] == pytest.approx(clipped / values, abs=1e-6)
+    tiles, saturated = np.sum([c.products["weight_gradient"] for *_, c in rows], axis=0)
+    assert told["saturated_weight_gradient"] == pytest.approx(saturated / tiles, abs=1e-6)
+    assert told["saturated_weight_gradient"] > 0 and told["clipped"] > 0
 
 
 def accuracy(
