@@ -148,7 +148,8 @@ class FakeEngine:
             errors += _learn(weights, np.array(row), label)
             done = step + 1
         chunk = _dump({"weights": weights.tolist(), "steps": done})
-        return ports.Chunk(chunk, done, done >= task.steps, {"errors": errors})
+        metrics = {"errors": errors, **_saturation(weights)}
+        return ports.Chunk(chunk, done, done >= task.steps, metrics)
 
     def finish(self, task: ports.LearnTask, checkpoint: bytes) -> ports.Learner:
         weights = np.array(json.loads(checkpoint)["weights"], dtype=np.int64)
@@ -299,6 +300,13 @@ def _learn(weights: ports.Int64Array, row: ports.Int64Array, label: int) -> int:
         weights[label] += row
         weights[guess] -= row
     return int(guess != label)
+
+
+def _saturation(weights: ports.Int64Array) -> ports.Json:
+    """Weights beyond 11 bits, as if they were stored in so many."""
+    beyond = np.abs(weights) > 1 << 10
+    row = {"saturated_forward": float(beyond.mean()), "masters_saturated": int(beyond.sum())}
+    return {**row, "layers": [{"name": "head", "clipped": None, **row}]}
 
 
 def _memory(task: ports.LearnTask) -> list[tuple[int, list[int]]]:

@@ -92,7 +92,8 @@ def use_everything(service: Service) -> None:
     add_rollout(service, model.id, "d")
     listings = [
         "models", f"models/{model.id}", f"models/{model.id}/versions", f"models/{model.id}/samples",
-        f"models/{model.id}/classes", f"models/{model.id}/resource-reports", "devices",
+        f"models/{model.id}/classes", f"models/{model.id}/outliers",
+        f"models/{model.id}/resource-reports", "devices",
         f"devices/{device.id}/samples", "updates", f"updates?model_id={model.id}", "firmware",
         f"firmware?model_id={model.id}", "device-tests", f"device-tests?model_id={model.id}",
         "jobs", "jobs?state=succeeded", f"jobs/{update.job_id}", f"jobs/{update.job_id}/log",

@@ -2,6 +2,7 @@
 """The dashboard as a person uses it, in a real Chromium over HTTP, under its own content policy."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.api.fleet import add_device, roll_out, sign
-from tests.api.harness import Service
+from tests.api.harness import Service, make_samples
 from tests.browser.conftest import NAME, PASSWORD, Site
 
 PHONE = {"width": 375, "height": 740}
@@ -85,6 +86,46 @@ def test_training_curve_grows_while_the_job_runs(
     expect(person.get_by_text("succeeded", exact=True)).to_be_visible(timeout=15_000)
     expect(person.get_by_role("heading", name="Gate")).to_be_visible()
     expect(person.locator("#training circle").first).to_be_attached()
+
+
+def test_saturation_is_drawn_while_the_job_runs_and_told_layer_by_layer(
+    site: Site, person: Page, learned: tuple[str, str]
+) -> None:
+    service = site.service
+    update = service.client.create_update(learned[0], steps=150, selection={"classes": ["3"]})
+    go(person, site, f"updates/{update.id}")
+    expect(person.get_by_text("queued", exact=True)).to_be_visible()
+    service.run(update.job_id)
+    log = service.client.job_log(update.job_id)
+    told = [e.data["metrics"] for e in log if e.data.get("metrics")]
+    expect(person.locator("#saturation circle")).to_have_count(len(told))
+    share = f"{100 * told[-1]['saturated_forward']:.1f} %"
+    assert told[-1]["saturated_forward"] > 0
+    chart = person.get_by_role("img", name="Saturated tiles")
+    expect(chart).to_have_attribute("aria-label", re.compile(f"forward ends at {share}"))
+    layer = person.get_by_role("region", name="Saturation a layer, step 150").get_by_role("row")
+    expect(layer.nth(1)).to_contain_text("head")
+    expect(layer.nth(1)).to_contain_text(share)
+
+
+def test_outliers_and_missing_classes_are_named(
+    site: Site, person: Page, learned: tuple[str, str]
+) -> None:
+    service = site.service
+    model = service.ready_model("odd samples")
+    service.send(model.id, 0, 1, count=12)
+    service.send(model.id, 0, split="test")
+    wrong, _ = make_samples(1, 1, seed=5)
+    service.client.send_samples(wrong, [0], model_id=model.id)
+    go(person, site, f"models/{model.id}")
+    rows = person.get_by_role("region", name="Outliers").get_by_role("row")
+    expect(rows).to_have_count(2)
+    found = service.client.outliers(model.id).items[0]
+    for text in (found.content_sha256[:12], f"{found.score:.1f}", "1: is the label right?"):
+        expect(rows.nth(1)).to_contain_text(text)
+    classes = person.get_by_role("region", name="Classes and their samples").get_by_role("row")
+    expect(classes.nth(2)).to_contain_text("no held-out samples")
+    expect(classes.nth(3)).to_contain_text("missing: no samples")
 
 
 def test_names_of_users_are_text_never_markup(

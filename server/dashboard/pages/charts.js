@@ -5,13 +5,20 @@ import { el, svg, bytes, percent } from "./dom.js";
 
 const WIDTH = 640, HEIGHT = 260, LEFT = 48, RIGHT = 12, TOP = 12, BOTTOM = 30;
 
-// Series: {name, points: [[x, y]]} with y in [0, 1].
-export function curves(title, unit, series) {
+// The end of a scale of shares: the smallest of 1, 0.5, 0.2, 0.1, 0.05, .. that holds the largest.
+function ceiling(largest) {
+  const ends = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
+  return ends.findLast((end) => end >= largest) ?? 1;
+}
+
+// Series: {name, points: [[x, y]]} with y in [0, 1]; `close` draws small shares large.
+export function curves(title, unit, series, close = false) {
   const all = series.flatMap((one) => one.points);
   const last = Math.max(1, ...all.map(([x]) => x));
   const px = (x) => LEFT + (x / last) * (WIDTH - LEFT - RIGHT);
-  const py = (y) => HEIGHT - BOTTOM - y * (HEIGHT - TOP - BOTTOM);
-  const lines = [0, 0.25, 0.5, 0.75, 1].map((level) => [
+  const top = close ? ceiling(Math.max(0, ...all.map(([, y]) => y))) : 1;
+  const py = (y) => HEIGHT - BOTTOM - (y / top) * (HEIGHT - TOP - BOTTOM);
+  const lines = [0, 0.25, 0.5, 0.75, 1].map((part) => part * top).map((level) => [
     svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: py(level), y2: py(level) }),
     svg("text", { x: LEFT - 6, y: py(level) + 4, "text-anchor": "end" }, percent(level)),
   ]);

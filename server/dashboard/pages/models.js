@@ -28,25 +28,35 @@ function layers(report) {
   ], frozen.concat(trained));
 }
 
-// A class that nobody can learn or test is named; a class far below the median has too few.
-function judge(one, median) {
-  if (!one.train && !one.test) return "missing: no samples";
-  if (!one.test) return "no held-out samples: accuracy is unknown";
-  if (one.train < median / 4) return "few samples beside the others";
-  return "";
-}
+const LACKS = {
+  good: "", few: "few samples beside the others", missing: "missing: no samples",
+  untested: "no held-out samples: accuracy is unknown", untrained: "no samples to train on",
+};
 
 function samples(classes, newest) {
   const known = new Set(newest ? newest.classes : []);
-  const sizes = classes.map((c) => c.train).sort((a, b) => a - b);
-  const median = sizes[Math.floor(sizes.length / 2)] || 0;
   return table("Classes and their samples", [
     ["Class", (c) => c.name],
     ["Training", (c) => c.train, "number"],
     ["Held out", (c) => c.test, "number"],
     ["State", (c) => (known.has(c.name) ? "learned" : "new")],
-    ["Note", (c) => judge(c, median)],
+    ["Note", (c) => LACKS[c.coverage] ?? c.coverage],
   ], classes);
+}
+
+// Samples far from the mean of their class; where another class's mean is nearest, the label may be wrong.
+function outliers(found) {
+  if (!found) return null;
+  return [el("p", { class: "note" }, `Outliers among the newest ${bytes(found.considered)} samples: `,
+    "a score of 3 is three times the median distance of its class from the class's mean."),
+  table("Outliers", [
+    ["Sample", (o) => short(o.content_sha256)],
+    ["Class", (o) => o.label],
+    ["Score", (o) => o.score.toFixed(1), "number"],
+    ["Nearest class", (o) => (o.nearest_class === o.label ? o.label : `${o.nearest_class}: is the label right?`)],
+    ["Split", (o) => o.split],
+    ["Taken in", (o) => when(o.created_at)],
+  ], found.items)];
 }
 
 function versions(found) {
@@ -135,8 +145,9 @@ async function ask(id, answer) {
 }
 
 export async function model(id) {
-  const [one, classes, found, reports, tested] = await Promise.all([
+  const [one, classes, odd, found, reports, tested] = await Promise.all([
     get(`/models/${id}`), optional(`/models/${id}/classes`),
+    optional(`/models/${id}/outliers?limit=20`),
     optional(`/models/${id}/versions`), optional(`/models/${id}/resource-reports`),
     optional(`/device-tests?model_id=${id}&limit=100`)]);
   const newest = found && found.items.reduce((a, b) => (a && a.number > b.number ? a : b), null);
@@ -149,7 +160,7 @@ export async function model(id) {
   ]),
   one.ready ? null : el("p", {}, "The integer model is being made, or its making failed: see the job ", one.job_id, "."),
   el("h2", {}, "Network"), layers(report),
-  el("h2", {}, "Samples"), samples(classes || [], newest),
+  el("h2", {}, "Samples"), samples(classes || [], newest), outliers(odd),
   el("h2", {}, "Versions"), versions(found ? found.items : []),
   el("h2", {}, "Boards"), costs(tested ? tested.items : []), boards(reports || []),
   el("button", { type: "button", onclick: () => ask(id, answer) }, "Report on every board"), answer);

@@ -18,23 +18,41 @@ export async function updates() {
   return el("section", {}, el("h1", {}, "Updates"), listing);
 }
 
-// Every number in a chunk's metrics that is a share becomes a curve.
+// Saturation of the newest steps, layer by layer; the method lives or dies there.
+const saturation = (layers, step) => table(`Saturation a layer, step ${step}`, [
+  ["Layer", (l) => l.name],
+  ["Forward", (l) => percent(l.saturated_forward), "number"],
+  ["Input gradient", (l) => percent(l.saturated_input_gradient), "number"],
+  ["Weight gradient", (l) => percent(l.saturated_weight_gradient), "number"],
+  ["Clipped", (l) => percent(l.clipped), "number"],
+  ["Weights at their end", (l) => l.masters_saturated, "number"],
+], layers);
+
+// Every number in a chunk's metrics that is a share becomes a curve, saturation in a chart of its own.
 function training() {
-  const holder = el("div", { id: "training" });
+  const learning = el("div", { id: "training" });
+  const losing = el("div", { id: "saturation" });
   const series = new Map();
   const message = el("p", { role: "status" });
+  const drawn = (saturated) => [...series.values()].filter((s) => s.saturated === saturated).slice(0, 3);
   function add(data) {
     message.textContent = data.message || "";
     const step = data.steps_done;
-    for (const [name, value] of Object.entries(data.metrics || {})) {
+    const metrics = data.metrics || {};
+    for (const [name, value] of Object.entries(metrics)) {
       if (step === undefined || typeof value !== "number" || value < 0 || value > 1) continue;
+      if (["clipped", "masters_saturated"].includes(name)) continue;
       const label = name.replaceAll("_", " ");
-      if (!series.has(label)) series.set(label, { name: label, points: [] });
+      if (!series.has(label)) series.set(label, { name: label, points: [], saturated: name.startsWith("saturated_") });
       series.get(label).points.push([step, value]);
     }
-    if (series.size) holder.replaceChildren(curves("Training", "step", [...series.values()].slice(0, 3)));
+    if (drawn(false).length) learning.replaceChildren(curves("Training", "step", drawn(false)));
+    if (drawn(true).length) {
+      losing.replaceChildren(curves("Saturated tiles", "step", drawn(true), true),
+        ...(metrics.layers ? [saturation(metrics.layers, step)] : []));
+    }
   }
-  return [el("div", {}, message, holder), add];
+  return [el("div", {}, message, learning, losing), add];
 }
 
 function perClass(before, after) {
