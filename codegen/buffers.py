@@ -30,7 +30,7 @@ class LayerPlan:
             Hadamard order: the outputs, or Tpad of SPEC.md 14.3 d.
         forward_shift, error_shift: acc_shift of SPEC.md 5.2, ds of 6.3 a.
         master_at, bias_at: first element in the state's arrays.
-        view_at: first word in the packed weight view.
+        view_at, view_words: first word in the packed weight view, and how many there are.
         is_head: the last one.
         conv: where the windows of a convolution lie; then `inputs` is K of SPEC.md 14.
     """
@@ -45,6 +45,7 @@ class LayerPlan:
     master_at: int
     bias_at: int
     view_at: int
+    view_words: int
     is_head: bool
     conv: ConvShape | None = None
 

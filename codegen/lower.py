@@ -99,7 +99,7 @@ class Plan:
     @property
     def view_words(self) -> int:
         """32-bit words of the packed 4-bit weights."""
-        return sum(_view_words(layer.outputs, layer.inputs) for layer in self.layers)
+        return sum(layer.view_words for layer in self.layers)
 
     @property
     def target_units(self) -> int:
@@ -125,9 +125,9 @@ def lower(model: IntModel, *, host: bool = False, core: str = "") -> Plan:
     """
     check(model)
     padded = round_up(model.arithmetic.batch, model.arithmetic.order)
-    layers = _layers(model)
     rows = host_rows(model) if host else _rows(model, padded, core)
     mve = core == "M55" and rows == DEVICE_ROWS and fits_vectors(model)
+    layers = _layers(model, model.arithmetic.tile_k if mve else 1)
     rows = MVE_ROWS if mve else rows
     wide = host and rows == HOST_ROWS
     stride = round_up(padded, stride_step(wide=wide, mve=mve))
@@ -245,23 +245,21 @@ def _x_max(model: IntModel, layer: int) -> int:
     return 7 if layer == 0 and model.x0_signed else 15
 
 
-def _view_words(outputs: int, inputs: int) -> int:
-    return -(-outputs // VIEW_ROWS) * inputs
-
-
-def _layers(model: IntModel) -> tuple[LayerPlan, ...]:
+def _layers(model: IntModel, view_step: int) -> tuple[LayerPlan, ...]:
+    """In the packed view a row has a multiple of view_step terms."""
     plans: list[LayerPlan] = []
     master_at = bias_at = view_at = 0
     for index, layer in enumerate(model.layers):
-        plans.append(_layer(model, layer, index, (master_at, bias_at, view_at)))
+        words = -(-layer.outputs // VIEW_ROWS) * round_up(layer.inputs, view_step)
+        plans.append(_layer(model, layer, index, (master_at, bias_at, view_at, words)))
         master_at += layer.inputs * layer.outputs
         bias_at += layer.outputs
-        view_at += _view_words(layer.outputs, layer.inputs)
+        view_at += words
     return tuple(plans)
 
 
 def _layer(
-    model: IntModel, layer: TrainableLayer, index: int, at: tuple[int, int, int]
+    model: IntModel, layer: TrainableLayer, index: int, at: tuple[int, int, int, int]
 ) -> LayerPlan:
     arithmetic = model.arithmetic
     padded = error_terms(layer, arithmetic.order)
@@ -277,6 +275,7 @@ def _layer(
         master_at=at[0],
         bias_at=at[1],
         view_at=at[2],
+        view_words=at[3],
         is_head=index == len(model.layers) - 1,
         conv=layer.conv,
     )

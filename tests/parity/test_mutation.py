@@ -146,6 +146,9 @@ MUTATIONS = (
             (SOURCE + "had_dot_mve.c", "value = had_saturate_acc(sum)", "value = sum"),
             (SOURCE + "had_dot_mve.c", "* HAD_BATCH_STRIDE + c]", "* HAD_BATCH_STRIDE + (c ^ 1U)]"),
             (HEADER + "dot.h", "* HAD_ROWS + row) *", "* (HAD_ROWS - 1U) + row) *"),
+            (SOURCE + "had_packed_mve.c", "return had_saturate_acc(sum)", "return sum"),
+            (SOURCE + "had_packed_mve.c", "(bytes[k] + 8) >> 4", "bytes[k] >> 4"),
+            (SOURCE + "had_view.c", "*at + 16U * value", "*at + 15U * value"),
         )
     ),
     Mutation(SOURCE + "had_gather.c", "(word & 0xFFFFU) * classes", "(word >> 16) * classes"),

@@ -81,6 +81,8 @@ PLANTED_ASSEMBLY = (
     ("microbit", "had_dot_packed.c", "add %[odd0], r4", "add %[odd0], r5"),
     ("mps2-an385", "had_octet.c", "%[a2], r6, r3, %[a2]", "%[a2], r5, r3, %[a2]"),
     ("mps2-an385", "had_dot_packed.c", "lsr #12", "lsr #11"),
+    ("mps3-an547", "had_packed_mve.c", "vmovnt.i32 q4, q5", "vmovnt.i32 q4, q4"),
+    ("mps3-an547", "had_packed_mve.c", "vrshr.s32 q1, q1, #16", "vshr.s32 q1, q1, #16"),
 )
 
 

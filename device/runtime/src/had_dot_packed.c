@@ -9,13 +9,13 @@
 #include "had_tile.h"
 #include "hadapt/dot.h"
 
+#if !HAD_MVE
 /* Where rows of weights share fields, so can totals: |total| <= D < 2^15. */
-#define HAD_TOTALS_FIT                                                                             \
-    (HAD_FIELDS_FIT && (HAD_ROWS == 2U || HAD_ROWS == 4U || HAD_OCTET || HAD_MVE))
+#define HAD_TOTALS_FIT (HAD_FIELDS_FIT && (HAD_ROWS == 2U || HAD_ROWS == 4U || HAD_OCTET))
 #define BIAS 8
 #define BOTH(v) ((uint32_t)(v) * 0x00010001U)
 
-void had_dot_packed_sums(int32_t sums[HAD_TILES], const int8_t *x, uint32_t terms) {
+void had_dot_packed_sums(int32_t sums[HAD_PACKED_SUMS], const int8_t *x, uint32_t terms) {
     while (terms > 0U) {
         uint32_t left = terms < HAD_TILE_K ? terms : HAD_TILE_K;
         int32_t sum = 0;
@@ -247,7 +247,7 @@ static inline void put_fields(int32_t *total, uint32_t word) {
 }
 
 void had_dot_packed(int32_t total[HAD_VIEW_ROWS], const int8_t *x, const uint32_t *w,
-                    uint32_t terms, const int32_t sums[HAD_TILES], uint32_t positive) {
+                    uint32_t terms, const int32_t sums[HAD_PACKED_SUMS], uint32_t positive) {
     had_pairs words = {0U, 0U, 0U, 0U};
     while (terms > 0U) {
         uint32_t left = terms < HAD_TILE_K ? terms : HAD_TILE_K;
@@ -302,7 +302,7 @@ static void tile(int32_t *total, const int8_t *x, const uint32_t *w, uint32_t te
 
 #if !HAD_TOTALS_FIT || !HAD_FIELDS_FIT
 void had_dot_packed(int32_t total[HAD_VIEW_ROWS], const int8_t *x, const uint32_t *w,
-                    uint32_t terms, const int32_t sums[HAD_TILES], uint32_t positive) {
+                    uint32_t terms, const int32_t sums[HAD_PACKED_SUMS], uint32_t positive) {
     for (uint32_t r = 0U; r < HAD_VIEW_ROWS; r++) {
         total[r] = 0;
     }
@@ -313,4 +313,7 @@ void had_dot_packed(int32_t total[HAD_VIEW_ROWS], const int8_t *x, const uint32_
     }
     tile(total, x, w, terms, *sums, positive);
 }
+#endif
+#else
+typedef int had_dot_packed_is_left_out; /* had_packed_mve.c is chosen */
 #endif

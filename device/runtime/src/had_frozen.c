@@ -5,6 +5,7 @@
  * Bounds: |raw - zero| < 2^16, times mult < 2^14 below 2^30, plus half of 2^30 below 2^31. |acc| <= I 127^2
  * < 2^31 for I <= 65535 * 2; after acc_shift below 2^15 but for rounding; times m < 2^15 below 2^30 + 2^29.
  */
+#include "had_mve_rows.h"
 #include "hadapt/infer.h"
 #include "hadapt/quant.h"
 
@@ -16,12 +17,16 @@ void had_input_stage_run(int8_t *out, const uint8_t *raw, const had_input_stage 
     uint32_t shift = shift_of(stage->out_qmax);
     had_quantizer q = had_quantizer_of(stage->amax, stage->out_qmax, shift);
     int32_t low = stage->is_signed != 0U ? -q.limit : 0;
+#if HAD_MVE_ASSEMBLY
+    had_mve_input_stage(out, raw, stage, &q, low, shift);
+#else
     for (uint32_t i = 0U; i < stage->inputs; i++) {
         uint32_t word = (uint32_t)raw[2U * i] | ((uint32_t)raw[2U * i + 1U] << 8);
         int32_t value = (int32_t)(word ^ 0x8000U) - 0x8000;
         int32_t v = had_rhu((value - stage->zero[i]) * stage->mult[i], stage->shift[i]);
         out[i] = had_quant_static(had_saturate_s16(v), &q, low, shift);
     }
+#endif
 }
 
 static int16_t frozen_output(const int8_t *x, const had_frozen_layer *layer, uint32_t o) {

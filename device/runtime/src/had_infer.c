@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Trainable layers in inference: batch of one, committed view, frozen ranges, SPEC.md 5. */
+#include "had_mve_rows.h"
 #include "had_row.h"
 #include "hadapt/dot.h"
 #include "hadapt/infer.h"
@@ -7,7 +8,8 @@
 /* Outputs o .. o + HAD_VIEW_ROWS - 1, those behind the last of no meaning. |acc| <= D, see had_forward.c. */
 static void products(const had_learner *ln, int32_t *acc, const int8_t *x, const int32_t *sums,
                      const had_layer *layer, uint32_t o) {
-    const uint32_t *w = ln->view.words + layer->view_at + o / HAD_VIEW_ROWS * layer->inputs;
+    const uint32_t *w =
+        ln->view.words + layer->view_at + o / HAD_VIEW_ROWS * HAD_VIEW_GROUP(layer->inputs);
     had_dot_packed(acc, x, w, layer->inputs, sums, HAD_IS_POSITIVE(layer));
 }
 
@@ -19,10 +21,29 @@ static int16_t output(const had_learner *ln, int32_t acc, const had_layer *layer
 }
 
 #if HAD_LAYERS > 1
+#if HAD_MVE_ASSEMBLY
+#define AT_ONCE (4U * HAD_VIEW_ROWS) /* outputs */
+
+void had_infer_hidden(const had_learner *ln, int8_t *out, const int8_t *x, const had_layer *layer) {
+    int32_t acc[AT_ONCE];
+    int32_t sums[HAD_PACKED_SUMS];
+    had_dot_packed_sums(sums, x, layer->inputs);
+    for (uint32_t o = 0U; o < layer->outputs; o += AT_ONCE) {
+        uint32_t left = layer->outputs - o;
+        uint32_t count = left < AT_ONCE ? left : AT_ONCE;
+        uint32_t at = layer->bias_at + o;
+        for (uint32_t r = 0U; r < count; r += HAD_VIEW_ROWS) {
+            products(ln, acc + r, x, sums, layer, o + r);
+        }
+        had_mve_hidden(out + o, acc, layer->forward_shift, ln->view.mult + at, ln->view.shift + at,
+                       ln->committed.bias + at, &ln->view.x[layer->index + 1U], count);
+    }
+}
+#else
 void had_infer_hidden(const had_learner *ln, int8_t *out, const int8_t *x, const had_layer *layer) {
     const had_quantizer q = ln->view.x[layer->index + 1U];
     int32_t acc[HAD_VIEW_ROWS];
-    int32_t sums[HAD_TILES];
+    int32_t sums[HAD_PACKED_SUMS];
     had_dot_packed_sums(sums, x, layer->inputs);
     for (uint32_t o = 0U; o < layer->outputs; o++) {
         if (o % HAD_VIEW_ROWS == 0U) {
@@ -32,11 +53,12 @@ void had_infer_hidden(const had_learner *ln, int8_t *out, const int8_t *x, const
     }
 }
 #endif
+#endif
 
 void had_infer_head(const had_learner *ln, int16_t *logits, const int8_t *x, const had_layer *layer,
                     uint32_t rows) {
     int32_t acc[HAD_VIEW_ROWS];
-    int32_t sums[HAD_TILES];
+    int32_t sums[HAD_PACKED_SUMS];
     had_dot_packed_sums(sums, x, layer->inputs);
     for (uint32_t o = 0U; o < rows; o++) {
         if (o % HAD_VIEW_ROWS == 0U) {

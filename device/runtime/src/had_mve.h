@@ -6,6 +6,10 @@
  * Columns of x lie in pairs, 16 terms of one, then of the other; weights tile by tile, in a tile row by row, zero from
  * the last term to a multiple of 16. Sums are kept in 16-bit halves: |sum of a tile| <= tile_k * 105 < 2^15, and
  * |total| <= D < 2^15 (codegen chooses this variant for such models only).
+ *
+ * The view of inference has a byte for the weights of two rows, w_0 + 16 w_1, |w| <= 7: one rounding shift is w_1, and the
+ * sum of w_0 is that of bytes less 16 times that of w_1. Groups of eight rows lie tile by tile as well, in a tile the
+ * pairs of rows (0, 1), (4, 5), (2, 3), (6, 7); zero from the last term to a whole tile.
  */
 #ifndef HAD_MVE_H
 #define HAD_MVE_H
@@ -29,6 +33,13 @@ _Static_assert(HAD_BATCH_STRIDE % 16U == 0U && HAD_LANES % 2U == 0U, "whole vect
 static inline uint32_t had_mve_at(uint32_t c, uint32_t k, uint32_t terms) {
     return c / 2U * 2U * HAD_MVE_ROUND(terms) + (k / HAD_MVE_TERMS * 2U + c % 2U) * HAD_MVE_TERMS +
            k % HAD_MVE_TERMS;
+}
+
+/* Byte of term k of a row of the view, in its group. */
+static inline uint32_t had_mve_view_at(uint32_t row, uint32_t k) {
+    uint32_t pair = row / 2U;
+    uint32_t place = (pair & 1U) * 2U + (pair >> 1);
+    return (k / HAD_TILE_K * (HAD_VIEW_ROWS / 2U) + place) * HAD_TILE_K + k % HAD_TILE_K;
 }
 
 /* out[r * HAD_LANES + c] = dot(column c of x, row r), x from an even column on. */

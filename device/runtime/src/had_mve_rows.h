@@ -35,6 +35,15 @@ void had_mve_update(had_master *w, const had_total *acc, const had_update *updat
 /* y of HAD_LANES accumulators, SPEC.md 5.2; returns the largest, at least y_max. */
 int32_t had_mve_outputs(int16_t *y, const had_total *acc, uint32_t acc_shift, had_multiplier m,
                         int32_t bias, int32_t y_max);
+
+/* had_quant_positive of the outputs of `count` accumulators of an inference, rounded biases being rhu(bias, 16). */
+void had_mve_hidden(int8_t *out, const int32_t *acc, uint32_t acc_shift, const uint16_t *mult,
+                    const uint8_t *shift, const int32_t *bias, const had_quantizer *q,
+                    uint32_t count);
+
+/* had_input_stage_run; low and shift as in had_quant_static. */
+void had_mve_input_stage(int8_t *out, const uint8_t *raw, const had_input_stage *stage,
+                         const had_quantizer *q, int32_t low, uint32_t shift);
 #endif
 
 #endif

@@ -2,6 +2,7 @@
 /* The committed network as inference reads it: packed 4-bit rows, multipliers, input quantisers. */
 #include "had_cold.h"
 
+#include "had_mve.h"
 #include "had_row.h"
 #include "hadapt/dot.h"
 #include "hadapt/infer.h"
@@ -13,6 +14,18 @@ static int32_t frozen_range(const had_copy *copy, uint32_t l) {
     return range < 1 ? 1 : range;
 }
 
+#if HAD_MVE
+/* Row r of a group: the even one of a pair clears its bytes. */
+static void pack_row(uint32_t *words, const had_master *w, const had_quantizer *q, uint32_t inputs,
+                     uint32_t r) {
+    uint8_t *bytes = (uint8_t *)words;
+    for (uint32_t i = 0U; i < HAD_VIEW_GROUP(inputs); i++) {
+        uint8_t *at = bytes + had_mve_view_at(r, i);
+        uint32_t value = i < inputs ? (uint32_t)had_quant_nearest(w[i], q) : 0U;
+        *at = (uint8_t)((r & 1U) == 0U ? value : *at + 16U * value);
+    }
+}
+#else
 /* Row r of a group of HAD_VIEW_ROWS; the first one clears the words. */
 static void pack_row(uint32_t *words, const had_master *w, const had_quantizer *q, uint32_t inputs,
                      uint32_t r) {
@@ -21,11 +34,12 @@ static void pack_row(uint32_t *words, const had_master *w, const had_quantizer *
         words[i] = (r == 0U ? 0U : words[i]) | (nibble << (4U * r));
     }
 }
+#endif
 
 static void refresh_layer(had_learner *ln, const had_layer *layer, had_scale x_scale) {
     for (uint32_t o = 0U; o < layer->outputs; o++) {
         const had_master *w = ln->committed.master + layer->master_at + o * layer->inputs;
-        uint32_t at = layer->view_at + o / HAD_VIEW_ROWS * layer->inputs;
+        uint32_t at = layer->view_at + o / HAD_VIEW_ROWS * HAD_VIEW_GROUP(layer->inputs);
         had_quantizer q;
         had_multiplier m = had_row_prepare(&q, w, layer, o, x_scale);
         ln->view.mult[layer->bias_at + o] = (uint16_t)m.m;

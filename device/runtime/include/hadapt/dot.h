@@ -54,7 +54,16 @@ typedef int32_t had_total;
 #define HAD_GROUP_WORDS(terms) ((terms) * HAD_WORDS)
 #endif
 
-#define HAD_VIEW_ROWS 8U /* rows of weights in a word of the inference view */
+#define HAD_VIEW_ROWS 8U /* rows of weights in a group of the inference view */
+
+/* Words of a group of the view: one a term, on a Cortex-M55 to whole tiles. */
+#if HAD_MVE
+#define HAD_VIEW_GROUP(terms) (((terms) + HAD_TILE_K - 1U) / HAD_TILE_K * HAD_TILE_K)
+#define HAD_PACKED_SUMS (HAD_TILE_K / 4U)
+#else
+#define HAD_VIEW_GROUP(terms) (terms)
+#define HAD_PACKED_SUMS HAD_TILES
+#endif
 
 /* Results of a product with `columns` columns (or taps): those of all rows of a group. */
 #if HAD_OCTET
@@ -243,14 +252,17 @@ void had_dot_row(had_total total[HAD_PRODUCTS(HAD_TAPS)], const int8_t *x, const
                  uint32_t terms, const had_counted *counted);
 #endif
 
-/* Sums of x by tile: what had_dot_packed takes with every group of rows. */
-void had_dot_packed_sums(int32_t sums[HAD_TILES], const int8_t *x, uint32_t terms);
+/*
+ * What had_dot_packed takes with every group of rows: sums of x by tile, on a Cortex-M55 the terms behind the last
+ * whole tile and zeros.
+ */
+void had_dot_packed_sums(int32_t sums[HAD_PACKED_SUMS], const int8_t *x, uint32_t terms);
 
 /*
- * total[r] = dot(x, row r) of HAD_VIEW_ROWS rows; nibble r of w[k] is weight k of row r plus 8. positive: x is in
- * [0, 15], not in [-7, 7].
+ * total[r] = dot(x, row r) of HAD_VIEW_ROWS rows; nibble r of w[k] is weight k of row r plus 8, on a Cortex-M55
+ * as in had_mve.h. positive: x is in [0, 15], not in [-7, 7].
  */
 void had_dot_packed(int32_t total[HAD_VIEW_ROWS], const int8_t *x, const uint32_t *w,
-                    uint32_t terms, const int32_t sums[HAD_TILES], uint32_t positive);
+                    uint32_t terms, const int32_t sums[HAD_PACKED_SUMS], uint32_t positive);
 
 #endif

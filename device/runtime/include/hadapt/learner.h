@@ -57,7 +57,7 @@ typedef struct had_view {
     had_quantizer x[HAD_LAYERS];   /* of the inputs of layers 1 ..; [0] is not used */
     uint16_t mult[HAD_BIAS_COUNT]; /* M_o of SPEC.md 5.2 */
     uint8_t shift[HAD_BIAS_COUNT];
-    uint32_t words[HAD_VIEW_WORDS]; /* 4-bit weights plus 8, eight rows a word: see hadapt/dot.h */
+    uint32_t words[HAD_VIEW_WORDS]; /* 4-bit weights in groups of eight rows: see hadapt/dot.h */
 } had_view;
 
 /*
