@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.models import SMALL_INT8, subject
-from codegen.generate import generate, write_folder
+from codegen.generate import generate, runtime_files, write_folder
 from device.harness.boards import BOARDS, Board
 from device.harness.run import run_limited
 from device.twin.model import IntModel
@@ -102,7 +102,7 @@ def lint(model: IntModel, board: Board) -> Counter[str]:
     Raises: RuntimeError if cppcheck failed.
     """
     with tempfile.TemporaryDirectory() as name:
-        write_folder(generate(model, board), Path(name))
+        write_folder({**generate(model, board), **runtime_files()}, Path(name))
         program = Path(sys.executable).with_name("cppcheck")
         command = [str(program), "--addon=misra", "--std=c11", "--enable=warning,style", "--quiet"]
         command += ["-I.", "-Iruntime/include", "-j2", "--template={id} {file}:{line} {message}"]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.generate import generate, write_folder
+from codegen.generate import generate, runtime_files, write_folder
 from codegen.importer import import_onnx
 from codegen.quantize import quantize
 from device.harness.boards import BOARDS
@@ -111,7 +111,8 @@ class Trial:
         self.free = np.setdiff1d(np.arange(len(self.slots)), self.reserved)
         self.model = _model(data, self.slots, self.free, seed)
         host = BOARDS["host"]
-        files = {**generate(self.model, host), **ed25519_files(cache_folder() / "third_party")}
+        check = ed25519_files(cache_folder() / "third_party")
+        files = {**generate(self.model, host), **runtime_files(), **check}
         sources = write_folder(files, folder / f"sources-{seed}")
         out = folder / "builds"
         tools = find_toolchain(host)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules for every test: in CI a skip is a failure; goldens change only on request.
+"""Rules for every test: skips fail in CI, goldens change only on request, slow files begin.
 
 A test that needs a compiler or an emulator simply uses it: where the harness says that the tool is
 missing, the test is reported as skipped, and in CI it fails.
@@ -16,6 +16,16 @@ from server.errors import ToolMissingError
 
 IN_CI = os.environ.get("CI", "").lower() == "true"
 MISSING_TOOL = (ToolchainMissingError, ToolMissingError)
+# Files with tests of 20 seconds and more, the longest first: processes that share the tests end at
+# about the same time when no long one is left for the end.
+SLOW_FILES = (
+    "test_documents.py",
+    "test_overflow.py",
+    "demo/test_main.py",
+    "test_service_kill.py",
+    "test_fleet_device.py",
+    "test_cli_real.py",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +54,17 @@ def skip_for_missing_tool(report: pytest.TestReport, item: pytest.Item, error: s
     path, line, _ = item.location
     report.outcome = "skipped"
     report.longrepr = (path, (line or 0) + 1, f"Skipped: {error}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow files; the order within files stays."""
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        slow = (at for at, name in enumerate(SLOW_FILES) if path.endswith(f"/{name}"))
+        return next(slow, len(SLOW_FILES))
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from codegen.generate import generate, write_folder
+from codegen.generate import generate, runtime_files, write_folder
 from device.harness.boards import BOARDS
 from device.harness.build import build
 from device.harness.devices import qemu_command
@@ -40,7 +40,8 @@ def run_driver(
     """Build the driver with the runtime and run it, on the host or in QEMU."""
     session = make_session()
     board = BOARDS[board_name]
-    files = {n: c for n, c in generate(session.model, board).items() if n not in LEFT_OUT}
+    files = {**generate(session.model, board), **runtime_files()}
+    files = {n: c for n, c in files.items() if n not in LEFT_OUT}
     files["powercut.c"] = DRIVER.read_bytes()
     files["powercut_session.h"] = session_header(session).encode()
     write_folder(change(files), folder / "sources")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from codegen.generate import generate, write_folder
+from codegen.generate import generate, runtime_files, write_folder
 from device.harness.boards import BOARDS
 from device.harness.errors import ToolchainMissingError
 from device.packet import KeyManifest, WireExemplar, build_key_packet, class_id, key_id, read_packet
@@ -201,7 +201,8 @@ def _store_seeds(model: IntModel) -> list[bytes]:
 def write_sources(folder: Path) -> Path:
     """The runtime of the model, the targets and their seeds."""
     model = fuzz_model()
-    files = {n: c for n, c in generate(model, BOARDS["host"]).items() if n not in LEFT_OUT}
+    files = {**generate(model, BOARDS["host"]), **runtime_files()}
+    files = {n: c for n, c in files.items() if n not in LEFT_OUT}
     files["targets.c"] = SOURCE.read_bytes()
     files["fuzz_seed.h"] = seed_header(model).encode()
     return write_folder(files, folder)

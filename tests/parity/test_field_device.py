@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from codegen.generate import generate, write_folder
+from codegen.generate import generate, runtime_files, write_folder
 from device.harness.boards import BOARDS
 from device.harness.build import build
 from device.harness.devices import open_device
@@ -59,7 +59,7 @@ def open_field(
 ) -> FieldClient:
     """A device that was just made, with its own flash; its sources are those of a folder."""
     board = BOARDS[board_name]
-    files = {**generate(model, board), **ed25519_files(CACHE)}
+    files = {**generate(model, board), **runtime_files(), **ed25519_files(CACHE)}
     folder = folder or work / f"{board_name}-{model.name}"
     if not folder.exists():
         write_folder(files, folder)
@@ -120,7 +120,8 @@ SHARE = "(count << 16) / before"
 def test_wrong_expectation_of_sums_is_seen_by_the_result_digest(work: Path) -> None:
     """A planted error: the device expects a sixteenth of a sample too much."""
     folder = write_folder(
-        {**generate(MODEL, BOARDS["host"]), **ed25519_files(CACHE)}, work / "planted"
+        {**generate(MODEL, BOARDS["host"]), **runtime_files(), **ed25519_files(CACHE)},
+        work / "planted",
     )
     path = folder / "runtime" / "src" / "had_decoder.c"
     assert path.read_text().count(SHARE) == 1

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from codegen.generate import generate, write_folder
+from codegen.generate import generate, runtime_files, write_folder
 from device.harness.boards import BOARDS
 from device.harness.build import build
 from device.harness.devices import open_device
@@ -35,7 +35,8 @@ KLASS = class_id(VENDOR, MODEL.model_id)
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("field")
-    return write_folder({**generate(MODEL, BOARDS["host"]), **ed25519_files(CACHE)}, folder / "c")
+    files = {**generate(MODEL, BOARDS["host"]), **runtime_files(), **ed25519_files(CACHE)}
+    return write_folder(files, folder / "c")
 
 
 def firmware_of(sources: Path, *defines: str) -> Firmware:
