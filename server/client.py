@@ -254,9 +254,9 @@ class HadaptClient:
 
     # Firmware, boards, devices
 
-    def boards(self) -> list[s.BoardRead]:
-        """Boards, the smallest first."""
-        return self._list("/boards", s.BoardRead)
+    def boards(self, parts: bool = False) -> list[s.BoardRead]:
+        """Boards, the smallest first; or common microcontrollers, emulated on boards."""
+        return self._list("/parts" if parts else "/boards", s.BoardRead)
 
     def create_firmware(
         self, model_id: str, board: str, *, key: str | None = None, **spec: Any

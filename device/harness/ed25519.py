@@ -60,6 +60,8 @@ HEADERS = {
         for name in ("common", "ed25519_ref10", "ed25519_ref10_fe_25_5")
     },
 }
+# Standard headers that it includes and a compiler without a C library has not.
+FREESTANDING = ("stdlib.h", "sys/types.h")
 # Its warnings are its own affair, and it is not configured by its own build.
 _QUIET = b"#pragma GCC system_header\n#define CONFIGURED 1\n#define SODIUM_STATIC 1\n"
 
@@ -80,6 +82,8 @@ def ed25519_files(cache: Path) -> dict[str, bytes]:
         for name, member in HEADERS.items():
             files[f"include/{name}"] = b"#pragma GCC system_header\n" + _member(tar, ROOT + member)
         files["sodium/LICENSE"] = _member(tar, LICENSE)
+    for name in FREESTANDING:
+        files[f"port/freestanding/{name}"] = (PORT_DIR / "freestanding" / name).read_bytes()
     files["sodium/hook.c"] = (PORT_DIR / "verify_ed25519.c").read_bytes()
     return files
 

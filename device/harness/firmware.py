@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from device.harness.boards import BOARDS, Board
+from device.harness.boards import Board
 from device.harness.elf import Symbol, flash_bytes, ram_bytes, read_symbols
 
 ELF_NAME = "firmware.elf"
@@ -101,7 +101,5 @@ def load(folder: Path) -> Firmware:
     Raises: OSError or ValueError if the folder is not one that `save` wrote.
     """
     values = json.loads((folder / META_NAME).read_text())
-    if values["board"] not in BOARDS:
-        raise ValueError(f"unknown board {values['board']!r}")
     values["frames"] = tuple(Frame(**frame) for frame in values["frames"])
     return Firmware(elf=folder / ELF_NAME, **values)

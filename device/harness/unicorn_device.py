@@ -310,12 +310,17 @@ def scan_block(code: bytes) -> tuple[int, int | None, int | None]:
     return length, begin, end
 
 
+def _pages(size: int) -> int:
+    """Bytes of whole pages: Unicorn maps no less, and the linker keeps to the board's own size."""
+    return -(-size // PAGE_BYTES) * PAGE_BYTES
+
+
 def _core(board: Board, elf: Path) -> Any:
     """A core as after reset: the board's memories mapped, the firmware loaded."""
     uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
     uc.ctl_set_cpu_model(getattr(arm_const, _MODELS[board.core]))
-    uc.mem_map(board.code_origin, board.code_bytes)
-    uc.mem_map(board.ram_origin, board.ram_bytes)
+    uc.mem_map(board.code_origin, _pages(board.code_bytes))
+    uc.mem_map(board.ram_origin, _pages(board.ram_bytes))
     uc.mem_map(SYSTEM_CONTROL_SPACE, PAGE_BYTES)
     for address, data in load_segments(elf):
         uc.mem_write(address, data)

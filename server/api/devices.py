@@ -31,6 +31,12 @@ def list_boards(context: ContextDep) -> list[s.BoardRead]:
     return [s.BoardRead(**dataclasses.asdict(board)) for board in context.engine.boards()]
 
 
+@router.get("/parts", responses=documented(), dependencies=[scope("models:read")])
+def list_parts(context: ContextDep) -> list[s.BoardRead]:
+    """Common microcontrollers, emulated on the board of their core within their own memory."""
+    return [s.BoardRead(**dataclasses.asdict(part)) for part in context.engine.parts()]
+
+
 @router.post(
     "/devices",
     status_code=201,

@@ -12,7 +12,15 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Id = Annotated[str, Field(pattern="^[0-9a-f]{32}$", examples=["019ab0c4f6d15e0f7a3b9c2d4e6f8a10"])]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-BoardName = Annotated[str, Field(min_length=1, max_length=60, examples=["mps2-an386"])]
+BoardName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=60,
+        description="A board, a part, or either with less memory: `NAME:ram=64K,flash=256K`.",
+        examples=["mps2-an386"],
+    ),
+]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 

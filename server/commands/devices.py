@@ -39,13 +39,21 @@ def boards(
     model: Annotated[
         Path | None, typer.Option("--for", help="ONNX file: which common parts can hold it.")
     ] = None,
+    parts: Annotated[
+        bool, typer.Option("--parts", help="Common microcontrollers instead of emulated boards.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the boards firmware can be made for, the smallest first; or the parts for a model.
 
+    Wherever a board is asked for, a part will do, and so will either with less memory, as
+    mps2-an386:ram=64K,flash=256K: the firmware is linked within it and runs on the emulated board
+    of the core.
+
     \b
     Examples:
       hadapt boards
+      hadapt boards --parts
       hadapt boards --json | jq -r '.[] | select(.available) | .name'
       hadapt boards --for digits.onnx
     """
@@ -53,7 +61,7 @@ def boards(
         if model is not None:
             parts_for(model, as_json)
             return
-        found = engine().boards()
+        found = engine().parts() if parts else engine().boards()
         if as_json:
             print_json([dataclasses.asdict(board) for board in found])
             return
@@ -62,13 +70,16 @@ def boards(
              "ready" if b.available else str(b.missing)]
             for b in found
         ]  # fmt: skip
-        columns = ("board", "what it is", "core", "flash, bytes#", "RAM, bytes#", "here")
-        print_table("boards", columns, rows)
+        what = "part" if parts else "board"
+        columns = (what, "what it is", "core", "flash, bytes#", "RAM, bytes#", "here")
+        print_table(f"{what}s", columns, rows)
 
 
 def generate(
     model: ModelPath,
-    board: Annotated[str, typer.Option("--board", "-b", help="Board, see `hadapt boards`.")],
+    board: Annotated[
+        str, typer.Option("--board", "-b", help="Board or part, see `hadapt boards`.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="A new folder, or a .zip.")],
     layout: Annotated[str, typer.Option(help=LAYOUT_HELP)] = PLAIN,
     as_json: AsJson = False,
@@ -80,7 +91,7 @@ def generate(
     \b
     Examples:
       hadapt generate digits.hadapt --board mps2-an386 -o firmware.zip
-      hadapt generate digits.hadapt --board microbit -o firmware/
+      hadapt generate digits.hadapt --board nrf52832 -o firmware/
       hadapt generate digits.hadapt --board mps2-an386 --layout zephyr -o module/
     """
     with command(as_json):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from server.commands.console import say, stderr, wrong
+from server.errors import InvalidInputError
 from server.learning.firmwares import cache_folder
 from server.learning.ports import BoardInfo, Engine, load_engine
 from server.settings import Settings
@@ -30,17 +31,24 @@ def choose_boards(names: Sequence[str], available_only: bool = False) -> list[Bo
 
     Raises: UsageError naming the boards there are.
     """
-    found = {board.name: board for board in engine().boards()}
-    for name in names:
-        if name not in (*found, "all"):
-            raise wrong(f"unknown board {name!r}", "--board", f"all, {', '.join(found)}")
-    chosen = list(found) if "all" in names else list(dict.fromkeys(names))
+    if "all" in names:
+        found = list(engine().boards())
+    else:
+        found = [_board(name) for name in dict.fromkeys(names)]
     if not available_only:
-        return [found[name] for name in chosen]
-    for name in chosen:
-        if not found[name].available:
-            say(f"{name} is left out: {found[name].missing}")
-    return [found[name] for name in chosen if found[name].available]
+        return found
+    for board in found:
+        if not board.available:
+            say(f"{board.name} is left out: {board.missing}")
+    return [board for board in found if board.available]
+
+
+def _board(name: str) -> BoardInfo:
+    try:
+        return engine().board(name)
+    except InvalidInputError as error:
+        issue = error.errors[0]
+        raise wrong(issue.what, f"--board {name[:60]}", issue.expected) from error
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from server.commands.console import (
 from server.commands.engine import choose_boards, engine
 from server.commands.model_file import ModelFile, load_model_file
 from server.commands.models import ModelPath
+from server.errors import InvalidInputError
 from server.learning.ports import Float32Array, Json
 
 Data = Annotated[
@@ -180,9 +181,11 @@ def _diff_runs(a: str, b: str, data: Path | None, rows: int, training: tuple[int
 
 def _run(name: str) -> tuple[ModelFile, str]:
     path, _, execution = name.partition("@")
-    known = {"twin", "host", *(board.name for board in engine().boards())}
-    if (execution or "twin") not in known:
-        raise wrong(f"unknown execution {execution!r}", name, EXECUTIONS)
+    if execution not in ("", "twin", "host"):
+        try:
+            engine().board(execution)
+        except InvalidInputError as error:
+            raise wrong(f"unknown execution {execution!r}", name, EXECUTIONS) from error
     return load_model_file(Path(path)), execution or "twin"
 
 

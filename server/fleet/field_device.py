@@ -43,6 +43,7 @@ from server.learning.firmwares import (
     backend_for,
     build_field,
     build_firmware,
+    get_board,
     service_errors,
 )
 from server.learning.learner_data import LearnerData, initial_exemplars
@@ -117,7 +118,7 @@ class FieldDevice:
     ) -> None:
         self.model = IntModel.from_bytes(int_model)
         self.memory = memory
-        self.board: Board = BOARDS[board]
+        self.board: Board = BOARDS["host"] if board == "host" else get_board(board)
         self.keys = keys
         self._cache = cache
         self.vendor_domain = vendor_domain

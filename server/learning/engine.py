@@ -49,6 +49,7 @@ from server.learning.methods import (
     wrong_option,
 )
 from server.learning.packets import make_packet
+from server.learning.parts import PARTS
 from server.learning.ports import (
     BoardInfo,
     Calibration,
@@ -103,6 +104,14 @@ class HadaptEngine(Inspection):
         """Every board, the smallest RAM first."""
         targets = [b for b in BOARDS.values() if not b.is_host]
         return [board_info(b) for b in sorted(targets, key=lambda b: (b.ram_bytes, b.code_bytes))]
+
+    def parts(self) -> Sequence[BoardInfo]:
+        """Common microcontrollers, as parts.PARTS has them."""
+        return [board_info(part.board()) for part in PARTS.values()]
+
+    def board(self, name: str) -> BoardInfo:
+        """See Engine.board."""
+        return board_info(get_board(name))
 
     def import_model(self, onnx: bytes, options: Mapping[str, Any] | None = None) -> ImportedModel:
         """See Engine.import_model."""

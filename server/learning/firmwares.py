@@ -36,6 +36,7 @@ from server.errors import (
     ToolMissingError,
 )
 from server.learning.counting import COUNTING
+from server.learning.parts import PARTS, find_part
 from server.learning.ports import BoardInfo
 
 # Staging memory of a host learner, in samples: few sizes, so that few builds are needed.
@@ -44,17 +45,11 @@ _HOST = BOARDS["host"]
 
 
 def get_board(name: str) -> Board:
-    """A board that firmware can be made for.
+    """What firmware can be made for: a board, a part, or either with less memory (`find_part`).
 
-    Raises: InvalidInputError that lists the boards.
+    Raises: InvalidInputError that lists what there is.
     """
-    if name not in BOARDS or BOARDS[name].is_host:
-        known = ", ".join(b.name for b in BOARDS.values() if not b.is_host)
-        raise InvalidInputError(
-            f"There is no board {name!r}.",
-            [Issue("unknown board", "board", f"one of {known}")],
-        )
-    return BOARDS[name]
+    return find_part(name).board()
 
 
 def write_sources(model: IntModel, board: Board, cache: Path, trace: bool = False) -> Path:
@@ -110,7 +105,7 @@ def build_firmware(
     def write(target: Board) -> Path:
         return write_sources(model, target, cache, trace)
 
-    with service_errors(lambda: _smallest_board(write, board, cache)):
+    with service_errors(lambda error: _fitting(write, board, cache, error)):
         toolchain = find_toolchain(board)
         sources = write(board)
         # A build that counts does few steps: it should be there soon rather than be fast.
@@ -135,32 +130,49 @@ def build_field(model: IntModel, board: Board, cache: Path, in_file: bool = True
     def write(target: Board) -> Path:
         return write_once(field_sources(model, target, cache, in_file), cache)
 
-    with service_errors(lambda: _smallest_board(write, board, cache)):
+    with service_errors(lambda error: _fitting(write, board, cache, error)):
         return build(write(board), board, find_toolchain(board), cache / "builds")
 
 
-def _smallest_board(write: Callable[[Board], Path], refused: Board, cache: Path) -> str | None:
-    """The board with the least RAM, then flash, that the sources `write` makes link for."""
-    others = [b for b in BOARDS.values() if not b.is_host and b is not refused]
+def _fitting(
+    write: Callable[[Board], Path], refused: Board, cache: Path, error: FirmwareTooLargeError
+) -> str | None:
+    """The board, or part if a part was refused, with the least memory that holds the sources."""
+    kind = "board" if refused.name in BOARDS else "part"
+    if kind == "board":
+        others = [b for b in BOARDS.values() if not b.is_host]
+    else:
+        others = [part.board() for part in PARTS.values()]
+    needed = _size(refused, error.memory) + error.overflow_bytes
+    others = [b for b in others if _size(b, error.memory) >= needed]
     for board in sorted(others, key=lambda b: (b.ram_bytes, b.code_bytes)):
         try:
             build(write(board), board, find_toolchain(board), cache / "builds")
         except (FirmwareTooLargeError, ToolchainMissingError):
             continue
-        return board.name
+        return f"{kind} {board.name} fits"
+    return None
+
+
+def _size(board: Board, memory: str) -> int:
+    return board.ram_bytes if memory == "ram" else board.code_bytes
+
+
+def _no_advice(error: FirmwareTooLargeError) -> str | None:
     return None
 
 
 @contextmanager
-def service_errors(smallest: Callable[[], str | None] = lambda: None) -> Iterator[None]:
-    """Turn the harness's errors into the service's."""
+def service_errors(
+    fitting: Callable[[FirmwareTooLargeError], str | None] = _no_advice,
+) -> Iterator[None]:
+    """Turn the harness's errors into the service's; `fitting` says what holds the firmware."""
     try:
         yield
     except HadaptError:
         raise
     except FirmwareTooLargeError as error:
-        fitting = smallest()
-        advice = f"board {fitting} fits" if fitting else "no board fits; make the model smaller"
+        advice = fitting(error) or "nothing known fits; make the model smaller"
         raise ModelDoesNotFitError(
             f"The firmware needs {error.overflow_bytes} bytes of {error.memory} more than "
             f"{error.board} has; {advice}.",

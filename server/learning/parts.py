@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Common microcontrollers by core and memory, for the planner.
+"""What firmware is made for, by name: an emulated board, a common part, or either with less memory.
 
-Figures are those of the makers' data sheets: flash and RAM in bytes, RAM as one range that a linker
-script can use, the highest clock. `base` is the emulated board of the same core, whose compiler
-flags and instruction counts hold for the part. Nothing here has been measured on silicon.
+Figures of parts are those of the makers' data sheets: flash and RAM in bytes, RAM as one range that
+a linker script can use, the highest clock. `base` is the emulated board of the same core, whose
+compiler flags, addresses and instruction counts hold for the part. Nothing here has been measured
+on silicon.
 """
 
+import re
 from dataclasses import dataclass, replace
 
 from device.harness.boards import BOARDS, KIB, MIB, Board
 from server.errors import InvalidInputError, Issue
 
 STACK_BYTES = 2 * KIB
+STACK_ALIGN = 8  # bytes; RAM ends where the stack begins
 LARGEST = 4 * MIB - 4 * KIB
 
 
@@ -36,6 +39,8 @@ class Part:
     def board(self) -> Board:
         """The harness's board with the part's memory: its linker refuses what does not fit."""
         base = BOARDS[self.base]
+        if self.name == base.name:
+            return base
         if base.core == "M0":  # the emulated M0 has 16 KiB: the M3's board runs the same code
             base = replace(
                 BOARDS["mps2-an385"],
@@ -46,10 +51,11 @@ class Part:
             )
         return replace(
             base,
-            title=self.name,
+            name=self.name,
+            title=f"{self.core}, {self.source}",
             code_bytes=min(self.flash_bytes, base.code_bytes),
             ram_bytes=min(self.ram_bytes, base.ram_bytes),
-            stack_bytes=STACK_BYTES,
+            stack_bytes=min(STACK_BYTES, base.stack_bytes),
             clock_hz=self.clock_hz,
         )
 
@@ -81,19 +87,37 @@ PARTS: dict[str, Part] = {
 
 
 def find_part(name: str) -> Part:
-    """A part, or an emulated board as one.
+    """A part or an emulated board; `NAME:ram=BYTES,flash=BYTES` is one with so much memory.
+
+    Sizes may end in K or M, and one of the two may be left out.
 
     Raises: InvalidInputError that lists what there is.
     """
-    if name in PARTS:
-        return PARTS[name]
-    board = BOARDS.get(name)
-    if board is None or board.is_host:
-        known = ", ".join((*PARTS, *(b.name for b in BOARDS.values() if not b.is_host)))
+    base, colon, budget = name.partition(":")
+    part = PARTS.get(base) or _emulated(base)
+    if part is None:
         raise InvalidInputError(
-            f"There is no part or board {name!r}.",
-            [Issue("unknown part", "board", f"one of {known}")],
+            f"There is no part or board {base[:60]!r}.",
+            [Issue("unknown part or board", "board", f"one of {', '.join((*_EMULATED, *PARTS))}")],
         )
+    return _limited(part, name, budget) if colon else part
+
+
+def custom_part(ram_bytes: int, flash_bytes: int) -> Part:
+    """A Cortex-M4 of this much memory. Raises: InvalidInputError for absurd sizes."""
+    _check_size("ram", ram_bytes, 4 * MIB)
+    _check_size("flash", flash_bytes, 4 * MIB)
+    return Part("budget", "M4", "mps2-an386", flash_bytes, ram_bytes, 0, "given")
+
+
+_EMULATED = tuple(board.name for board in BOARDS.values() if not board.is_host)
+_UNITS = {"": 1, "K": KIB, "M": MIB}
+
+
+def _emulated(name: str) -> Part | None:
+    if name not in _EMULATED:
+        return None
+    board = BOARDS[name]
     return Part(
         name,
         board.core,
@@ -105,12 +129,26 @@ def find_part(name: str) -> Part:
     )
 
 
-def custom_part(ram_bytes: int, flash_bytes: int) -> Part:
-    """A Cortex-M4 of this much memory. Raises: InvalidInputError for absurd sizes."""
-    for what, size in (("ram", ram_bytes), ("flash", flash_bytes)):
-        if not KIB <= size <= 4 * MIB:
+def _limited(part: Part, name: str, budget: str) -> Part:
+    """The part with the memory that `ram=BYTES,flash=BYTES` leaves of it."""
+    sizes: dict[str, int] = {}
+    for item in budget.split(","):
+        found = re.fullmatch(r"(ram|flash)=(\d{1,12})([KMkm]?)", item)
+        if found is None or found[1] in sizes:
             raise InvalidInputError(
-                f"A budget of {size} bytes is not possible.",
-                [Issue(f"{size} bytes", what, f"{KIB} to {4 * MIB}")],
+                f"The memory in {name[:60]!r} is not readable.",
+                [Issue(repr(item[:60]), "board", "NAME:ram=BYTES,flash=BYTES, as 65536 or 64K")],
             )
-    return Part("budget", "M4", "mps2-an386", flash_bytes, ram_bytes, 0, "given")
+        sizes[found[1]] = int(found[2]) * _UNITS[found[3].upper()] // STACK_ALIGN * STACK_ALIGN
+    ram, flash = sizes.get("ram", part.ram_bytes), sizes.get("flash", part.flash_bytes)
+    _check_size("ram", ram, part.ram_bytes)
+    _check_size("flash", flash, part.flash_bytes)
+    return replace(part, name=name, ram_bytes=ram, flash_bytes=flash, source="memory as given")
+
+
+def _check_size(what: str, size: int, most: int) -> None:
+    if not KIB <= size <= most:
+        raise InvalidInputError(
+            f"{what} of {size} bytes is not possible.",
+            [Issue(f"{size} bytes", what, f"{KIB} to {most}")],
+        )

@@ -19,7 +19,7 @@ from codegen.generate import plan_of
 from codegen.graph import FloatGraph
 from codegen.lower import Plan
 from codegen.quantize import QuantizeOptions, quantize
-from device.harness.boards import BOARDS
+from device.harness.boards import Board
 from device.harness.build import build
 from device.harness.errors import FirmwareTooLargeError
 from device.harness.firmware import Firmware
@@ -111,7 +111,7 @@ class Planned:
             "ram_available_bytes": self.part.ram_bytes,
             "flash_bytes": self.firmware.flash_bytes,
             "flash_available_bytes": self.part.flash_bytes,
-            "flash_parts": flash_parts(self.firmware),
+            "flash_parts": flash_parts(self.firmware, self.part.board()),
             "stack_bytes": self.stack_bytes,
             "training_arena": _arena(self.plan.arena),
             "inference_arena": _arena(self.plan.infer_arena),
@@ -286,9 +286,8 @@ def least_ram(model: IntModel, layout: Plan) -> int:
     return 2 * copy + view + samples + layout.arena.bytes + layout.infer_arena.bytes + wire
 
 
-def flash_parts(firmware: Firmware) -> dict[str, int]:
+def flash_parts(firmware: Firmware, board: Board) -> dict[str, int]:
     """Bytes of flash by what they are; the rest is start-up, padding and initialised data."""
-    board = BOARDS[firmware.board]
     found = {title: 0 for _, title in _FLASH_PARTS} | {"code": 0, "other tables": 0}
     for symbol in firmware.symbols:
         if symbol.is_function:

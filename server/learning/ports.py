@@ -236,6 +236,15 @@ class Engine(Protocol):
     def boards(self) -> Sequence[BoardInfo]:
         """Every board, the smallest first."""
 
+    def parts(self) -> Sequence[BoardInfo]:
+        """Common microcontrollers; a board of the same core stands for each in the emulator."""
+
+    def board(self, name: str) -> BoardInfo:
+        """A board, a part, or either with less memory: `NAME:ram=BYTES,flash=BYTES`.
+
+        Raises: InvalidInputError that lists what there is.
+        """
+
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raises: InvalidInputError for an option of quantize that is unknown or wrong."""
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fielded devices."""
 
+from dataclasses import replace
+
 from server.errors import InvalidInputError, Issue, NotFoundError
 from server.ids import new_id, utc_text
 from server.learning.ports import BoardInfo
@@ -13,12 +15,18 @@ from server.storage.records import DeviceRecord
 
 def check_boards(context: Context, names: list[str]) -> list[BoardInfo]:
     """The boards of these names. Raises: InvalidInputError naming those there are."""
-    known = {board.name: board for board in context.engine.boards()}
-    expected = "one of " + ", ".join(known)
-    issues = [Issue(f"board {n[:60]!r}", "boards", expected) for n in names if n not in known]
+    found: list[BoardInfo] = []
+    issues: list[Issue] = []
+    said = ""
+    for name in names:
+        try:
+            found.append(context.engine.board(name))
+        except InvalidInputError as error:
+            said = said or error.detail
+            issues += [replace(issue, where="boards") for issue in error.errors]
     if issues:
-        raise InvalidInputError(f"Unknown board; expected {expected}.", issues)
-    return [known[name] for name in names]
+        raise InvalidInputError(said, issues)
+    return found
 
 
 def create_device(

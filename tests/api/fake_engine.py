@@ -63,6 +63,18 @@ class FakeEngine:
     def boards(self) -> Sequence[ports.BoardInfo]:
         return BOARDS
 
+    def parts(self) -> Sequence[ports.BoardInfo]:
+        return BOARDS[:1]
+
+    def board(self, name: str) -> ports.BoardInfo:
+        found = next((board for board in BOARDS if board.name == name), None)
+        if found is None:
+            expected = "one of " + ", ".join(board.name for board in BOARDS)
+            raise InvalidInputError(
+                "no such board", [Issue(f"unknown board {name!r}", "board", expected)]
+            )
+        return found
+
     def import_model(
         self, onnx: bytes, options: Mapping[str, Any] | None = None
     ) -> ports.ImportedModel:

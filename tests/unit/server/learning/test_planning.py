@@ -11,13 +11,11 @@ from codegen.generate import generate, write_folder
 from codegen.graph import FloatGraph
 from codegen.importer import import_onnx
 from codegen.quantize import QuantizeOptions, quantize
-from device.harness.boards import BOARDS
 from device.harness.build import build
 from device.harness.stack import learner_stack
 from device.harness.toolchain import find_toolchain
 from device.twin.model import Arithmetic
-from server.errors import InvalidInputError
-from server.learning.parts import PARTS, custom_part, find_part
+from server.learning.parts import custom_part, find_part
 from server.learning.planning import Wanted, plan
 from tests.suite.models import SUITE
 
@@ -92,21 +90,3 @@ def test_flash_that_is_too_small_is_refused_by_the_linker(graph: FloatGraph, cac
     answer = plan(graph, custom_part(64_000, 20_000), Wanted(10, 20), cache, count=False)
     assert answer.planned is None and answer.nearest is None
     assert "bytes of flash are missing" in answer.refused
-
-
-def test_parts_are_those_of_known_cores_with_a_source() -> None:
-    assert len(PARTS) >= 12
-    for part in PARTS.values():
-        assert part.base in BOARDS and part.source
-        assert part.ram_bytes <= part.board().ram_bytes
-
-
-@pytest.mark.parametrize("budget", [(0, 9999), (99_999_999, 9999), (9999, 1)])
-def test_absurd_budget_is_refused(budget: tuple[int, int]) -> None:
-    with pytest.raises(InvalidInputError, match="budget"):
-        custom_part(*budget)
-
-
-def test_unknown_part_is_refused_with_a_list() -> None:
-    with pytest.raises(InvalidInputError, match="no part or board 'z80'"):
-        find_part("z80")
