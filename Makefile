@@ -14,6 +14,7 @@ PYTEST := $(PYTHON) -m pytest
 JOBS ?= 2
 FUZZ_ROUNDS ?= 50
 SEEDS ?= 10
+API_EXAMPLES ?= 60
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
@@ -63,8 +64,9 @@ kill: setup ## long form: the service is killed 200 times over each database, an
 	@mkdir -p out && HADAPT_KILL_RECORD=out/kill $(PYTEST) tests/faults -m long
 	@cp out/kill/kill.md benchmarks/results/kill.md
 
-load: setup ## the service under load, measured by wrk, into benchmarks/results/load.md (about 20 minutes)
+load: setup ## the service under load over both databases, measured by wrk, into benchmarks/results/load.md (about 25 minutes)
 	@$(PYTHON) -m benchmarks.load
+	@$(PYTHON) -m benchmarks.load --postgresql --part samples devices overload
 
 api-fuzz: setup ## long form: many made-up requests to every operation of the API; API_EXAMPLES=n
 	@HADAPT_API_EXAMPLES=$(API_EXAMPLES) $(PYTEST) tests/api/test_strangers.py --timeout 3600

@@ -16,8 +16,9 @@ from sqlalchemy import make_url
 
 from server.errors import ToolMissingError
 
+OPTIONS = "-c listen_addresses='' -c max_connections=200"
 # Tests kill processes, never the machine: the cluster need not wait for the disk.
-OPTIONS = "-c fsync=off -c full_page_writes=off -c listen_addresses='' -c max_connections=200"
+HASTY = "-c fsync=off -c full_page_writes=off"
 
 
 def _programs() -> Path:
@@ -81,8 +82,8 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[Cluster]:
-    """A cluster that is gone afterwards."""
+def cluster(durable: bool = False) -> Iterator[Cluster]:
+    """A cluster that is gone afterwards; `durable` waits for the disk, as PostgreSQL does."""
     programs, user = _programs(), "postgres" if os.geteuid() == 0 else None
     # Not below pytest's folder: only its owner may enter that, and socket paths must be short.
     folder = Path(tempfile.mkdtemp(prefix="hadapt-pg-"))
@@ -94,7 +95,8 @@ def cluster() -> Iterator[Cluster]:
         initdb = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust"]
         _run([*initdb, "-E", "UTF8", "--no-sync"], user)
         log = ["-l", str(folder / "log")]
-        _run([*control, *log, "-o", f"{OPTIONS} -k {folder}", "start"], user)
+        options = OPTIONS if durable else f"{OPTIONS} {HASTY}"
+        _run([*control, *log, "-o", f"{options} -k {folder}", "start"], user)
         yield Cluster(folder)
     finally:
         with contextlib.suppress(AssertionError):

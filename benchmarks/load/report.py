@@ -11,10 +11,12 @@ Row = dict[str, Any]
 HEAD = """# The service under load
 
 `make load` (`python -m benchmarks.load`): wrk over loopback, against `hadapt serve` with one API
-process and one worker, SQLite and files, every acknowledged sample forced to disk. CORES,
+process and one worker, SQLite and files, or PostgreSQL and files where it says so, every
+acknowledged sample forced to disk (PostgreSQL as it is configured by default). CORES,
 shared by wrk, the service and whatever else ran: the load average of the last 15 minutes stands
 beside each part, and what a busy machine gives is a lower bound. Statuses are counts of answers.
 """
+POSTGRESQL = "@postgresql"
 COMMANDS = {
     "samples": "Samples and reads",
     "devices": "Devices that poll",
@@ -46,15 +48,25 @@ def text(found: dict[str, Any]) -> str:
         "growth": _growth,
         "soak": _soak,
     }
+    keys = [f"{name}{store}" for name in tables for store in ("", POSTGRESQL)]
     parts = [
-        f"\n## {COMMANDS[name]}\n\n`python -m benchmarks.load --part {name} "
-        f"{found[name]['options']}`,\nload average {found[name]['load_average']}."
-        f"{found[name].get('note', '')}"
-        f"\n\n{table(found[name]['rows'])}"
-        for name, table in tables.items()
-        if name in found
+        f"\n## {_title(key)}\n\n`python -m benchmarks.load --part {_options(key)} "
+        f"{found[key]['options']}`,\nload average {found[key]['load_average']}."
+        f"{found[key].get('note', '')}"
+        f"\n\n{tables[key.removesuffix(POSTGRESQL)](found[key]['rows'])}"
+        for key in keys
+        if key in found
     ]
     return head + "".join(parts)
+
+
+def _title(key: str) -> str:
+    name = key.removesuffix(POSTGRESQL)
+    return COMMANDS[name] + (", on PostgreSQL" if key != name else "")
+
+
+def _options(key: str) -> str:
+    return key.replace(POSTGRESQL, " --postgresql")
 
 
 def _loads(rows: list[Row]) -> str:

@@ -4,7 +4,7 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from server.demo.example import write_example
 from server.demo.service import Service
 
 FEATURES = 64
+# Settings of empty stores for one service; none are SQLite and files in its folder.
+new_stores: Callable[[], dict[str, str]] = dict
 
 
 @contextmanager
@@ -22,6 +24,7 @@ def running(**settings: object) -> Iterator[tuple[Service, Path]]:
     """A service over an empty folder, gone afterwards. Settings by name, without the prefix."""
     kept = dict(os.environ)
     os.environ.update({f"HADAPT_{k.upper()}": str(v) for k, v in settings.items()})
+    os.environ.update(new_stores())
     try:
         with tempfile.TemporaryDirectory(prefix="hadapt-load-") as name:
             folder = Path(name)

@@ -3,7 +3,7 @@
 
 import { el, svg, bytes, percent } from "./dom.js";
 
-const WIDTH = 640, HEIGHT = 260, LEFT = 48, RIGHT = 12, TOP = 12, BOTTOM = 30;
+const WIDTH = 640, HEIGHT = 260, LEFT = 58, RIGHT = 12, TOP = 12, BOTTOM = 30;
 
 // The end of a scale of shares: the smallest of 1, 0.5, 0.2, 0.1, 0.05, .. that holds the largest.
 function ceiling(largest) {

@@ -33,7 +33,12 @@ def test_parts_are_kept_one_by_one(tmp_path: Path) -> None:
         "compared": {"acknowledged": 4, "lost": 1, "doubled": 0, "stored": 3},
     }  # fmt: skip
     report.keep(tmp_path, "soak", [soak], "--soak-s 9")
+    polls = {**figures, "clients": 64, "answers_per_s": 7.0, "statuses": {"200": 42}}
+    report.keep(tmp_path, "devices@postgresql", [polls], "--seconds 2")
     text = (tmp_path / "load.md").read_text()
     assert "| poll | 1.0 (2.5) | 1.5 (2.5) |" in text
     assert "| api | 10 | 12 | 11 | 11 | 12 |" in text
     assert "4 acknowledged, 1 of them lost" in text
+    assert "## Devices that poll, on PostgreSQL" in text
+    assert "--part devices --postgresql --seconds 2" in text
+    assert "| poll | 64 | 7.0 | - | 1.5 | 2.5 | 200: 42 | - |" in text
