@@ -24,11 +24,12 @@ def running(**settings: object) -> Iterator[tuple[Service, Path]]:
     """A service over an empty folder, gone afterwards. Settings by name, without the prefix."""
     kept = dict(os.environ)
     os.environ.update({f"HADAPT_{k.upper()}": str(v) for k, v in settings.items()})
-    os.environ.update(new_stores())
+    stores = new_stores()
+    os.environ.update(stores)
     try:
         with tempfile.TemporaryDirectory(prefix="hadapt-load-") as name:
             folder = Path(name)
-            with Service(folder) as service:
+            with Service(folder, stores) as service:
                 yield service, folder
     finally:
         os.environ.clear()

@@ -7,6 +7,7 @@ import selectors
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -28,13 +29,14 @@ class Service:
 
     Args:
         folder: for its data; the log goes beside it.
+        stores: settings of its databases; by default they are in the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stores: Mapping[str, str] | None = None) -> None:
         self._log_path = folder / "service.log"
         self._log = self._log_path.open("wb")
         own = ("HADAPT_DATA_DIR", "HADAPT_PORT", "HADAPT_HOST", "HADAPT_DATABASE_URL")
-        environment = {k: v for k, v in os.environ.items() if k not in own}
+        environment = {k: v for k, v in os.environ.items() if k not in own} | dict(stores or {})
         command = [sys.executable, "-m", "server.serve", "--data", str(folder / "data")]
         self._process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", "0"],

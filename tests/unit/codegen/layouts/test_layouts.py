@@ -6,8 +6,10 @@ gigabytes), the few functions that a layout calls are defined here, and the real
 """
 
 import json
+import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,6 +180,45 @@ def test_platformio_json_names_what_is_there() -> None:
     for entry in document["examples"]:
         assert all(f"{entry['base']}/{name}" in files for name in entry["files"])
     assert f"{document['build']['includeDir']}/{document['headers']}" in files
+
+
+# The packer reads the names of licences from the network; here it has the one that there is.
+PIO_PACK = """
+import sys
+from platformio.package.manifest.schema import ManifestSchema
+from platformio.package.pack import PackagePacker
+known = {"licenses": [{"licenseId": "Apache-2.0"}]}
+ManifestSchema.load_spdx_licenses = staticmethod(lambda: known)
+PackagePacker(sys.argv[1]).pack(sys.argv[2])
+"""
+
+
+def pio_pack(files: dict[str, bytes], folder: Path) -> subprocess.CompletedProcess[str]:
+    """What `pio pkg pack` does, without the network."""
+    write_folder(files, folder / "library")
+    return subprocess.run(
+        [sys.executable, "-c", PIO_PACK, str(folder / "library"), str(folder / "out.tar.gz")],
+        env={**os.environ, "PLATFORMIO_CORE_DIR": str(folder / "core")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_platformio_packs_its_own_layout_and_arduinos(tmp_path: Path) -> None:
+    """PlatformIO's manifest schema reads library.properties too."""
+    for name in ("platformio", "arduino"):
+        done = pio_pack(arranged(name), tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        with tarfile.open(tmp_path / name / "out.tar.gz") as packed:
+            assert set(packed.getnames()) >= {n for n in arranged(name) if n.endswith(".c")}
+
+
+def test_platformio_finds_a_planted_fault(tmp_path: Path) -> None:
+    files = arranged("platformio")
+    wrong = files["library.json"].replace(b'"version": "', b'"version": "x')
+    done = pio_pack({**files, "library.json": wrong}, tmp_path)
+    assert done.returncode != 0 and "version" in done.stderr
 
 
 ZEPHYR_STUB = """
