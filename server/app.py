@@ -87,7 +87,7 @@ def create_app(
     app.include_router(dashboard.router)
     app.include_router(ddi.router)
     problems.install(app)
-    app.add_middleware(BodyLimit, limit_of=body_limit(settings))
+    app.add_middleware(BodyLimit, limit_of=body_limit(settings), idle_s=settings.body_idle_s)
     app.add_middleware(RequestContext, registry=app.state.registry)
     registry = app.state.registry
     app.add_middleware(Overload, limit=settings.requests_at_once, registry=registry)

@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     requests_at_once: int = Field(
         default=256, ge=8, description="Requests worked on at once in a process; then 429."
     )
+    body_idle_s: float = Field(
+        default=30.0, gt=0, description="Longest pause in a request's body; then 400."
+    )
     disk_free_min_bytes: int = Field(
         default=256 * MIB, ge=0, description="Less free in data_dir, and the service is not ready."
     )

@@ -179,3 +179,8 @@ def require_body(size_bytes: int) -> None:
     """Raises: MalformedRequestError for an empty body."""
     if size_bytes == 0:
         raise MalformedRequestError("The body is empty.")
+
+
+def refuse_constant(name: str) -> float:
+    """For json.loads: NaN and Infinity are no JSON. Raises: ValueError."""
+    raise ValueError(f"{name} is not JSON")

@@ -9,16 +9,23 @@ from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.problems import problem_response, unexpected
 from server.api.security_headers import with_security_headers
-from server.errors import Issue, PayloadTooLargeError, TooManyRequestsError
+from server.errors import (
+    Issue,
+    MalformedRequestError,
+    PayloadTooLargeError,
+    TooManyRequestsError,
+)
 from server.ids import new_id
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HOLD_S = 2.0
+# What proxies log for a client that went away before it was answered; it is never sent.
+CLIENT_GONE = 499
 log = structlog.get_logger("access")
 
 
@@ -58,6 +65,9 @@ class RequestContext:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_marked)
+            except ClientDisconnect:
+                # Nobody is there to be answered, and nothing is wrong with the service.
+                status = CLIENT_GONE
             except Exception as error:
                 if started:
                     raise
@@ -149,15 +159,18 @@ class Overload:
 
 
 class BodyLimit:
-    """Refuses a body beyond the limit: at once if Content-Length says so, else while it streams.
+    """Refuses a body beyond the limit: at once if Content-Length says so, else while it streams;
+    and one of which nothing comes for too long: it would keep its place from others.
 
     Args:
         limit_of: the most bytes that a path takes.
+        idle_s: the longest pause within a body, seconds.
     """
 
-    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
+    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int], idle_s: float) -> None:
         self._app = app
         self._limit_of = limit_of
+        self._idle_s = idle_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
@@ -169,17 +182,26 @@ class BodyLimit:
             response = problem_response(Request(scope), PayloadTooLargeError(limit_bytes))
             await response(scope, receive, send)
             return
-        seen = 0
+        seen, complete = 0, False
 
         async def receive_counted() -> Message:
-            nonlocal seen
-            message: dict[str, Any] = dict(await receive())
+            nonlocal seen, complete
+            # After the body, the next message is that the client has gone: that may take long.
+            message: dict[str, Any] = dict(await (receive() if complete else self._soon(receive)))
+            complete = not message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen > limit_bytes:
                 raise PayloadTooLargeError(limit_bytes)
             return message
 
         await self._app(scope, receive_counted, send)
+
+    async def _soon(self, receive: Receive) -> Message:
+        try:
+            return await asyncio.wait_for(receive(), self._idle_s)
+        except TimeoutError as error:
+            issue = Issue(f"nothing for {self._idle_s:g} s", "body", "the rest of the body")
+            raise MalformedRequestError("The body did not go on.", [issue]) from error
 
 
 def _declared_bytes(scope: Scope) -> int:

@@ -23,6 +23,7 @@ from server.api.common import (
     media_type,
     page_read,
     received_part,
+    refuse_constant,
 )
 from server.api.problems import documented
 from server.api.quantize_options import QUANTIZE_OPTIONS
@@ -116,7 +117,7 @@ def _form_fields(form: FormData) -> tuple[str | None, dict[str, Any]]:
         issue = Issue("not a name", "form name", "1 to 200 printable characters")
         raise InvalidInputError("The name cannot be used.", [issue])
     try:
-        options = json.loads(text)
+        options = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         issue = Issue(str(error)[:200], "form options", "a JSON object")
         raise MalformedRequestError("options is not JSON.", [issue]) from error

@@ -1,16 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bodies of requests (`*Create`) and responses (`*Read`). Times are RFC 3339 in UTC."""
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from server.learning.methods import Method
 
 Json = dict[str, Any]
+# No control characters, and none that turn the direction of what is read beside them.
+NAME = r"^[^\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]+$"
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Id = Annotated[str, Field(pattern="^[0-9a-f]{32}$", examples=["019ab0c4f6d15e0f7a3b9c2d4e6f8a10"])]
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=NAME)]
+
+
+def _only_json(value: Json) -> Json:
+    json.dumps(value, allow_nan=False)  # Python's reader takes NaN, which is none
+    return value
+
+
+Options = Annotated[Json, AfterValidator(_only_json)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 BoardName = Annotated[
     str,
@@ -227,7 +238,7 @@ class UpdateCreate(Body):
     learning_rate: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
     batch: Annotated[int, Field(ge=1, le=512)] | None = None
     seed: int = Field(default=1, ge=0, lt=2**32)
-    options: Json = Field(
+    options: Options = Field(
         default_factory=dict,
         description="Of methods that distil: distillation_weight in [0, 1), temperature 1 to 8.",
     )

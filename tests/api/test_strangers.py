@@ -19,6 +19,8 @@ from server.storage.records import WorkerRecord
 from tests.api.harness import Service
 
 EXAMPLES = int(os.environ.get("HADAPT_API_EXAMPLES", "2"))
+# Packets are signed with keys that this service has not; tests/api/test_ddi.py makes them.
+LEFT_OUT = r"/packets$"
 # What a description cannot say is refused with 422: bytes that are no ONNX, a cursor that is of no
 # listing, a board that there is not; and with 400 the text field `options` if it is no JSON.
 CONFIG = {
@@ -36,7 +38,7 @@ def failures(service: Service, mode: GenerationMode) -> list[str]:
     schema = schemathesis.openapi.from_asgi("/openapi.json", service.app, config=config)
     headers = {"Authorization": service.http.headers["Authorization"]}
     found, seen = [], 0
-    for result in schema.get_all_operations():
+    for result in schema.exclude(path_regex=LEFT_OUT).get_all_operations():
         operation = result.ok()
         seen += 1
 
