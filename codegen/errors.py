@@ -133,6 +133,18 @@ class UnsupportedModelError(ModelImportError):
     code = "unsupported_model"
 
 
+_QDQ = "the float model, or quantize_static with QuantFormat.QDQ; "
+_INSTEAD = {
+    "DynamicQuantizeLinear": _QDQ,
+    "MatMulInteger": _QDQ,
+    "ConvInteger": _QDQ,
+    "QLinear": _QDQ,
+    "com.microsoft.Q": _QDQ,
+    "com.microsoft.": "the file as it was before onnxruntime optimised it; ",
+}
+"""What to bring in place of operators that tools put into a file, by the start of their name."""
+
+
 class UnsupportedOperatorError(UnsupportedModelError):
     """An operator the importer does not know.
 
@@ -148,10 +160,11 @@ class UnsupportedOperatorError(UnsupportedModelError):
         self.node = node
         self.operator = operator
         self.supported = tuple(supported)
+        hint = next((text for start, text in _INSTEAD.items() if operator.startswith(start)), "")
         super().__init__(
             f"operator {operator} is not supported",
             where=f"node {node}",
-            expected="one of " + ", ".join(supported),
+            expected=hint + "one of " + ", ".join(supported),
             details={"node": node, "operator": operator, "supported": list(supported)},
         )
 

@@ -9,7 +9,7 @@ innermost everywhere, whatever the file's order was.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from math import prod
+from math import erf, pi, prod, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,75 @@ FloatArray = NDArray[np.float32]
 Size = tuple[int, int]
 Shape3 = tuple[int, int, int]
 
+
+def _erf(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.asarray(np.vectorize(erf, otypes=[np.float64])(x))
+
+
+def _softplus(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.asarray(np.logaddexp(x, np.zeros_like(x)))
+
+
+def _gelu_tanh(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    """After Hendrycks and Gimpel, Gaussian Error Linear Units, arXiv 1606.08415."""
+    return np.asarray(0.5 * x * (1 + np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))))
+
+
+def compose(x: NDArray[np.floating], *tokens: float | str) -> NDArray[np.floating]:
+    """A function in postfix notation: "x", numbers, names of FUNCTIONS and of BINARY.
+
+    A function takes its parameters, which come before its name, then one number.
+    """
+    stack: list[NDArray[np.floating]] = []
+    for token in tokens:
+        if not isinstance(token, str):
+            stack.append(np.full_like(x, token))
+        elif token == "x":
+            stack.append(x)
+        elif token in BINARY:
+            b, a = stack.pop(), stack.pop()
+            stack.append(BINARY[token](a, b))
+        else:
+            count = PARAMETERS.get(token, 0)
+            parameters = [stack.pop() for _ in range(count)][::-1]
+            stack.append(FUNCTIONS[token](stack.pop(), *parameters))
+    return stack.pop()
+
+
+BINARY: Mapping[str, Callable[..., NDArray[np.floating]]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+}
+PARAMETERS = {
+    "celu": 1,
+    "clip": 2,
+    "elu": 1,
+    "gated_hard_sigmoid": 2,
+    "hard_sigmoid": 2,
+    "leaky_relu": 1,
+    "selu": 2,
+}
+"""Numbers that a function takes besides x, where there are any."""
 FUNCTIONS: Mapping[str, Callable[..., NDArray[np.floating]]] = {
+    "abs": np.abs,
+    "celu": lambda x, alpha: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0) / alpha), x),
+    "composed": compose,
+    "erf": _erf,
+    "exp": np.exp,
+    "gelu": lambda x: 0.5 * x * (1 + _erf(x / sqrt(2))),
+    "gelu_tanh": _gelu_tanh,
+    "mish": lambda x: x * np.tanh(_softplus(x)),
+    "selu": lambda x, alpha, gamma: gamma * np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x),
+    "softplus": _softplus,
+    "softsign": lambda x: x / (1 + np.abs(x)),
     "clip": lambda x, low, high: np.clip(x, low, high),
     "leaky_relu": lambda x, alpha: np.where(x < 0, alpha * x, x),
     "elu": lambda x, alpha: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x),
     "hard_sigmoid": lambda x, alpha, beta: np.clip(alpha * x + beta, 0, 1),
     "gated_hard_sigmoid": lambda x, alpha, beta: x * np.clip(alpha * x + beta, 0, 1),
     "sigmoid": lambda x: 0.5 * (1 + np.tanh(0.5 * x)),
-    "gated_sigmoid": lambda x: x * 0.5 * (1 + np.tanh(0.5 * x)),
     "tanh": np.tanh,
 }
 """Functions of one number, which become tables."""
@@ -67,7 +128,7 @@ class FloatNode:
     top: float | None = None
     limit: float | None = None
     function: str = ""
-    parameters: tuple[float, ...] = ()
+    parameters: tuple[float | str, ...] = ()
     origin: str = ""
 
     def __post_init__(self) -> None:

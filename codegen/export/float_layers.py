@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The float graph as ONNX, every layer's result an output: what integers are compared with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -9,10 +11,22 @@ import onnx
 from onnx import TensorProto, helper
 
 from codegen.export.builder import INPUT, IR_VERSION, OPSET, GraphBuilder
-from codegen.float_front import FloatFront, FloatNode
+from codegen.float_front import BINARY, PARAMETERS, FloatFront, FloatNode
 from codegen.graph import Affine, FloatGraph
 
-FUNCTION_NODES = {"leaky_relu": "LeakyRelu", "elu": "Elu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
+FUNCTION_NODES = {
+    "abs": "Abs",
+    "celu": "Celu",
+    "elu": "Elu",
+    "erf": "Erf",
+    "exp": "Exp",
+    "leaky_relu": "LeakyRelu",
+    "selu": "Selu",
+    "sigmoid": "Sigmoid",
+    "softplus": "Softplus",
+    "softsign": "Softsign",
+    "tanh": "Tanh",
+}
 
 
 @dataclass(frozen=True)
@@ -134,14 +148,49 @@ def _cut(g: GraphBuilder, node: FloatNode, x: str) -> str:
 
 
 def _function(g: GraphBuilder, node: FloatNode, x: str) -> str:
-    name, parameters = node.function, node.parameters
+    if node.function == "composed":
+        return _composed(g, node.parameters, x)
+    numbers = [float(value) for value in node.parameters]
+    return _single(g, node.function, numbers, x)
+
+
+def _composed(g: GraphBuilder, tokens: Sequence[float | str], x: str) -> str:
+    """The postfix notation of `codegen.float_front.compose`."""
+    stack: list[str | float] = []
+    for token in tokens:
+        if token == "x":
+            stack.append(x)
+        elif not isinstance(token, str):
+            stack.append(token)
+        elif token in BINARY:
+            names = [v if isinstance(v, str) else _float(g, v) for v in (stack.pop(), stack.pop())]
+            stack.append(g.node(token.capitalize(), names[1], names[0]))
+        else:
+            numbers = [float(stack.pop()) for _ in range(PARAMETERS.get(token, 0))][::-1]
+            stack.append(_single(g, token, numbers, str(stack.pop())))
+    return str(stack.pop())
+
+
+def _single(g: GraphBuilder, name: str, parameters: Sequence[float], x: str) -> str:
     if name == "clip":
         return g.node("Clip", x, _float(g, parameters[0]), _float(g, parameters[1]))
     if name in ("hard_sigmoid", "gated_hard_sigmoid"):
         alpha, beta = parameters
         gate = g.node("HardSigmoid", x, alpha=alpha, beta=beta)
         return g.node("Mul", x, gate) if name.startswith("gated") else gate
-    if name == "gated_sigmoid":
-        return g.node("Mul", x, g.node("Sigmoid", x))
-    slope: dict[str, Any] = {"alpha": parameters[0]} if parameters else {}
-    return g.node(FUNCTION_NODES[name], x, **slope)
+    if name == "mish":  # ONNX has both, but not in the opset of these files
+        return g.node("Mul", x, g.node("Tanh", g.node("Softplus", x)))
+    if name in ("gelu", "gelu_tanh"):
+        return _gelu(g, name, x)
+    fields: dict[str, Any] = dict(zip(("alpha", "gamma"), parameters, strict=False))
+    return g.node(FUNCTION_NODES[name], x, **fields)
+
+
+def _gelu(g: GraphBuilder, name: str, x: str) -> str:
+    if name == "gelu":
+        gate = g.node("Erf", g.node("Mul", x, _float(g, sqrt(0.5))))
+    else:
+        cube = g.node("Mul", g.node("Mul", x, x), g.node("Mul", x, _float(g, 0.044715)))
+        gate = g.node("Tanh", g.node("Mul", g.node("Add", x, cube), _float(g, sqrt(2 / pi))))
+    half = g.node("Mul", x, _float(g, 0.5))
+    return g.node("Mul", half, g.node("Add", gate, _float(g, 1.0)))

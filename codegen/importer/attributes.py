@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node attributes, decoded."""
 
+from math import isnan
+
 import numpy as np
 from onnx import AttributeProto, NodeProto
 
@@ -9,6 +11,8 @@ from codegen.importer.limits import MAX_ELEMENTS
 from codegen.importer.names import utf8
 from codegen.importer.source import AttributeValue, shown
 from codegen.importer.tensors import check_finite, read_tensor
+
+MISSING = "replaced_value_float"  # of an Imputer: NaN, and no weight
 
 
 def read_attributes(node: NodeProto, where: str) -> dict[str, AttributeValue]:
@@ -34,6 +38,8 @@ def _read(attribute: AttributeProto, where: str, name: str) -> AttributeValue:
     kind = attribute.type
     if kind == AttributeProto.INT:
         return int(attribute.i)
+    if kind == AttributeProto.FLOAT and name == MISSING and isnan(attribute.f):
+        return float("nan")
     if kind == AttributeProto.FLOAT:
         return _floats([attribute.f], where, name)[0]
     if kind == AttributeProto.STRING:

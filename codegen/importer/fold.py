@@ -24,6 +24,7 @@ from codegen.importer.values import Constant
 _CAST_TYPES: Mapping[int, type[np.generic]] = {
     TensorProto.FLOAT: np.float32,
     TensorProto.DOUBLE: np.float64,
+    TensorProto.FLOAT16: np.float16,
     TensorProto.INT32: np.int32,
     TensorProto.INT64: np.int64,
     TensorProto.BOOL: np.bool_,
@@ -98,7 +99,7 @@ def _cast(node: SourceNode, arrays: Arrays, budget: Budget) -> Array:
     array, to = _needed(arrays, 0), node.integer("to", 0)
     if to not in _CAST_TYPES:
         raise UnsupportedModelError(
-            f"casts to type {to}", where=node.label, expected="float, double, int32, int64 or bool"
+            f"casts to type {to}", where=node.label, expected="a float type, int32, int64 or bool"
         )
     check_size(array.size, node)
     if array.dtype == object:
@@ -192,6 +193,15 @@ def _slice(node: SourceNode, arrays: Arrays, budget: Budget) -> Array:
     return array[tuple(cuts)]
 
 
+def _filled(node: SourceNode, arrays: Arrays, budget: Budget) -> Array:
+    sizes = integers(node, _needed(arrays, 0))
+    value = node.attributes.get("value", np.zeros(1, np.float32))
+    if len(sizes) > MAX_RANK or not isinstance(value, np.ndarray) or value.size != 1:
+        raise ValueError("not one number, or too many dimensions")
+    check_size(prod(sizes), node)
+    return np.full(sizes, value.reshape(-1)[0], value.dtype)
+
+
 def _shape(node: SourceNode, arrays: Arrays, budget: Budget) -> Array:
     full = np.array(_needed(arrays, 0).shape, dtype=np.int64)
     return full[node.integer("start", 0) : node.integer("end", len(full))]
@@ -207,6 +217,7 @@ FOLDABLE: Mapping[str, Folder] = {
     "Cast": _cast,
     "Concat": _concat,
     "Constant": _constant,
+    "ConstantOfShape": _filled,
     "DequantizeLinear": _dequantize,
     "Div": _elementwise(_true_divide),
     "Gather": _gather,

@@ -14,6 +14,7 @@ import numpy as np
 
 from codegen.errors import UnsupportedModelError
 from codegen.float_front import FloatFront, FloatNode, Shape3
+from codegen.importer.operators.pointwise import MAX_TOKENS
 from codegen.importer.source import Array
 from codegen.importer.tensors import check_finite
 from codegen.importer.values import (
@@ -33,7 +34,7 @@ from codegen.importer.values import (
     sources_of,
 )
 
-Pair = tuple[Array, Array]
+Parameters = tuple[float | str, ...]
 _REQUANTIZING = ("conv", "average", "add", "concat")
 
 
@@ -294,7 +295,7 @@ def _function(draft: _Draft, step: Step) -> None:
 
 
 def _add_function(
-    draft: _Draft, step: Step, source: Step, size: int, name: str, parameters: tuple[float, ...]
+    draft: _Draft, step: Step, source: Step, size: int, name: str, parameters: Parameters
 ) -> None:
     shape = draft.shape(source, size)
     shapes = {"in_shapes": (shape,), "out_shape": shape}
@@ -307,6 +308,12 @@ def _affine(draft: _Draft, step: Step) -> None:
     assert isinstance(step, AffineStep)
     size = step.scale.size
     node = draft.open_node(step.source)
+    if node is not None and node.kind == "function" and step.is_uniform and _is_short(node):
+        outer = (float(step.scale[0]), "mul", float(step.shift[0]), "add")
+        before: tuple[float | str, ...] = ("x", *node.parameters, node.function)
+        before = node.parameters if node.function == "composed" else before
+        draft.change(step, step.source, function="composed", parameters=(*before, *outer))
+        return
     takes = node is not None and node.kind == "conv" and not _is_closed(node)
     shape = draft.shape(step.source, size)
     scales, shifts = step.scale.reshape(-1, shape[2]), step.shift.reshape(-1, shape[2])
@@ -323,6 +330,11 @@ def _affine(draft: _Draft, step: Step) -> None:
     weight = scale.reshape(-1, 1, 1, 1)
     shapes = {"in_shapes": (shape,), "out_shape": shape, "groups": shape[2]}
     draft.add(step, "conv", (step.source,), weight=weight, bias=shift, **shapes)
+
+
+def _is_short(node: FloatNode) -> bool:
+    """Whether its function may grow: a file could ask for one without end."""
+    return len(node.parameters) < MAX_TOKENS
 
 
 def _is_closed(node: FloatNode) -> bool:

@@ -117,7 +117,8 @@ def _logits(graph: SourceGraph, outputs: Sequence[Signal | Prediction]) -> Lower
         raise UnsupportedModelError(
             f"output of shape {list(logits.shape)} a sample",
             where=f"output {shown(graph.outputs[0])}",
-            expected="one logit for each of two or more classes, or one sigmoid for two classes",
+            expected="one logit for each of two or more classes, or one sigmoid for two classes; "
+            "a regressor has no classes to learn",
         )
     return Lowered(logits, _class_names(outputs))
 

@@ -22,7 +22,7 @@ from codegen.importer.source import ML_DOMAIN, Array, SourceGraph, SourceInput, 
 from codegen.importer.structure import Wiring, live_nodes
 from codegen.importer.tensors import read_tensor
 
-_FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE)
+_FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 _INTEGER_TYPES = (
     TensorProto.INT8,
     TensorProto.INT16,

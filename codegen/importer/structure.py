@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from codegen.errors import MalformedModelError
 from codegen.importer.source import shown
@@ -26,8 +27,10 @@ def live_nodes(
         nodes: all nodes, in the file's order.
         sources: names of initialisers and graph inputs.
         outputs: names of the graph's outputs.
-    Returns: positions of live nodes, ascending; the sources they or the outputs read.
-    Raises: MalformedModelError on a name defined twice or never, a cycle, or nodes out of order.
+    Returns: positions of live nodes in an order in which each reads only what came before (the
+        file's, if it is one: some tools append their nodes at the end); the sources they or the
+        outputs read.
+    Raises: MalformedModelError on a name defined twice or never, or a cycle.
     """
     producer = _producers(nodes, sources)
     live: set[int] = set()
@@ -47,9 +50,7 @@ def live_nodes(
             live.add(producer[name])
             node = nodes[producer[name]]
             pending += [(read, node.label) for read in node.inputs]
-    order = sorted(live)
-    _check_order(nodes, order, producer)
-    return order, frozenset(used)
+    return _in_order(nodes, sorted(live), producer), frozenset(used)
 
 
 def _producers(nodes: Sequence[Wiring], sources: frozenset[str]) -> dict[str, int]:
@@ -66,29 +67,26 @@ def _producers(nodes: Sequence[Wiring], sources: frozenset[str]) -> dict[str, in
     return producer
 
 
-def _check_order(nodes: Sequence[Wiring], order: list[int], producer: Mapping[str, int]) -> None:
-    needs = {i: {producer[name] for name in nodes[i].inputs if name in producer} for i in order}
-    if all(max(needs[i], default=-1) < i for i in order):
-        return
-    stuck = _in_cycle(order, needs)
-    where = nodes[stuck if stuck is not None else order[0]].label
-    what = "is part of a cycle" if stuck is not None else "nodes are out of order"
-    raise MalformedModelError(what, where=where, expected="an acyclic graph in topological order")
-
-
-def _in_cycle(order: list[int], needs: Mapping[int, set[int]]) -> int | None:
-    """A node that can never run, or None if some order works."""
-    readers: dict[int, list[int]] = {i: [] for i in order}
-    for i in order:
+def _in_order(nodes: Sequence[Wiring], live: list[int], producer: Mapping[str, int]) -> list[int]:
+    """The live nodes sorted, the earliest in the file first where there is a choice."""
+    needs = {i: {producer[name] for name in nodes[i].inputs if name in producer} for i in live}
+    readers: dict[int, list[int]] = {i: [] for i in live}
+    for i in live:
         for needed in needs[i]:
             readers[needed].append(i)
-    missing = {i: len(needs[i]) for i in order}
-    ready = [i for i in order if missing[i] == 0]
+    missing = {i: len(needs[i]) for i in live}
+    ready = [i for i in live if missing[i] == 0]
+    order = []
     while ready:
-        done = ready.pop()
-        missing.pop(done)
-        for i in readers[done]:
+        order.append(heappop(ready))
+        for i in readers[order[-1]]:
             missing[i] -= 1
             if missing[i] == 0:
-                ready.append(i)
-    return min(missing, default=None)
+                heappush(ready, i)
+    if len(order) < len(live):
+        raise MalformedModelError(
+            "is part of a cycle",
+            where=nodes[min(set(live) - set(order))].label,
+            expected="an acyclic graph",
+        )
+    return order

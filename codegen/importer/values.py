@@ -39,12 +39,18 @@ class AffineStep:
     shift: Array
     origin: str
 
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all numbers are scaled and shifted alike."""
+        return bool((self.scale == self.scale[0]).all() and (self.shift == self.shift[0]).all())
+
 
 @dataclass(frozen=True, eq=False)
 class DenseStep:
     """y = x W^T + b: weight float64 (O, I), bias float64 (O,).
 
     `absorbed` marks a matrix that only rearranges the layer before it and is multiplied into it.
+    `columns`, where the layer is nothing but a selection: int64 (O,), which input each output is.
     """
 
     source: "Step"
@@ -52,6 +58,7 @@ class DenseStep:
     bias: Array
     origin: str
     absorbed: bool = False
+    columns: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +128,7 @@ class FunctionStep:
 
     source: "Step"
     function: str
-    parameters: tuple[float, ...]
+    parameters: tuple[float | str, ...]
     size: int
     origin: str
 

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 from codegen.errors import ModelImportError
 from codegen.importer import import_onnx
 from tests.suite.build import Net
+from tests.suite.strangers import REFUSED, TAKEN
 
 TOLERANCE = 1e-4  # of float32 sums, relative to the largest logit
 CLASSES = 3
@@ -33,6 +34,15 @@ and the float graph gives what onnxruntime gives. Otherwise the refusal. Made by
 
 | operator | NCHW | NCW | NHWC |
 | --- | --- | --- | --- |"""
+
+PATTERNS = """
+Patterns of exporters, scikit-learn and onnxruntime, dense and others, found in files that they
+wrote. Also taken: Scaler, Imputer, Normalizer of scores, LinearClassifier, ArrayFeatureExtractor,
+LabelEncoder and ZipMap of ai.onnx.ml; and sums, products and quotients of functions of one tensor
+(SiLU, GELU and others written out), which become one table.
+
+| pattern | |
+| --- | --- |"""
 
 
 @dataclass
@@ -247,7 +257,8 @@ CASES: dict[str, Callable[[Sketch], None]] = {
     "HardSigmoid": _operator("HardSigmoid"),
     "Sigmoid": _operator("Sigmoid"),
     "Tanh": _operator("Tanh"),
-    "Exp": _operator("Exp"),
+    **{name: _operator(name) for name in ("Exp", "Abs", "Erf", "Selu", "Celu", "Softplus")},
+    "Softsign": _operator("Softsign"),
     "Add, residual": _then(lambda s: s.residual("Add")),
     "Sub, residual": _then(lambda s: s.residual("Sub")),
     "Mul of two tensors": _then(lambda s: s.residual("Mul")),
@@ -277,6 +288,7 @@ CASES: dict[str, Callable[[Sketch], None]] = {
         Sketch.gemm,
     ),
     "Softmax, last": _dense(_rest, lambda s: s.node("Softmax", axis=-1)),
+    "ArgMax, last": _dense(_rest, lambda s: s.node("ArgMax", axis=1, keepdims=0)),
     "LSTM": _dense(
         lambda s: s.node("LSTM", np.zeros((1, 8, 8), np.float32), hidden_size=2), Sketch.gemm
     ),
@@ -296,10 +308,17 @@ def network(name: str, layout: str) -> onnx.ModelProto:
         net.nodes,
         net.name,
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *net.shape])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", CLASSES])],
+        [helper.make_tensor_value_info("y", *_output(name))],
         net.constants,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def _output(name: str) -> tuple[int, list[str | int]]:
+    """Element type and shape of what a case puts out."""
+    if name.startswith("ArgMax"):
+        return TensorProto.INT64, ["N"]
+    return TensorProto.FLOAT, ["N", CLASSES]
 
 
 def verdict(name: str, layout: str) -> str:
@@ -317,10 +336,22 @@ def verdict(name: str, layout: str) -> str:
     got = graph.forward(x.reshape(4, -1))
     if name.startswith("Softmax"):
         got = np.exp(got) / np.exp(got).sum(axis=1, keepdims=True)
+    if name.startswith("ArgMax"):
+        got = got.argmax(axis=1)
     allowed = TOLERANCE * max(1.0, np.abs(wanted).max())
     if name.startswith("Quantize"):  # the float graph does not round: half a step a value
         allowed += STEP / 2 * np.abs(graph.dense_layers[-1].weight).sum(axis=1).max()
     assert np.abs(got - wanted).max() <= allowed, (name, layout)
+    return "yes"
+
+
+def stranger(name: str) -> str:
+    """ "yes", or the refusal; `tests/unit/codegen/importer/test_importer_strangers.py` tries it."""
+    build = TAKEN[name] if name in TAKEN else REFUSED[name][0]
+    try:
+        import_onnx(build().file().SerializeToString())
+    except ModelImportError as error:
+        return str(error).split("; expected")[0]
     return "yes"
 
 
@@ -331,6 +362,7 @@ def page() -> str:
     for name in CASES:
         cells = [verdict(name, layout).replace("|", "/") for layout in LAYOUTS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += [PATTERNS, *(f"| {name} | {stranger(name)} |" for name in (*TAKEN, *REFUSED))]
     return "\n".join(lines) + "\n"
 
 

@@ -18,10 +18,10 @@ from codegen.importer.operators.arguments import (
     signal,
     vector,
 )
+from codegen.importer.operators.pointwise import composed
 from codegen.importer.source import Array, SourceNode
 from codegen.importer.values import (
     AffineStep,
-    FunctionStep,
     PermuteStep,
     Prediction,
     ReluStep,
@@ -31,7 +31,7 @@ from codegen.importer.values import (
     Value,
 )
 
-_FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE)
+_FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 
 
 def affine(node: SourceNode, x: Signal, scale: Array, shift: Array) -> Signal:
@@ -61,16 +61,19 @@ def subtract(node: SourceNode, args: Arguments) -> Value:
 
 
 def multiply(node: SourceNode, args: Arguments) -> Value:
-    """Mul: a scale, on either side; or x times a sigmoid of x."""
-    gated = _gated(node, args)
-    if gated is not None:
-        return gated
+    """Mul: a scale, on either side; or two functions of one tensor, as in SiLU and GELU."""
+    met = _met(node, args, "mul")
+    if met is not None:
+        return met
     x, c = _with_constant(node, args)
     return affine(node, x, c, np.zeros_like(c))
 
 
 def divide(node: SourceNode, args: Arguments) -> Value:
-    """Div: by a constant."""
+    """Div: by a constant; or one function of a tensor by another."""
+    met = _met(node, args, "div")
+    if met is not None:
+        return met
     x, c = _with_constant(node, args)
     if not isinstance(args[0], Signal):
         raise UnsupportedModelError(
@@ -138,7 +141,7 @@ def cast(node: SourceNode, args: Arguments) -> Value:
     x = signal(node, args)
     if not to_float:
         raise UnsupportedModelError(
-            "casts samples to another type", where=node.label, expected="a cast to float or double"
+            "casts samples to another type", where=node.label, expected="a cast to a float type"
         )
     return replace(x, is_float=True)
 
@@ -184,6 +187,9 @@ def _sum(node: SourceNode, args: Arguments, sign: int) -> Value:
             where=node.label,
             expected="equal shapes",
         )
+    met = composed(node, a, b, "add" if sign > 0 else "sub")
+    if met is not None:
+        return met
     if np.array_equal(a.places, b.places):
         return replace(a, step=SumStep((a.step, b.step), (1, sign), a.size, node.name))
     if _in_file_order(a):
@@ -209,20 +215,11 @@ def _reordered(node: SourceNode, x: Signal, like: Signal) -> Step:
     return PermuteStep(x.step, order, x.shape[0], node.name)
 
 
-def _gated(node: SourceNode, args: Arguments) -> Value | None:
-    """x * sigmoid(x) and x * hard_sigmoid(x), as SiLU and HardSwish are exported."""
+def _met(node: SourceNode, args: Arguments, operator: str) -> Signal | None:
+    """The one function of a tensor that two functions of it make."""
     if not _are_signals(args):
         return None
-    for x, y in ((args[0], args[1]), (args[1], args[0])):
-        if not isinstance(x, Signal) or not isinstance(y, Signal):
-            continue
-        step = y.step
-        if not isinstance(step, FunctionStep) or step.source is not x.step:
-            continue
-        alike = x.shape == y.shape and np.array_equal(x.places, y.places)
-        if alike and step.function in ("sigmoid", "hard_sigmoid"):
-            return replace(y, step=replace(step, function=f"gated_{step.function}"))
-    return None
+    return composed(node, float_signal(node, args, 0), float_signal(node, args, 1), operator)
 
 
 def _complement(node: SourceNode, args: Arguments) -> Value:

@@ -14,6 +14,7 @@ from codegen.importer.operators.arguments import (
     per_sample,
     signal,
 )
+from codegen.importer.operators.select import through_selection
 from codegen.importer.operators.window import pointwise
 from codegen.importer.source import Array, SourceNode
 from codegen.importer.values import DenseStep, Prediction, Signal, Value
@@ -128,7 +129,8 @@ def _dense(
             where=node.label,
             expected=f"{x.size} features and at least one output",
         )
-    return Signal(DenseStep(x.step, x.in_order(weight), bias, node.name), shape)
+    source, weight, bias = through_selection(x.step, x.in_order(weight), bias)
+    return Signal(DenseStep(source, weight, bias, node.name), shape)
 
 
 def _coefficients(node: SourceNode, features: int) -> tuple[Array, Array]:

@@ -14,6 +14,7 @@ from codegen.importer.operators.arguments import (
     float_signal,
     optional_constant,
 )
+from codegen.importer.operators.select import beside
 from codegen.importer.operators.window import in_stored_order
 from codegen.importer.source import SourceNode
 from codegen.importer.values import (
@@ -27,6 +28,14 @@ from codegen.importer.values import (
 )
 
 _ATTRIBUTES = {
+    "Abs": ("abs", ()),
+    "Celu": ("celu", (("alpha", 1.0),)),
+    "Erf": ("erf", ()),
+    "Exp": ("exp", ()),
+    "Mish": ("mish", ()),
+    "Selu": ("selu", (("alpha", 1.67326319217681884765625), ("gamma", 1.05070102214813232421875))),
+    "Softplus": ("softplus", ()),
+    "Softsign": ("softsign", ()),
     "LeakyRelu": ("leaky_relu", (("alpha", 0.01),)),
     "Elu": ("elu", (("alpha", 1.0),)),
     "HardSigmoid": ("hard_sigmoid", (("alpha", 0.2), ("beta", 0.5))),
@@ -39,6 +48,24 @@ def function(node: SourceNode, args: Arguments) -> Value:
     name, attributes = _ATTRIBUTES[node.operator]
     parameters = tuple(node.number(key, default) for key, default in attributes)
     return _apply(node, float_signal(node, args), name, parameters)
+
+
+def celu(node: SourceNode, args: Arguments) -> Value:
+    """Celu: its alpha divides."""
+    if node.number("alpha", 1.0) == 0.0:
+        raise MalformedModelError("alpha is 0", where=node.label, expected="another alpha")
+    return function(node, args)
+
+
+def gelu(node: SourceNode, args: Arguments) -> Value:
+    """Gelu, exact or by tanh."""
+    names = {"none": "gelu", "tanh": "gelu_tanh"}
+    form = node.text("approximate", "none")
+    if form not in names:
+        raise MalformedModelError(
+            f"approximate {form!a}", where=node.label, expected='"none" or "tanh"'
+        )
+    return _apply(node, float_signal(node, args), names[form], ())
 
 
 def prelu(node: SourceNode, args: Arguments) -> Value:
@@ -91,6 +118,9 @@ def concat(node: SourceNode, args: Arguments) -> Value:
             f"joins along axis {axis}", where=node.label, expected="an axis of each sample"
         )
     at = axis % rank - 1
+    columns = beside(node, parts)
+    if columns is not None:
+        return columns
     rests = {part.shape[:at] + part.shape[at + 1 :] for part in parts}
     if len(rests) != 1 or any(len(part.shape) != rank - 1 for part in parts):
         raise UnsupportedShapeError(

@@ -18,13 +18,16 @@ from codegen.importer.operators.arguments import (
     signal,
 )
 from codegen.importer.source import Array, SourceNode
-from codegen.importer.values import ClampStep, Constant, Value
+from codegen.importer.values import ClampStep, Constant, Prediction, Value
 
 _LIMITS = {np.dtype(np.int8): (-128, 127), np.dtype(np.uint8): (0, 255)}
 
 
 def quantize(node: SourceNode, args: Arguments) -> Value:
     """QuantizeLinear of a computed tensor, to 8 bits with one scale."""
+    value = argument(node, args, 0)
+    if isinstance(value, Prediction):  # probabilities, which decide nothing more
+        return value
     x = float_signal(node, args)
     scale, zero, low, high = _grid(node, args)
     step = ClampStep(x.step, (low - zero) * scale, (high - zero) * scale, True, node.name)
@@ -33,6 +36,9 @@ def quantize(node: SourceNode, args: Arguments) -> Value:
 
 def dequantize(node: SourceNode, args: Arguments) -> Value:
     """DequantizeLinear of what a QuantizeLinear made, with the same scale."""
+    value = argument(node, args, 0)
+    if isinstance(value, Prediction):
+        return value
     x = signal(node, args)
     scale, zero, _, _ = _grid(node, args)
     if x.grid != (scale, zero):

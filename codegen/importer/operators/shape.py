@@ -54,13 +54,15 @@ def squeeze(node: SourceNode, args: Arguments, batch: int | None) -> Value:
     prediction = _one_number(argument(node, args, 0))
     if prediction is not None:
         return prediction
-    x = signal(node, args)
+    x = _maybe_padded(node, args)
     full = (0, *x.shape)
+    margin = (None, *x.margin) if x.margin else (None,) * len(full)
     axes = {axis % len(full) for axis in _axes(node, args, len(full))}
-    if any(full[axis] != 1 for axis in axes):
+    if any(full[axis] != 1 or any(margin[axis] or ()) for axis in axes):
         raise _batch_lost(node, f"squeezes axes {sorted(axes)} of samples {list(x.shape)}")
-    kept = tuple(d for i, d in enumerate(full) if i and i not in axes)
-    return replace(x, shape=kept)
+    kept = [i for i in range(1, len(full)) if i not in axes]
+    left = tuple(pair for pair in (margin[i] for i in kept) if pair is not None)
+    return replace(x, shape=tuple(full[i] for i in kept), margin=left)
 
 
 def unsqueeze(node: SourceNode, args: Arguments, batch: int | None) -> Value:
@@ -68,7 +70,7 @@ def unsqueeze(node: SourceNode, args: Arguments, batch: int | None) -> Value:
     prediction = _one_number(argument(node, args, 0))
     if prediction is not None:
         return prediction
-    x = signal(node, args)
+    x = _maybe_padded(node, args)
     given = _axes(node, args, MAX_RANK)
     rank = 1 + len(x.shape) + len(given)
     axes = {axis % rank for axis in given}
@@ -76,13 +78,14 @@ def unsqueeze(node: SourceNode, args: Arguments, batch: int | None) -> Value:
         raise _batch_lost(node, f"inserts axes {list(given)}")
     rest = iter(x.shape)
     shape = tuple(1 if i in axes else next(rest) for i in range(1, rank))
-    return replace(x, shape=shape)
+    pairs = iter(x.margin)
+    margin = tuple((0, 0) if i in axes else next(pairs) for i in range(1, rank) if x.margin)
+    return replace(x, shape=shape, margin=margin)
 
 
 def transpose(node: SourceNode, args: Arguments, batch: int | None) -> Value:
     """Transpose within each sample: only a note of where the numbers are."""
-    value = argument(node, args, 0)
-    x = value if isinstance(value, Signal) else signal(node, args)
+    x = _maybe_padded(node, args)
     rank = 1 + len(x.shape)
     perm = node.numbers("perm")
     order = tuple(reversed(range(rank))) if perm is None else integers(node, perm)
@@ -109,6 +112,12 @@ def shape(node: SourceNode, args: Arguments, batch: int | None) -> Value:
     part = full[node.integer("start", 0) : end]
     whole = all(isinstance(item, int) for item in part)
     return Constant(part.astype(np.int64) if whole else part)
+
+
+def _maybe_padded(node: SourceNode, args: Arguments) -> Signal:
+    """Input 0, zeros around it left for the window that comes."""
+    value = argument(node, args, 0)
+    return value if isinstance(value, Signal) else signal(node, args)
 
 
 def _axes(node: SourceNode, args: Arguments, rank: int) -> tuple[int, ...]:

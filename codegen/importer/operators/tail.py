@@ -12,6 +12,8 @@ from codegen.importer.operators.arguments import (
     integers,
 )
 from codegen.importer.operators.dense import class_labels, two_logits
+from codegen.importer.operators.reduce import one_place
+from codegen.importer.operators.select import select
 from codegen.importer.source import SourceNode
 from codegen.importer.values import Constant, Prediction, Signal, Value
 
@@ -50,11 +52,15 @@ def argmax(node: SourceNode, args: Arguments) -> Value:
 
 
 def zip_map(node: SourceNode, args: Arguments) -> Value:
-    """ai.onnx.ml ZipMap: scores by class name."""
-    scores = _prediction(node, args, 0, ("scores",))
+    """ai.onnx.ml ZipMap: scores, or the logits themselves, by class name."""
+    scores = argument(node, args, 0)
+    if not isinstance(scores, Signal):
+        scores = _prediction(node, args, 0, ("scores",)).logits
+    elif len(scores.shape) != 1:
+        scores = _logits(node, args)
     labels = class_labels(node, ("classlabels_strings", "classlabels_int64s"))
-    _check_count(node, labels, scores.logits)
-    return Prediction(scores.logits, "map", node.label, labels)
+    _check_count(node, labels, scores)
+    return Prediction(scores, "map", node.label, labels)
 
 
 def normalizer(node: SourceNode, args: Arguments) -> Value:
@@ -63,8 +69,11 @@ def normalizer(node: SourceNode, args: Arguments) -> Value:
 
 
 def array_feature_extractor(node: SourceNode, args: Arguments) -> Value:
-    """ai.onnx.ml ArrayFeatureExtractor: names by index, or one column of the scores."""
+    """ai.onnx.ml ArrayFeatureExtractor: names by index, one column of the scores, or features."""
     table = argument(node, args, 0)
+    if isinstance(table, Signal) and len(table.shape) == 1:
+        x = float_signal(node, args)
+        return select(node, x, integers(node, constant(node, args, 1).reshape(-1)))
     if isinstance(table, Constant):
         index = _prediction(node, args, 1, ("index",))
         labels = tuple(_label(item) for item in table.array.reshape(-1)[: index.logits.size + 1])
@@ -91,6 +100,37 @@ def label_encoder(node: SourceNode, args: Arguments) -> Value:
         )
     labels = tuple(table[label] for label in known)
     return Prediction(value.logits, "label", node.label, labels)
+
+
+def imputer(node: SourceNode, args: Arguments) -> Value:
+    """ai.onnx.ml Imputer: samples are integers, of which none is missing. Nothing to do.
+
+    Raises: UnsupportedModelError if it replaces a number instead of NaN.
+    """
+    replaced = node.attributes.get("replaced_value_float", float("nan"))
+    if not isinstance(replaced, float) or replaced == replaced:
+        raise UnsupportedModelError(
+            f"replaces {replaced}", where=node.label, expected="an imputer of missing values (NaN)"
+        )
+    return float_signal(node, args)
+
+
+def gather(node: SourceNode, args: Arguments) -> Value:
+    """Gather: columns of samples that are vectors, or one place of a signal's last axis."""
+    x = float_signal(node, args)
+    index = constant(node, args, 1)
+    rank = 1 + len(x.shape)
+    axis = node.integer("axis", 0)
+    places = integers(node, index)
+    if axis in (1, 1 - rank) and rank == 2 and index.ndim == 1:
+        return select(node, x, places)
+    if axis in (2, -1) and rank == 3 and len(places) == 1:
+        return one_place(node, x, places[0], keep=index.ndim == 1)
+    raise UnsupportedModelError(
+        f"Gather along axis {axis} of samples of shape {list(x.shape)}",
+        where=node.label,
+        expected="columns of vectors, or one step of (channels, steps)",
+    )
 
 
 def slice_scores(node: SourceNode, args: Arguments) -> Value:

@@ -63,12 +63,21 @@ def conv(node: SourceNode, args: Arguments) -> Value:
     bias = optional_constant(node, args, 2)
     b = vector(node, np.zeros(1) if bias is None else bias, outputs, "bias")
     window = _window(node, x, weight.shape[2:], margin, outputs)
-    if window.in_shape[:2] == window.kernel == window.out_shape[:2] == (1, 1) and groups == 1:
+    if _takes_all(window) and groups == 1:
         step: Step = DenseStep(x.step, x.in_order(weight.reshape(outputs, -1)), b, node.name)
     else:
         kernel = weight.reshape(outputs, per_group, *window.kernel).transpose(0, 2, 3, 1)
         step = ConvStep(channels_last(node, x), kernel, b, window, groups, node.name)
     return _channels_first(step, window, len(weight.shape) - 2)
+
+
+def _takes_all(window: Window) -> bool:
+    """Whether there is one window, and it is the image."""
+    return (
+        window.in_shape[:2] == window.kernel
+        and window.out_shape[:2] == (1, 1)
+        and (window.pad == (0, 0) and window.dilation == (1, 1))
+    )
 
 
 def max_pool(node: SourceNode, args: Arguments) -> Value:
@@ -79,28 +88,6 @@ def max_pool(node: SourceNode, args: Arguments) -> Value:
 def average_pool(node: SourceNode, args: Arguments) -> Value:
     """AveragePool with one divisor for all windows."""
     return _pool(node, args, "average")
-
-
-def global_max(node: SourceNode, args: Arguments) -> Value:
-    """GlobalMaxPool."""
-    x = float_signal(node, args)
-    return _over(node, x, tuple(range(1, len(x.shape))), True, "max")
-
-
-def global_average(node: SourceNode, args: Arguments) -> Value:
-    """GlobalAveragePool."""
-    x = float_signal(node, args)
-    return _over(node, x, tuple(range(1, len(x.shape))), True, "average")
-
-
-def reduce_mean(node: SourceNode, args: Arguments) -> Value:
-    """ReduceMean over axes of the sample."""
-    return _reduce(node, args, "average")
-
-
-def reduce_max(node: SourceNode, args: Arguments) -> Value:
-    """ReduceMax over axes of the sample."""
-    return _reduce(node, args, "max")
 
 
 def pad(node: SourceNode, args: Arguments) -> Value:
@@ -328,45 +315,3 @@ def _leaves_input(window: Window) -> bool:
         )
     ]
     return any(window.pad) or max(ends) > 0
-
-
-def _reduce(node: SourceNode, args: Arguments, kind: str) -> Value:
-    x = float_signal(node, args)
-    listed = node.numbers("axes")
-    given = optional_constant(node, args, 1) if listed is None else listed
-    rank = 1 + len(x.shape)
-    axes = () if given is None else integers(node, given)
-    if not all(-rank <= axis < rank for axis in axes):
-        raise MalformedModelError(
-            f"axes {list(axes)[:8]}", where=node.label, expected=f"[-{rank}, {rank})"
-        )
-    spatial = tuple(sorted({axis % rank - 1 for axis in axes}))
-    if not spatial or spatial[0] < 0:
-        raise UnsupportedShapeError(
-            "reduces the batch, or all axes", where=node.label, expected="axes of each sample"
-        )
-    return _over(node, x, spatial, bool(node.integer("keepdims", 1)), kind)
-
-
-def _over(node: SourceNode, x: Signal, axes: tuple[int, ...], keep: bool, kind: str) -> Signal:
-    """One number for each place of the other axes."""
-    rest = [axis for axis in range(len(x.shape)) if axis not in axes]
-    pixels, channels = prod(x.shape[a] for a in axes), prod(x.shape[a] for a in rest)
-    places = x.places.transpose([*axes, *rest])
-    kernel = (1, pixels)
-    if pixels > MAX_SIDE:
-        height = next((x.shape[a] for a in axes if pixels // x.shape[a] <= MAX_SIDE), 0)
-        if not 0 < height <= MAX_SIDE or axes[0] >= len(x.shape):
-            raise UnsupportedShapeError(
-                f"reduces {pixels} numbers", where=node.label, expected=f"at most {MAX_SIDE} a side"
-            )
-        kernel = (height, pixels // height)
-    window = Window((*kernel, channels), (1, 1, channels), kernel)
-    step = PoolStep(
-        in_stored_order(node, x, places, channels),
-        "max" if kind == "max" else "average",
-        window,
-        node.name,
-    )
-    shape = tuple(1 if a in axes else n for a, n in enumerate(x.shape) if keep or a not in axes)
-    return Signal(step, shape)

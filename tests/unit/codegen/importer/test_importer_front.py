@@ -313,7 +313,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
         "Conv_c.*transpose cannot be removed",
     ),
     "branches_of_two_sizes": ([CONV, node("Add", "c x", "a"), node("Flatten", "a", "f")], "Add_a"),
-    "product_of_branches": ([CONV, node("Mul", "c c", "m"), node("Flatten", "m", "f")], "Mul_m"),
+    "product_of_branches": ([CONV, node("Mul", "c x", "m"), node("Flatten", "m", "f")], "Mul_m"),
     "conv_of_computed_weights": (
         [CONV, node("Conv", "x c", "d"), node("Flatten", "d", "f")],
         "Conv_d.*joins",
