@@ -10,6 +10,7 @@ MEMO, DER = "memo", "der_expandable"
 EXPANSIONS = (MEMO, DER)
 MIN_CLASSES = 2
 MAX_CLASSES = 250
+SPARE_CLASSES = 4
 MAX_SLOTS = 65535
 
 
@@ -22,7 +23,7 @@ class QuantizeOptions:
         train_last: how many layers, counted from the head, are trainable; None: all dense ones.
             More than those reach into the convolutions before them (SPEC.md 14). The others
             become frozen int8 layers.
-        max_classes: class rows reserved; None: those of the model and four more.
+        max_classes: class rows reserved; None: those of the model and four more, at most 250.
         exemplar_slots: samples kept between sessions.
         staging_slots: further samples a session can take in.
         per_class_limit: most exemplars a class may keep; 0: no limit but the shared memory.
@@ -55,9 +56,18 @@ class QuantizeOptions:
     def classes_for(self, n_classes: int) -> int:
         """Class rows to reserve for a model of `n_classes`.
 
-        Raises: QuantizeError if `max_classes` is smaller than the model, or beyond the format.
+        Raises: QuantizeError if the model has more outputs than the format has classes, or
+            `max_classes` is smaller than the model, or beyond the format.
         """
-        wanted = n_classes + 4 if self.max_classes is None else self.max_classes
+        if n_classes > MAX_CLASSES:
+            raise QuantizeError(
+                f"{n_classes} outputs",
+                where="the model",
+                expected=f"one output a class, 2 to {MAX_CLASSES} of them; an autoencoder or a "
+                "regressor has no classes to learn",
+            )
+        spare = min(n_classes + SPARE_CLASSES, MAX_CLASSES)
+        wanted = spare if self.max_classes is None else self.max_classes
         least = max(n_classes, MIN_CLASSES)
         if not least <= wanted <= MAX_CLASSES:
             raise QuantizeError(

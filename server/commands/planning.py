@@ -9,7 +9,7 @@ import typer
 from codegen.errors import CodegenError
 from codegen.graph import FloatGraph
 from codegen.importer import import_onnx
-from codegen.quantize import most_trained
+from codegen.quantize import QuantizeOptions, most_trained
 from server.commands.arrays import read_samples, to_slots
 from server.commands.console import (
     FAILED,
@@ -30,7 +30,6 @@ from server.learning.parts import PARTS, Part, custom_part, find_part
 from server.learning.planning import (
     EXEMPLARS_A_CLASS,
     SMALL_BATCH,
-    SPARE_CLASSES,
     Answer,
     Planned,
     Wanted,
@@ -72,7 +71,7 @@ def plan(
         part = _part(board, ram, flash)
         graph = read_graph(onnx)
         wanted = Wanted(
-            classes=graph.n_classes + SPARE_CLASSES if classes is None else classes,
+            classes=QuantizeOptions().classes_for(graph.n_classes) if classes is None else classes,
             exemplars=exemplars,
             train_last=_layers(train_last, graph),
             batch=batch,
@@ -123,7 +122,9 @@ def _need(part: Part, needs: dict[str, Planned]) -> dict[str, Any]:
 def read_graph(onnx: Path) -> FloatGraph:
     """Import a file. Raises: ModelRejectedError."""
     try:
-        return import_onnx(read_input(onnx, "an ONNX file"))
+        graph = import_onnx(read_input(onnx, "an ONNX file"))
+        QuantizeOptions().classes_for(graph.n_classes)
+        return graph
     except CodegenError as error:
         issue = Issue(error.what, error.where, error.expected)
         raise ModelRejectedError(str(error), [issue]) from error

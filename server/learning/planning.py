@@ -36,7 +36,6 @@ BATCHES = (32, 16, 8, 4)
 MASTER_BITS = (16, 8)
 STEPS_A_CLASS = 150
 # The least that is worth while, by which parts are compared.
-SPARE_CLASSES = 4
 EXEMPLARS_A_CLASS = 4
 SMALL_BATCH = 8
 # Choices that the linker may refuse before the search gives up: each costs seconds.
@@ -167,7 +166,7 @@ def needs_by_core(graph: FloatGraph, cache: Path) -> dict[str, Planned]:
 
     Raises: ModelDoesNotFitError if it exceeds even the largest memory, QuantizeError.
     """
-    classes = graph.n_classes + SPARE_CLASSES
+    classes = QuantizeOptions().classes_for(graph.n_classes)
     exemplars = EXEMPLARS_A_CLASS * classes
     wanted = Wanted(classes, exemplars, 16, train_last=1, batch=SMALL_BATCH, master_bits=8)
     found: dict[str, Planned] = {}

@@ -33,6 +33,20 @@ def test_options_out_of_range_are_refused(options: QuantizeOptions, what: str) -
     assert error.value.where == "options"
 
 
+@pytest.mark.parametrize(("outputs", "reserved"), [(246, 250), (248, 250), (250, 250)])
+def test_model_of_nearly_all_classes_gets_the_rows_that_are_left(
+    outputs: int, reserved: int
+) -> None:
+    """Regression: four more than 248 were refused, though nobody had asked for them."""
+    assert QuantizeOptions().classes_for(outputs) == reserved
+
+
+def test_model_of_more_outputs_than_classes_is_refused_as_such() -> None:
+    """Regression: for the 640 outputs of an autoencoder "640 to 250" was expected."""
+    with pytest.raises(QuantizeError, match="640 outputs; expected.* an autoencoder"):
+        quantize(random_graph(6, 5, 640), X)
+
+
 def test_options_at_their_limits_are_taken() -> None:
     options = QuantizeOptions(
         max_classes=250, train_last=1, exemplar_slots=3, staging_slots=65532, per_class_limit=1
