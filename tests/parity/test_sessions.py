@@ -109,6 +109,15 @@ def test_session_in_kernels_of_the_dsp_extension_from_plain_c_equals_twin(
     run_session(pair, seed=5)
 
 
+@pytest.mark.parametrize("name", PACKED)
+def test_session_in_long_multiplications_from_plain_c_equals_twin(
+    name: str, open_pair: OpenPair
+) -> None:
+    defines = ("HAD_LONG_IN_C",)
+    pair = open_pair(make_model(SPEC[name]), layout="mps2-an385", defines=defines, sanitize=True)
+    run_session(pair, seed=5)
+
+
 @pytest.mark.parametrize("kind", ["gcc", "clang"])
 @pytest.mark.parametrize("opt", ["-O0", "-O2", "-O3", "-Os"])
 def test_session_at_any_optimisation_equals_twin(kind: str, opt: str, open_pair: OpenPair) -> None:

@@ -5,6 +5,7 @@
  */
 #include "had_dsp.h"
 #include "had_grow.h"
+#include "had_long.h"
 #include "had_wide.h"
 #include "hadapt/expand.h"
 #include "hadapt/fwht.h"
@@ -13,7 +14,8 @@
 
 #if HAD_ORDER == 1 || HAD_WIDE
 #define PAIRS 0
-static void transform(int32_t *row, const int8_t *x) {
+static void transform(int32_t *row, const int8_t *x, uint32_t positive) {
+    (void)positive;
     for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
         row[b] = x[b];
     }
@@ -31,16 +33,29 @@ static int32_t grow_row(const int32_t *row, int32_t amax) {
 #define WORDS (HAD_BATCH_PADDED / 2U)
 
 /* Two values a word: low + high * 2^16. */
-static void pack_row(int32_t *row, const int8_t *x) {
+static void pack_row(int32_t *row, const int8_t *x, uint32_t positive) {
+#if HAD_LONG
+    const int32_t half = positive != 0U ? 0 : 2048;
+    const int32_t sign = positive != 0U ? 0 : 0x8000;
+#endif
+    (void)positive;
     for (const int32_t *end = row + WORDS; row != end; row++) {
+#if HAD_LONG
+        /* as had_forward has packed it: low + 4096 high */
+        uint16_t packed;
+        __builtin_memcpy(&packed, x, sizeof packed);
+        int32_t v = ((int32_t)packed ^ sign) - sign;
+        *row = v + ((v + half) >> 12) * (65536 - 4096);
+#else
         *row = x[0] + x[1] * 65536;
+#endif
         x += 2;
     }
 }
 
 /* All but the last butterfly; both values of a word stay below 2^10. */
-static void transform(int32_t *row, const int8_t *x) {
-    pack_row(row, x);
+static void transform(int32_t *row, const int8_t *x, uint32_t positive) {
+    pack_row(row, x, positive);
     had_fwht_pairs(row, WORDS);
 }
 
@@ -85,7 +100,7 @@ void had_activation_range(had_learner *ln, const had_layer *layer, int8_t *x, in
     if (ln->step.flow[layer->index].d_max > 0) {
         for (uint32_t i = begin; i < end; i++) {
             int8_t *values = x + i * HAD_BATCH_STRIDE;
-            transform(row, values);
+            transform(row, values, HAD_IS_POSITIVE(layer));
 #if PAIRS
             amax = stay(layer) != 0U ? grow_row(row, amax, values, 1U)
                                      : grow_row(row, amax, values, 0U);
@@ -176,13 +191,12 @@ static inline void quantize_values(int8_t *xh, int32_t *row, const had_layer *la
                                    uint32_t key, uint32_t index) {
 #if PAIRS
     if (stay(layer) != 0U) {
-        HAD_COUNT(pack_row(row, xh);)
+        HAD_COUNT(pack_row(row, xh, 0U);)
         quantize_in_place(xh, r, key, index);
         return;
     }
 #endif
-    (void)layer;
-    transform(row, xh);
+    transform(row, xh, HAD_IS_POSITIVE(layer));
     quantize_row(xh, row, r, key, index);
 }
 
@@ -215,6 +229,10 @@ void had_activation_quantize(had_learner *ln, const had_layer *layer, int8_t *x,
         if (had_is_dense(layer) != 0U &&
             (i % HAD_TAPS == HAD_TAPS - 1U || i + 1U == layer->inputs)) {
             had_dsp_pack_four(x + (i & ~(HAD_TAPS - 1U)) * HAD_BATCH_STRIDE);
+        }
+#elif HAD_LONG
+        if (i % HAD_TAPS == HAD_TAPS - 1U || i + 1U == layer->inputs) {
+            had_long_pack_four(x + (i & ~(HAD_TAPS - 1U)) * HAD_BATCH_STRIDE);
         }
 #endif
     }

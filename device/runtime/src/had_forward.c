@@ -5,6 +5,7 @@
  * |acc| <= D and acc_shift = bitlen(D) - 15, so |rhu(acc)| < 2^15; times m < 2^15 below 2^30.
  */
 #include "had_dsp.h"
+#include "had_long.h"
 #include "had_mve_rows.h"
 #include "had_panel.h"
 #include "had_row.h"
@@ -53,7 +54,7 @@ static void quantize_pair(had_weight *wq, const had_master *w, const had_master 
     const had_quantizer q1 = prepared[1];
     const had_weight *end = wq + inputs * HAD_WORDS;
     for (; wq != end; wq += HAD_WORDS) {
-        *wq = quantize(*w++, &q0) + quantize(*next++, &q1) * 65536;
+        *wq = quantize(*w++, &q0) + quantize(*next++, &q1) * HAD_SECOND;
     }
     for (; inputs % 4U != 0U; inputs++) {
         *wq = 0;
@@ -179,6 +180,8 @@ static int32_t forward_rows(had_learner *ln, const had_layer *layer, int16_t *y,
         had_dsp_sums(sums, wq, layer->inputs);
         counted.sums = sums;
     }
+#elif HAD_LONG
+    counted.sums = HAD_IS_POSITIVE(layer) ? (const uint32_t *)wq : 0;
 #endif
     for (uint32_t c = 0U; c < HAD_BATCH; c += HAD_LANES) {
         had_total acc[HAD_PRODUCTS(HAD_LANES)];
@@ -200,6 +203,10 @@ void had_forward(had_learner *ln, const had_layer *layer, int16_t *y, int8_t *x,
     if (begin == 0U) {
         /* and back in had_activation_range */
         had_dsp_pack(x, layer->inputs, HAD_IS_POSITIVE(layer) ? HAD_DSP_RAISE : 0U);
+    }
+#elif HAD_LONG
+    if (begin == 0U) {
+        had_long_pack(x, layer->inputs); /* had_activation_range reads it so */
     }
 #endif
     const int8_t *operand = had_operand_columns(ln, x, layer->inputs, begin);

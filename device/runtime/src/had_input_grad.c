@@ -8,6 +8,7 @@
 #include "had_block.h"
 #include "had_dsp.h"
 #include "had_grow.h"
+#include "had_long.h"
 #include "had_panel.h"
 #include "had_wide.h"
 #include "hadapt/dot.h"
@@ -62,7 +63,7 @@ static void quantize_block(had_weight *wh, const int32_t *block, const had_quant
     for (const int32_t *end = block + HAD_ORDER * HAD_LANES; block != end; block += HAD_LANES) {
         for (uint32_t c = 0U; c < HAD_LANES; c += 2U) {
             wh[c / 2U] = had_quant_within(block[c], &q, 128U) +
-                         had_quant_within(block[c + 1U], &q, 128U) * 65536;
+                         had_quant_within(block[c + 1U], &q, 128U) * HAD_SECOND;
         }
         wh += HAD_WORDS;
     }
@@ -240,6 +241,8 @@ void had_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d_belo
         start(ln, layer);
 #if HAD_DSP
         had_dsp_pack(dh, layer->outputs_padded, 0U);
+#elif HAD_LONG
+        had_long_pack(dh, layer->outputs_padded);
 #endif
     }
     const int8_t *operand = had_operand_columns(ln, dh, layer->outputs_padded, begin);

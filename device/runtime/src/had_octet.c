@@ -2,7 +2,7 @@
 /* Products of an octet in plain C, and its saturated tiles; bounds in had_octet.h. */
 #include "had_octet.h"
 
-#if HAD_OCTET
+#if HAD_OCTET && !HAD_LONG
 #if !HAD_OCTET_THUMB1
 /* Raised sums of a tile: two rows a word. */
 typedef struct had_octet {
@@ -37,33 +37,8 @@ static void count_tile(const had_octet *sums, const had_counted *counted) {
 }
 #endif
 
-#if HAD_OCTET_ASSEMBLY
-/* A term; step is a constant. In assembly, for compilers load the words one by one. */
-#define TERM                                                                                       \
-    "ldmia %[w]!, {r4, r5, r6, r8}\n\t"                                                            \
-    "ldrsb r3, [%[x]], %[step]\n\t"                                                                \
-    "mla %[a0], r4, r3, %[a0]\n\t"                                                                 \
-    "mla %[a1], r5, r3, %[a1]\n\t"                                                                 \
-    "mla %[a2], r6, r3, %[a2]\n\t"                                                                 \
-    "mla %[a3], r8, r3, %[a3]\n\t"
-
-#define FORCE static inline __attribute__((always_inline))
-
-FORCE had_octet tile(const int8_t *x, const int32_t *w, uint32_t terms, uint32_t step) {
-    had_octet s = {HAD_RAISE, HAD_RAISE, HAD_RAISE, HAD_RAISE};
-    __asm__ volatile("1:\n\t" TERM TERM TERM TERM "cmp %[w], %[end]\n\t"
-                     "bne 1b"
-                     : [a0] "+r"(s.a0), [a1] "+r"(s.a1), [a2] "+r"(s.a2), [a3] "+r"(s.a3),
-                       [x] "+r"(x), [w] "+r"(w)
-                     : [end] "r"(w + HAD_GROUP_WORDS(terms)), [step] "i"(step)
-                     : "cc", "memory", "r3", "r4", "r5", "r6", "r8");
-    return s;
-}
-#else
-#define FORCE static inline
-
 /* Raised sums of a tile. */
-FORCE had_octet tile(const int8_t *x, const int32_t *w, uint32_t terms, uint32_t step) {
+static inline had_octet tile(const int8_t *x, const int32_t *w, uint32_t terms, uint32_t step) {
     had_octet s = {HAD_RAISE, HAD_RAISE, HAD_RAISE, HAD_RAISE};
     for (const int32_t *end = w + terms * HAD_WORDS; w != end; w += HAD_WORDS) {
         uint32_t value = (uint32_t)*x;
@@ -75,7 +50,6 @@ FORCE had_octet tile(const int8_t *x, const int32_t *w, uint32_t terms, uint32_t
     }
     return s;
 }
-#endif
 
 static inline uint32_t saturated(uint32_t word) {
 #if HAD_ACC_BITS < 16
@@ -86,8 +60,8 @@ static inline uint32_t saturated(uint32_t word) {
 }
 
 /* The same, saturated. */
-FORCE had_octet saturated_tile(const int8_t *x, const int32_t *w, uint32_t terms, uint32_t step,
-                               const had_counted *counted) {
+static inline had_octet saturated_tile(const int8_t *x, const int32_t *w, uint32_t terms,
+                                       uint32_t step, const had_counted *counted) {
     had_octet s = tile(x, w, terms, step);
     HAD_COUNT(count_tile(&s, counted);)
     (void)counted;
@@ -103,7 +77,7 @@ FORCE had_octet saturated_tile(const int8_t *x, const int32_t *w, uint32_t terms
 }
 
 /* Totals of one column more, of the first tile the first ones; they are left raised once. */
-FORCE void put(int32_t total[HAD_WORDS], const had_octet *s, uint32_t first) {
+static inline void put(int32_t total[HAD_WORDS], const had_octet *s, uint32_t first) {
     if (first != 0U) {
         total[0] = (int32_t)s->a0;
         total[1] = (int32_t)s->a1;
@@ -118,8 +92,9 @@ FORCE void put(int32_t total[HAD_WORDS], const had_octet *s, uint32_t first) {
 }
 
 /* A tile of all columns. */
-FORCE void columns(int32_t *total, const int8_t *x, const int32_t *w, uint32_t terms, uint32_t step,
-                   uint32_t next, uint32_t first, const had_counted *counted) {
+static inline void columns(int32_t *total, const int8_t *x, const int32_t *w, uint32_t terms,
+                           uint32_t step, uint32_t next, uint32_t first,
+                           const had_counted *counted) {
     const int32_t *end = total + HAD_PRODUCTS(HAD_LANES);
     HAD_COUNT(end = total + HAD_PRODUCTS(counted->lanes);)
     for (; total != end; total += HAD_WORDS) {

@@ -14,7 +14,7 @@
 #include "had_tile.h"
 #include "hadapt/dot.h"
 
-#if HAD_OCTET
+#if HAD_OCTET && !HAD_LONG
 _Static_assert(HAD_FIELDS_FIT, "the sum of a tile must fit 16 bits");
 _Static_assert(HAD_LANES == 4U && HAD_TAPS == 4U, "half an octet a block");
 

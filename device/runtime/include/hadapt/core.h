@@ -37,16 +37,30 @@
 #define HAD_OCTET 0
 #endif
 
-/* The inner loops of an octet, written for Thumb: whole groups of four terms, steps that fit an instruction. */
-#if HAD_OCTET && !defined(HAD_COUNTERS) && defined(__thumb__) && defined(__OPTIMIZE__) &&          \
-    HAD_TILE_K % 4U == 0U && HAD_ORDER >= 4U && HAD_BATCH_STRIDE <= 255U
-#define HAD_OCTET_ASSEMBLY 1
+/*
+ * 1: an octet's four products a long multiplication, where the core has one (M3); in plain C with HAD_LONG_IN_C. Other
+ * tiles, accumulators of more than 8 bits and builds that count keep two products a multiplication.
+ */
+#if HAD_OCTET && !defined(HAD_COUNTERS) &&                                                         \
+    ((defined(__thumb__) && __ARM_ARCH_ISA_THUMB == 2) || defined(HAD_LONG_IN_C)) &&               \
+    !HAD_SATURATE_EVERY_ADD && HAD_ACC_BITS <= 8 && HAD_TILE_K % 4U == 0U && HAD_TILE_K <= 32U &&  \
+    HAD_ORDER >= 4U && HAD_BATCH_STRIDE <= 252U && HAD_TILES <= 16U &&                             \
+    HAD_MAX_CLASSES <= 16U * HAD_TILE_K
+#define HAD_LONG 1
 #else
-#define HAD_OCTET_ASSEMBLY 0
+#define HAD_LONG 0
 #endif
 
-/* 1: all of the product is, for ARMv6-M. */
-#if HAD_OCTET_ASSEMBLY && __ARM_ARCH_ISA_THUMB == 1
+/* 1: its product is written for Thumb. */
+#if HAD_LONG && !defined(HAD_LONG_IN_C)
+#define HAD_LONG_ASSEMBLY 1
+#else
+#define HAD_LONG_ASSEMBLY 0
+#endif
+
+/* 1: the product of an octet is, for ARMv6-M: whole groups of four terms. */
+#if HAD_OCTET && !defined(HAD_COUNTERS) && defined(__thumb__) && defined(__OPTIMIZE__) &&          \
+    __ARM_ARCH_ISA_THUMB == 1 && HAD_TILE_K % 4U == 0U && HAD_ORDER >= 4U
 #define HAD_OCTET_THUMB1 1
 #else
 #define HAD_OCTET_THUMB1 0

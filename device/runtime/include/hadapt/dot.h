@@ -28,7 +28,8 @@ typedef int8_t had_weight;
 #define HAD_WORDS 1U
 #define HAD_TAPS 4U
 #else
-typedef int32_t had_weight; /* two rows: low + high * 2^16 */
+typedef int32_t had_weight; /* two rows: low + high * HAD_SECOND */
+#define HAD_SECOND (HAD_LONG ? 1 << 24 : 1 << 16)
 #define HAD_WORDS (HAD_ROWS / 2U)
 #define HAD_TAPS 4U
 #endif
@@ -111,7 +112,8 @@ static inline int32_t had_line_total(const had_line *line, uint32_t column) {
 typedef struct had_counted {
     uint32_t row_bits;
     uint32_t lanes;
-    const uint32_t *sums; /* of x in [0, 15] with the DSP extension: see had_dsp_sums; else 0 */
+    const uint32_t *
+        sums; /* of x in [0, 15] with the DSP extension: see had_dsp_sums; with HAD_LONG the weights; else 0 */
     had_tally *tally;
 } had_counted;
 
@@ -154,7 +156,7 @@ static inline void had_put_last(had_weight *w, uint32_t k, uint32_t row, int32_t
     w[had_weight_at(k, row)] = (had_weight)value;
 #else
     had_weight *word = w + (k * HAD_WORDS + row / 2U);
-    *word = (row & 1U) == 0U ? value : *word + value * 65536;
+    *word = (row & 1U) == 0U ? value : *word + value * HAD_SECOND;
 #endif
 }
 
@@ -203,7 +205,16 @@ static inline void had_clear_row(had_weight *w, uint32_t terms, uint32_t row) {
     had_put_padding(w, terms, row);
 }
 
-#if HAD_OCTET
+#if HAD_LONG
+/* Columns of x: rows packed by had_long_pack_four, or by had_long_pack of values in [-7, 7] or [0, 15]. */
+#define HAD_LONG_ROWS 0U
+#define HAD_LONG_SIGNED 1U
+#define HAD_LONG_POSITIVE 2U
+
+/* Eight rows of weights times four columns of packed x; to be read by had_line. */
+void had_long_product(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, const int32_t *w,
+                      uint32_t terms, uint32_t kind);
+#elif HAD_OCTET
 /*
  * Eight rows of weights times four columns of x, `next` apart, whose values lie `step` apart: HAD_BATCH_STRIDE, or 1.
  * To be read by had_line.
@@ -216,7 +227,14 @@ void had_octet_product(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, 
  * HAD_ROWS times HAD_LANES products, to be read by had_line: total[r][c] = dot(x[.][c], w[.][r]), x being terms
  * rows of HAD_BATCH_STRIDE values (feature-major), w terms times HAD_WORDS weights.
  */
-#if HAD_OCTET
+#if HAD_LONG
+static inline void had_dot_columns(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x,
+                                   const had_weight *w, uint32_t terms,
+                                   const had_counted *counted) {
+    uint32_t kind = counted->sums != 0 ? HAD_LONG_POSITIVE : HAD_LONG_SIGNED;
+    had_long_product(total, x, w, terms, kind);
+}
+#elif HAD_OCTET
 static inline void had_dot_columns(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x,
                                    const had_weight *w, uint32_t terms,
                                    const had_counted *counted) {
@@ -242,7 +260,13 @@ void had_dot_columns(had_total total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, 
  * HAD_ROWS times HAD_TAPS products: total[r][t] = dot(x[t][.], w[.][r]), x rows of HAD_BATCH_STRIDE
  * values in [-7, 7], all HAD_TAPS of them.
  */
-#if HAD_OCTET
+#if HAD_LONG
+static inline void had_dot_row(int32_t total[HAD_PRODUCTS(HAD_TAPS)], const int8_t *x,
+                               const had_weight *w, uint32_t terms, const had_counted *counted) {
+    (void)counted;
+    had_long_product(total, x, w, terms, HAD_LONG_ROWS);
+}
+#elif HAD_OCTET
 static inline void had_dot_row(int32_t total[HAD_PRODUCTS(HAD_TAPS)], const int8_t *x,
                                const had_weight *w, uint32_t terms, const had_counted *counted) {
     had_octet_product(total, x, w, terms, 1U, HAD_BATCH_STRIDE, counted);
