@@ -84,6 +84,7 @@ def kernel_work(model: IntModel, plan: Plan) -> dict[str, Work]:
         "had_dot_columns": Work(column_macs, PER_MAC),
         "had_dot_row": Work(row_macs, PER_MAC),
         "had_octet_product": Work(column_macs + row_macs, PER_MAC),
+        "had_long_product": Work(column_macs + row_macs, PER_MAC),
         "had_fwht_row": Work(rows, PER_ELEMENT),
         "had_fwht_columns": Work(columns, PER_ELEMENT),
     }

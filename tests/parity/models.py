@@ -30,6 +30,8 @@ class ModelSpec:
         widths: inputs, hidden widths, classes (max_classes) of the trainable layers.
         frozen: widths before them: raw inputs, frozen outputs; the last is widths[0].
         signed: x0 signed.
+        steep: weights are the largest there are, of every other class the smallest: sums of a tile reach
+            their bounds.
         arithmetic: fields of Arithmetic.
     """
 
@@ -45,6 +47,7 @@ class ModelSpec:
     distillation: bool = False
     bias_correction: bool = False
     factors: bool = False
+    steep: bool = False
     exemplars: int = 2
     arithmetic: dict[str, Any] = field(default_factory=dict)
 
@@ -235,6 +238,9 @@ def _layer(
     inputs, outputs = size
     top = arithmetic.master_max
     master = np.clip(np.round(rng.normal(0, top / 3, (outputs, inputs))), -top, top)
+    if spec.steep:
+        low = np.arange(outputs) % 2 > 0
+        master = np.where(low[:, None] & head, -top, top) + 0 * master
     bias = rng.integers(-(2**19), 2**19, outputs)
     if head:
         master[spec.n_classes :] = 0

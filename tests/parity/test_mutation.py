@@ -33,7 +33,9 @@ SMALL = ModelSpec(
 )
 TILES = ModelSpec("tiles", (40, 9, 5), arithmetic={"order": 4, "batch": 6, "tile_k": 13})
 CHUNKS = ModelSpec("chunks", (45, 9, 5), arithmetic={"order": 4, "batch": 6, "tile_k": 32})
+STEEP = ModelSpec("steep", (45, 40, 5), steep=True, arithmetic={"order": 4, "batch": 6})
 MODELS = {
+    "steep": STEEP,
     "small": SMALL,
     "tiles": TILES,
     "chunks": CHUNKS,
@@ -47,7 +49,7 @@ class Mutation:
     """One planted error: in `file`, the first `old` becomes `new`; `model` notices it.
 
     `layout` is the board whose plan is compiled for the host: devices use packed fields;
-    with +dsp the kernels of the DSP extension, from plain C.
+    with +dsp the kernels of the DSP extension, with +long those of the M3, from plain C.
     """
 
     file: str
@@ -113,18 +115,18 @@ MUTATIONS = (
             (
                 OCTET,
                 "had_forward.c",
-                "quantize(*next++, &q1) * 65536",
-                "quantize(*next++, &q0) * 65536",
+                "quantize(*next++, &q1) * HAD_SECOND",
+                "quantize(*next++, &q0) * HAD_SECOND",
             ),
-            (OCTET, "had_input_grad.c", "&q, 128U) * 65536", "&q, 40U) * 65536"),
+            (OCTET, "had_input_grad.c", "&q, 128U) * HAD_SECOND", "&q, 40U) * HAD_SECOND"),
             (OCTET, "had_input_grad.c", "wh + c / 2U, block", "wh, block"),
         )
     ),
     *(
         Mutation(HEADER + "dot.h", old, new, "tiles", layout)
         for layout, old, new in (
-            (PACKED, "*word + value * 65536", "*word + value * 65535"),
-            (OCTET, "*word + value * 65536", "*word + value * 65535"),
+            (PACKED, "*word + value * HAD_SECOND", "*word + value * (HAD_SECOND - 1)"),
+            (OCTET, "*word + value * HAD_SECOND", "*word + value * (HAD_SECOND - 1)"),
             (OCTET, "(odd << 15)", "(odd << 1)"),
         )
     ),
@@ -138,6 +140,19 @@ MUTATIONS = (
             (SOURCE + "had_dsp.c", "(uint32_t)s1 << 16", "(uint32_t)s0 << 16"),
             (SOURCE + "had_dsp.c", "raise != 0U ? 0U", "raise == 0U ? 0U"),
             (HEADER + "dot.h", "| (uint32_t)v1 << 16", "| (uint32_t)v0 << 16"),
+        )
+    ),
+    *(
+        Mutation(SOURCE + file, old, new, model, "mps2-an385+long")
+        for model, file, old, new in (
+            ("chunks", "had_long.c", "(uint32_t)(had_saturate_acc(sum) +", "(uint32_t)(sum +"),
+            ("steep", "had_long.c", "c + signed_field(rest - c)", "signed_field(rest)"),
+            ("chunks", "had_long.c", "(rest - sum) >> 12", "rest >> 12"),
+            ("steep", "had_long.c", "(sum - low) >> 24", "low"),
+            ("chunks", "had_long.c", "all[j] += sums[j]", "all[j] = sums[j]"),
+            ("chunks", "had_long.c", "(raises - 1U)", "(raises - 2U)"),
+            ("chunks", "had_long.c", "from[3U * HAD_BATCH_STRIDE]", "from[2U * HAD_BATCH_STRIDE]"),
+            ("head", "had_activation.c", "((v + half) >> 12)", "(v >> 12)"),
         )
     ),
     *(
@@ -246,8 +261,8 @@ class Workshop:
     def __init__(self, folder: Path, model: IntModel, layout: str) -> None:
         self.folder = folder
         self.model = model
-        board, _, dsp = layout.partition("+")
-        self.flags = ["-DHAD_DSP_IN_C"] if dsp else []
+        board, _, variant = layout.partition("+")
+        self.flags = [f"-DHAD_{variant.upper()}_IN_C"] if variant else []
         device = {n: c for n, c in generate(model, BOARDS[board]).items() if n[:5] != "port/"}
         self.files = {**generate(model, BOARDS["host"]), **device}
         self.objects = self._compile_all(write_folder(self.files, folder / "sound"))

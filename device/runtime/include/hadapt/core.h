@@ -3,7 +3,7 @@
  * Which kernels are built, decided here and nowhere else. Every variant gives the same bits.
  *
  * HAD_ROWS of the generated configuration: 1 is plain loops; 2 or 4 are rows of weights in the fields of a word or two;
- * 8 are an octet, eight rows in the fields of four words, for M0 and M3, or on hosts, where it defines
+ * 8 are an octet, eight rows in the fields of four words, for M0, and M3 (HAD_LONG), or on hosts, where it defines
  * HAD_PANEL_TERMS, eight rows against a panel. Where the core has the DSP extension (M4, M7, M33, M55), HAD_DSP is 1: two halves of a word, each
  * with a field of 12 bits, go through one multiplication. Builds that count saturations keep the 16-bit
  * fields. HAD_DSP_IN_C builds the same kernels from plain C, for tests on a host.
