@@ -30,8 +30,7 @@ class ModelSpec:
         widths: inputs, hidden widths, classes (max_classes) of the trainable layers.
         frozen: widths before them: raw inputs, frozen outputs; the last is widths[0].
         signed: x0 signed.
-        steep: weights are the largest there are, of every other class the smallest: sums of a tile reach
-            their bounds.
+        steep: all weights of the largest magnitude, so that sums of a tile reach their bounds.
         arithmetic: fields of Arithmetic.
     """
 
