@@ -171,6 +171,17 @@ class _Sheet:
             client.train(operation.rows * operation.units)
             work = operation_work(self.item.model, operation)
             self.per(operation.label.lower(), _count(transport) - empty, work)
+        self.slices(client, transport)
+
+    def slices(self, client: DeviceClient, transport: Transport) -> None:
+        """A step cut at every row: its dearest slice, and an inference that has to wait for it."""
+        worst = 0
+        before = client.train(0).steps_left
+        while client.train(1).steps_left == before:
+            worst = max(worst, _count(transport))
+        client.infer(self.item.raw[0])
+        self.add("worst_slice", worst, "instructions")
+        self.add("inference_while_training", worst + _count(transport), "instructions")
 
     def functions(self, transport: Transport) -> None:
         """Profiles, and from them the cost of single kernels."""

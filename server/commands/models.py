@@ -240,6 +240,10 @@ def report(
     data: Annotated[
         Path | None, typer.Option("--data", help="npz with x_test, y_test (or x, y): accuracies.")
     ] = None,
+    cost: Annotated[
+        bool,
+        typer.Option("--cost", help="Instructions in QEMU, and a model of cycles (M0, M3, M4)."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a model knows, how good it is, and what it costs on each board.
@@ -248,6 +252,7 @@ def report(
     Examples:
       hadapt report digits.hadapt
       hadapt report digits.hadapt --board microbit --board mps2-an386 --data digits.npz
+      hadapt report digits.hadapt --board microbit --cost
     """
     with command(as_json):
         loaded = load_model_file(model)
@@ -259,7 +264,7 @@ def report(
             "state_hash": loaded.state_hash,
             "sessions": list(loaded.history),
             "accuracy": _accuracy(loaded, data) if data else None,
-            "boards": [_resources(loaded, info.name) for info in chosen],
+            "boards": [_resources(loaded, info.name, cost) for info in chosen],
         }
         print_json(found) if as_json else _show_report(found)
 
@@ -269,11 +274,12 @@ def _accuracy(model: ModelFile, data: Path) -> Json:
     return evaluate(model.int_model, model.learner, model.class_names, samples).to_json()
 
 
-def _resources(model: ModelFile, board: str) -> Json:
+def _resources(model: ModelFile, board: str, cost: bool) -> Json:
     say(f"resources on {board}")
     try:
         with stop_signal() as stop:
-            return {"board": board, **engine().resources(model.int_model, board, stop)}
+            found = {"board": board, **engine().resources(model.int_model, board, stop)}
+        return {**found, "cost": engine().costs(model.int_model, board)} if cost else found
     except HadaptError as error:
         return {"board": board, "error": error.detail}
 
@@ -291,6 +297,22 @@ def _show_report(found: Json) -> None:
         print_table("accuracy by class", ("class", "accuracy#"), per_class)
     rows = [_resource_row(entry) for entry in found["boards"]]
     print_table("resources, bytes", ("board", "flash#", "RAM#", "stack#", ""), rows)
+    costs = [row for entry in found["boards"] for row in _cost_rows(entry)]
+    if costs:
+        title = "cost: exact instructions in QEMU; cycles are a model, not measured"
+        print_table(title, ("board", "of", "instructions#", "cycles (model)#"), costs)
+
+
+def _cost_rows(entry: Json) -> list[list[str]]:
+    return [
+        [
+            entry["board"],
+            name.replace("_", " "),
+            number(c["instructions"]),
+            number(c["cycles_model"]),
+        ]
+        for name, c in entry.get("cost", {}).items()
+    ]
 
 
 def _resource_row(entry: Json) -> list[str]:

@@ -8,6 +8,7 @@ from codegen.importer import import_onnx
 from device.twin.model import IntModel
 from device.twin.state import StateFormatError
 from server.errors import InvalidInputError, Issue
+from server.learning.costing import costs_of
 from server.learning.diffing import (
     Lesson,
     Run,
@@ -56,6 +57,10 @@ class Inspection:
         if target is None:
             return rows
         return with_instructions(rows, instructions_of(model, target, self.cache, x))
+
+    def costs(self, int_model: bytes, board: str) -> Json:
+        """See Engine.costs."""
+        return costs_of(IntModel.from_bytes(int_model), get_board(board), self.cache)
 
     def diff_layers(
         self, a: RunParts, b: RunParts, x: Float32Array

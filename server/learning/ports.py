@@ -351,6 +351,12 @@ class Engine(Protocol):
         Raises: ModelDoesNotFitError, ToolMissingError.
         """
 
+    def costs(self, int_model: bytes, board: str) -> Json:
+        """Exact instructions in QEMU and modelled cycles of a step, an inference and a slice.
+
+        Raises: InvalidInputError, ModelDoesNotFitError, ToolMissingError, DeviceFailedError.
+        """
+
     def device_test(self, task: DeviceTask, stop: StopSignal) -> DeviceReport:
         """Build the firmware, run it in the board's emulator, compare with the host."""
 

@@ -268,6 +268,13 @@ class FakeEngine:
             "manifest": {"sizes": {**sizes, "state_payload_bytes": 6}},
         }
 
+    def costs(self, int_model: bytes, board: str) -> ports.Json:
+        _check_board(board)
+        names = ("step", "inference", "worst_slice", "inference_while_training")
+        return {
+            n: {"instructions": 1000 * (i + 1), "cycles_model": 2000} for i, n in enumerate(names)
+        }
+
     def device_test(self, task: ports.DeviceTask, stop: ports.StopSignal) -> ports.DeviceReport:
         _check_board(task.board)
         if task.board == "hanging":

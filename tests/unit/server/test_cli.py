@@ -179,6 +179,16 @@ def test_emulate_all_leaves_out_boards_without_tools(run: Run, model: str) -> No
     assert "toolless is left out: riscv gcc" in result.err
 
 
+def test_report_of_cost_lists_instructions_and_labels_cycles_as_a_model(
+    run: Run, model: str
+) -> None:
+    (board,) = run("report", model, "-b", "good", "--cost", "--json").json()["boards"]
+    assert board["cost"]["worst_slice"] == {"instructions": 3000, "cycles_model": 2000}
+    shown = run("report", model, "-b", "good", "--cost").out
+    assert "a model, not measured" in shown and "inference while training" in shown
+    assert "cost" not in run("report", model, "-b", "good", "--json").json()["boards"][0]
+
+
 def test_report_lists_boards_and_accuracy(run: Run, model: str) -> None:
     found = run("report", model, "--data", "calib.npz", "--board", "good", "--json").json()
     (board,) = found["boards"]

@@ -6,7 +6,7 @@ from collections import Counter
 import capstone
 import pytest
 
-from benchmarks.cycles import cycles, instruction_class, summarize
+from device.harness.cycles import cycles, instruction_class, summarize
 
 # loop: ldrb r2, [r0]; ldrb r3, [r0, #1]; muls r2, r3; strb r2, [r1]; subs r4, #1; bne loop; bx lr
 CODE = bytes.fromhex("0278 4378 5a43 0a70 013c f9d1 7047")
