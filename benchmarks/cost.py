@@ -15,7 +15,7 @@ from device.harness.toolchain import Kind
 
 Say = Callable[[str], None]
 # Cores of which zig's builds of the large models are measured too.
-ZIG_CORES = ("M0", "M4", "M55")
+ZIG_CORES = ("M0", "M3", "M4", "M55")
 # Unicorn must count the same on these.
 CHECKED = ("microbit", "mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505")
 

@@ -61,7 +61,7 @@ def _run(model: IntModel, firmware: Firmware, board: Board) -> list[tuple[str, d
     with open_device(firmware, board, "qemu", profile=True) as transport:
         assert isinstance(transport, QemuTransport)
         client = DeviceClient(transport)
-        raw = _begin(model, client)
+        raw = begin(model, client)
         for _ in range(2):
             client.train(units_per_step(model))
         step = transport.executions()
@@ -74,14 +74,14 @@ def _worst_slice(model: IntModel, firmware: Firmware, board: Board) -> int:
     worst = 0
     with open_device(firmware, board, "qemu") as transport:
         client = DeviceClient(transport)
-        _begin(model, client)
+        begin(model, client)
         before = client.train(units_per_step(model)).steps_left
         while client.train(1).steps_left == before:
             worst = max(worst, transport.instructions() or 0)
     return worst
 
 
-def _begin(model: IntModel, client: DeviceClient) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
+def begin(model: IntModel, client: DeviceClient) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
     """Stage samples of every class in turn, and start a session; returns a sample."""
     rng = np.random.default_rng(0)
     raw = np.round(rng.normal(0, SPREAD, (SAMPLES, model.inputs))).astype(np.int16)
