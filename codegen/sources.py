@@ -26,6 +26,8 @@ DEVICE_LAYOUTS = (
     "dsp_masters",
     "dsp_product",
     "dsp_update",
+    "long",
+    "long_thumb",
     "mve_rows",
     "octet",
     "octet_thumb",

@@ -29,6 +29,7 @@ typedef int8_t had_weight;
 #define HAD_TAPS 4U
 #else
 typedef int32_t had_weight; /* two rows: low + high * HAD_SECOND */
+/* What the second row of a word of weights is multiplied by. */
 #define HAD_SECOND (HAD_LONG ? 1 << 24 : 1 << 16)
 #define HAD_WORDS (HAD_ROWS / 2U)
 #define HAD_TAPS 4U
