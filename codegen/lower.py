@@ -45,7 +45,8 @@ OCTET_ROWS = 8  # four such words, times one value of x: all that fits a core's 
 OCTET_CORES = ("M0", "M3")  # they lack the products of halves that M4 and its successors have
 FEWER_ROWS = {"M0": 2}  # beside trained convolutions, where RAM and registers are short
 TERM_MAX = 15 * 7
-VIEW_ROWS = 8  # rows of weights in a word of the inference view
+VIEW_ROWS = 8  # rows of weights in a group of the inference view
+VIEW_FOURS = 4  # terms at once of a view for the DSP extension
 SIZE_LIMIT = 65535  # widths are 16 bits in the C tables
 
 
@@ -127,7 +128,8 @@ def lower(model: IntModel, *, host: bool = False, core: str = "") -> Plan:
     padded = round_up(model.arithmetic.batch, model.arithmetic.order)
     rows = host_rows(model) if host else _rows(model, padded, core)
     mve = core == "M55" and rows == DEVICE_ROWS and fits_vectors(model)
-    layers = _layers(model, model.arithmetic.tile_k if mve else 1)
+    fours = rows == DEVICE_ROWS and all(layer.conv is None for layer in model.layers)
+    layers = _layers(model, model.arithmetic.tile_k if mve else VIEW_FOURS if fours else 1)
     rows = MVE_ROWS if mve else rows
     wide = host and rows == HOST_ROWS
     stride = round_up(padded, stride_step(wide=wide, mve=mve))

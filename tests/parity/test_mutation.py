@@ -140,6 +140,8 @@ MUTATIONS = (
             (SOURCE + "had_dsp.c", "(uint32_t)s1 << 16", "(uint32_t)s0 << 16"),
             (SOURCE + "had_dsp.c", "raise != 0U ? 0U", "raise == 0U ? 0U"),
             (HEADER + "dot.h", "| (uint32_t)v1 << 16", "| (uint32_t)v0 << 16"),
+            (SOURCE + "had_packed_dsp.c", "SATURATED(s.a2)", "s.a2"),
+            (SOURCE + "had_dsp.h", "{0U, 12U, 8U, 20U}", "{0U, 12U, 20U, 8U}"),
         )
     ),
     *(

@@ -9,7 +9,7 @@
 #include "had_tile.h"
 #include "hadapt/dot.h"
 
-#if !HAD_MVE
+#if !HAD_MVE && !HAD_VIEW_DSP
 /* Where rows of weights share fields, so can totals: |total| <= D < 2^15. */
 #define HAD_TOTALS_FIT (HAD_FIELDS_FIT && (HAD_ROWS == 2U || HAD_ROWS == 4U || HAD_OCTET))
 #define BIAS 8
@@ -315,5 +315,5 @@ void had_dot_packed(int32_t total[HAD_VIEW_ROWS], const int8_t *x, const uint32_
 }
 #endif
 #else
-typedef int had_dot_packed_is_left_out; /* had_packed_mve.c is chosen */
+typedef int had_dot_packed_is_left_out; /* had_packed_mve.c or had_packed_dsp.c is chosen */
 #endif

@@ -8,6 +8,10 @@
  * as x' - 8, from -32768 to 15 + 28672. A chunk is 32 terms of [-7, 7] or 16 of [0, 15], by [-7, 7]: the low field's
  * |sum| <= 32 * 49 = 1568 or 16 * 105 = 1680, below 2^11, so the two come apart again. The high field has 20 bits. Sums of
  * a tile and totals are 16-bit halves: |sum of a tile| <= tile_k * 105 < 2^15 and |total| <= D < 2^15 (codegen).
+ *
+ * The view of inference has four words for four terms of eight rows, two for terms k and k + 2, two for k + 1 and k + 3, of each two the
+ * first for rows 0 to 3. A half of a word is a term; of its nibbles the lowest is an even row's weight plus 8, the
+ * highest an odd row's weight, and the other two are so once the word is turned by eight bits.
  */
 #ifndef HAD_DSP_H
 #define HAD_DSP_H
@@ -18,6 +22,16 @@
 #if HAD_DSP
 #define HAD_DSP_RAISE 0x80008000U /* of packed x in [0, 15] */
 #define HAD_DSP_SUMS (HAD_TILES * HAD_ROWS)
+
+/* Bits by which the nibble of term k of a row of the view is shifted, in word had_dsp_view_word of its group. */
+static inline uint32_t had_dsp_view_shift(uint32_t row, uint32_t k) {
+    static const uint8_t place[4] = {0U, 12U, 8U, 20U};
+    return (place[row % 4U] + (k >> 1 & 1U) * 16U) % 32U;
+}
+
+static inline uint32_t had_dsp_view_word(uint32_t row, uint32_t k) {
+    return (k & ~3U) + (k & 1U) * 2U + row / 4U;
+}
 
 /* Pack feature-major x in place, `rows` rows; to an even number: what is there meets a weight of zero. */
 void had_dsp_pack(int8_t *x, uint32_t rows, uint32_t raise);

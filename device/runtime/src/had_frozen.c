@@ -20,11 +20,17 @@ void had_input_stage_run(int8_t *out, const uint8_t *raw, const had_input_stage 
 #if HAD_MVE_ASSEMBLY
     had_mve_input_stage(out, raw, stage, &q, low, shift);
 #else
+    /* bounds of 16 bits and of the quantiser are one */
+    const int32_t most = had_clamp(q.limit, 0, INT16_MAX >> q.k);
+    const int32_t least = had_clamp(low, INT16_MIN >> q.k, 0);
+    const int32_t half = (int32_t)(1U << (shift - 1U));
     for (uint32_t i = 0U; i < stage->inputs; i++) {
         uint32_t word = (uint32_t)raw[2U * i] | ((uint32_t)raw[2U * i + 1U] << 8);
-        int32_t value = (int32_t)(word ^ 0x8000U) - 0x8000;
-        int32_t v = had_rhu((value - stage->zero[i]) * stage->mult[i], stage->shift[i]);
-        out[i] = had_quant_static(had_saturate_s16(v), &q, low, shift);
+        int32_t value = (int16_t)(uint16_t)word;
+        int32_t v = (value - stage->zero[i]) * stage->mult[i];
+        uint32_t after = stage->shift[i];
+        v = (v + (int32_t)((1U << after) >> 1)) >> after >> q.k;
+        out[i] = (int8_t)((had_clamp(v, least, most) * q.r + half) >> shift);
     }
 #endif
 }

@@ -21,8 +21,27 @@ static int16_t output(const had_learner *ln, int32_t acc, const had_layer *layer
 }
 
 #if HAD_LAYERS > 1
-#if HAD_MVE_ASSEMBLY
-#define AT_ONCE (4U * HAD_VIEW_ROWS) /* outputs */
+/* Outputs at once: 4-bit inputs of the next layer. */
+#define AT_ONCE (HAD_MVE_ASSEMBLY ? 4U * HAD_VIEW_ROWS : HAD_VIEW_ROWS)
+
+#if !HAD_MVE_ASSEMBLY
+/* had_quant_positive of `count` outputs, o and on: bounds of their 16 bits and of the quantiser are one. */
+static void quantize_outputs(const had_learner *ln, int8_t *out, const int32_t *acc,
+                             const had_layer *layer, uint32_t o, uint32_t count) {
+    const had_quantizer q = ln->view.x[layer->index + 1U];
+    const int32_t most = INT16_MAX >> q.k < q.limit ? INT16_MAX >> q.k : q.limit;
+    const uint32_t shift = layer->forward_shift;
+    const int32_t half = (int32_t)((1U << shift) >> 1);
+    const uint16_t *mult = ln->view.mult + layer->bias_at + o;
+    const uint8_t *after = ln->view.shift + layer->bias_at + o;
+    const int32_t *bias = ln->committed.bias + layer->bias_at + o;
+    for (uint32_t r = 0U; r < count; r++) {
+        int32_t v = ((acc[r] + half) >> shift) * mult[r] + (int32_t)((1U << after[r]) >> 1);
+        v = had_clamp(((v >> after[r]) + had_rhu16(bias[r])) >> q.k, 0, most);
+        out[r] = (int8_t)had_quant_small(v, q.r, 128U);
+    }
+}
+#endif
 
 void had_infer_hidden(const had_learner *ln, int8_t *out, const int8_t *x, const had_layer *layer) {
     int32_t acc[AT_ONCE];
@@ -31,28 +50,18 @@ void had_infer_hidden(const had_learner *ln, int8_t *out, const int8_t *x, const
     for (uint32_t o = 0U; o < layer->outputs; o += AT_ONCE) {
         uint32_t left = layer->outputs - o;
         uint32_t count = left < AT_ONCE ? left : AT_ONCE;
-        uint32_t at = layer->bias_at + o;
         for (uint32_t r = 0U; r < count; r += HAD_VIEW_ROWS) {
             products(ln, acc + r, x, sums, layer, o + r);
         }
+#if HAD_MVE_ASSEMBLY
+        uint32_t at = layer->bias_at + o;
         had_mve_hidden(out + o, acc, layer->forward_shift, ln->view.mult + at, ln->view.shift + at,
                        ln->committed.bias + at, &ln->view.x[layer->index + 1U], count);
-    }
-}
 #else
-void had_infer_hidden(const had_learner *ln, int8_t *out, const int8_t *x, const had_layer *layer) {
-    const had_quantizer q = ln->view.x[layer->index + 1U];
-    int32_t acc[HAD_VIEW_ROWS];
-    int32_t sums[HAD_PACKED_SUMS];
-    had_dot_packed_sums(sums, x, layer->inputs);
-    for (uint32_t o = 0U; o < layer->outputs; o++) {
-        if (o % HAD_VIEW_ROWS == 0U) {
-            products(ln, acc, x, sums, layer, o);
-        }
-        out[o] = had_quant_positive(output(ln, acc[o % HAD_VIEW_ROWS], layer, o), &q);
+        quantize_outputs(ln, out + o, acc, layer, o, count);
+#endif
     }
 }
-#endif
 #endif
 
 void had_infer_head(const had_learner *ln, int16_t *logits, const int8_t *x, const had_layer *layer,

@@ -2,6 +2,7 @@
 /* The committed network as inference reads it: packed 4-bit rows, multipliers, input quantisers. */
 #include "had_cold.h"
 
+#include "had_dsp.h"
 #include "had_mve.h"
 #include "had_row.h"
 #include "hadapt/dot.h"
@@ -23,6 +24,18 @@ static void pack_row(uint32_t *words, const had_master *w, const had_quantizer *
         uint8_t *at = bytes + had_mve_view_at(r, i);
         uint32_t value = i < inputs ? (uint32_t)had_quant_nearest(w[i], q) : 0U;
         *at = (uint8_t)((r & 1U) == 0U ? value : *at + 16U * value);
+    }
+}
+#elif HAD_VIEW_DSP
+/* Row r of a group: the first one clears the words. */
+static void pack_row(uint32_t *words, const had_master *w, const had_quantizer *q, uint32_t inputs,
+                     uint32_t r) {
+    for (uint32_t i = 0U; r == 0U && i < HAD_VIEW_GROUP(inputs); i++) {
+        words[i] = 0U;
+    }
+    for (uint32_t i = 0U; i < inputs; i++) {
+        uint32_t value = (uint32_t)had_quant_nearest(w[i], q) + ((r & 1U) == 0U ? 8U : 0U);
+        words[had_dsp_view_word(r, i)] |= (value & 0xFU) << had_dsp_view_shift(r, i);
     }
 }
 #else

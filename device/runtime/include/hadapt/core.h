@@ -93,6 +93,13 @@
 #define HAD_DSP 0
 #endif
 
+/* 1: the view of inference lies as its instructions take it; where convolutions learn rows are read one by one. */
+#if HAD_DSP && !defined(HAD_CONV_LAYERS)
+#define HAD_VIEW_DSP 1
+#else
+#define HAD_VIEW_DSP 0
+#endif
+
 /* 1: its product is written for Thumb. */
 #if HAD_DSP && !defined(HAD_DSP_IN_C)
 #define HAD_DSP_ASSEMBLY 1
@@ -135,6 +142,14 @@ static inline uint32_t had_add16(uint32_t a, uint32_t b) {
 static inline uint32_t had_sub16(uint32_t a, uint32_t b) {
     return (uint32_t)__ssub16((int16x2_t)a, (int16x2_t)b);
 }
+
+#if HAD_ACC_BITS < 16
+/* Halves saturated to HAD_ACC_BITS bits, each for itself. */
+static inline uint32_t had_saturate_acc16(uint32_t v) {
+    __asm__("ssat16 %0, %1, %0" : "+r"(v) : "I"(HAD_ACC_BITS));
+    return v;
+}
+#endif
 
 /* high = low + high, low = low - high: the butterfly within a word, its halves exchanged. */
 static inline uint32_t had_cross16(uint32_t v) {

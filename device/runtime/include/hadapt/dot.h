@@ -58,10 +58,13 @@ typedef int32_t had_total;
 
 #define HAD_VIEW_ROWS 8U /* rows of weights in a group of the inference view */
 
-/* Words of a group of the view: one a term, on a Cortex-M55 to whole tiles. */
+/* Words of a group of the view: one a term, on a Cortex-M55 to whole tiles, where four rows are taken at once to fours. */
 #if HAD_MVE
 #define HAD_VIEW_GROUP(terms) (((terms) + HAD_TILE_K - 1U) / HAD_TILE_K * HAD_TILE_K)
 #define HAD_PACKED_SUMS (HAD_TILE_K / 4U)
+#elif HAD_ROWS == 4U && !defined(HAD_CONV_LAYERS)
+#define HAD_VIEW_GROUP(terms) (((terms) + 3U) & ~3U)
+#define HAD_PACKED_SUMS (HAD_TILES + (HAD_VIEW_DSP ? HAD_TILE_K / 4U : 0U))
 #else
 #define HAD_VIEW_GROUP(terms) (terms)
 #define HAD_PACKED_SUMS HAD_TILES
@@ -278,14 +281,14 @@ void had_dot_row(had_total total[HAD_PRODUCTS(HAD_TAPS)], const int8_t *x, const
 #endif
 
 /*
- * What had_dot_packed takes with every group of rows: sums of x by tile, on a Cortex-M55 the terms behind the last
- * whole tile and zeros.
+ * What had_dot_packed takes with every group of rows: sums of x by tile; with the DSP extension also, on a Cortex-M55
+ * only, the terms behind the last whole tile and zeros.
  */
 void had_dot_packed_sums(int32_t sums[HAD_PACKED_SUMS], const int8_t *x, uint32_t terms);
 
 /*
- * total[r] = dot(x, row r) of HAD_VIEW_ROWS rows; nibble r of w[k] is weight k of row r plus 8, on a Cortex-M55
- * as in had_mve.h. positive: x is in [0, 15], not in [-7, 7].
+ * total[r] = dot(x, row r) of HAD_VIEW_ROWS rows; nibble r of w[k] is weight k of row r plus 8; had_mve.h
+ * and had_dsp.h have layouts of their own. positive: x is in [0, 15], not in [-7, 7].
  */
 void had_dot_packed(int32_t total[HAD_VIEW_ROWS], const int8_t *x, const uint32_t *w,
                     uint32_t terms, const int32_t sums[HAD_PACKED_SUMS], uint32_t positive);
