@@ -32,6 +32,8 @@ DEVICE_LAYOUTS = (
     "octet",
     "octet_thumb",
     "packed",
+    "packed_dsp",
+    "packed_mve",
 )
 # A board's own build may set HAD_FIELD=1 (docs/how-to/port-to-a-board.md): only hosts go without.
 FIELD = (

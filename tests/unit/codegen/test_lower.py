@@ -69,7 +69,7 @@ def test_lower_counts_masters_biases_and_view() -> None:
     plan = lower(make_model(SPEC["odd"]))
     assert plan.master_count == 45 * 13 + 13 * 7
     assert plan.bias_count == 20
-    assert plan.view_bytes == 4 * (2 * 45 + 13)  # a word a term, eight rows in it
+    assert plan.view_bytes == 4 * (2 * 48 + 16)  # eight rows in a word a term, to fours
     assert plan.layers[1].master_at == 585
 
 
