@@ -84,6 +84,7 @@ PLANTED_ASSEMBLY = (
     ("mps2-an385", "had_long_thumb.c", "had_long_add r10, r11, 16", "had_long_add r10, r11, 8"),
     ("mps2-an385", "had_dot_packed.c", "lsr #12", "lsr #11"),
     ("mps2-an386", "had_packed_dsp.c", "ror #8", "ror #12"),
+    ("mps3-an547", "had_mve_rows.c", "vaddvat.u16 %[bits], q3", "vaddvat.u16 %[bits], q4"),
     ("mps3-an547", "had_packed_mve.c", "vmovnt.i32 q4, q5", "vmovnt.i32 q4, q4"),
     ("mps3-an547", "had_packed_mve.c", "vrshr.s32 q1, q1, #16", "vshr.s32 q1, q1, #16"),
 )

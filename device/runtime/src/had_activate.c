@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Outputs to the next layer's 4-bit input, with the range of the batch, SPEC.md 5.3. */
+#include "had_mve_rows.h"
 #include "had_wide.h"
 #include "hadapt/expand.h"
 #include "hadapt/train.h"
@@ -40,6 +41,13 @@ static void activate_row(int8_t *restrict x, uint8_t *restrict mask, const int16
         mask[b >> 3] = (uint8_t)(y[b] > 0 ? rest | bit : rest);
     }
 #else
+#if HAD_MVE_ASSEMBLY
+    uint32_t whole = (begin & 7U) == 0U ? (end - begin) & ~7U : 0U;
+    if (whole > 0U) {
+        had_mve_activate(x + begin, mask + begin / 8U, y + begin, prepared, whole);
+        begin += whole;
+    }
+#endif
     for (uint32_t b = begin; b < end;) {
         uint32_t bits = mask[b >> 3] & ~(~0U << (b & 7U)); /* of columns before */
         do {

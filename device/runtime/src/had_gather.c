@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Drawing a batch, SPEC.md 8.2. Products of two 16-bit numbers stay below 2^32. */
+#include "had_mve_rows.h"
 #include "hadapt/exemplar.h"
 #include "hadapt/random.h"
 #include "hadapt/train.h"
@@ -98,11 +99,17 @@ uint32_t had_batch_slot(const had_learner *ln, uint32_t b) {
 
 /* A sample as one column of the batch: both values of a byte at once. */
 static void unpack_column(int8_t *x0, const uint8_t *packed) {
+#if HAD_MVE_ASSEMBLY
+    had_mve_unpack(x0, packed, HAD_X0_SIZE / 2U);
+    x0 += HAD_X0_SIZE / 2U * 2U * HAD_BATCH_STRIDE;
+    packed += HAD_X0_SIZE / 2U;
+#else
     for (const uint8_t *end = packed + HAD_X0_SIZE / 2U; packed != end; packed++) {
         x0[0] = had_nibble(packed, 0U, HAD_X0_SIGNED);
         x0[HAD_BATCH_STRIDE] = had_nibble(packed, 1U, HAD_X0_SIGNED);
         x0 += 2U * HAD_BATCH_STRIDE;
     }
+#endif
     if (HAD_X0_SIZE % 2U != 0U) {
         x0[0] = had_nibble(packed, 0U, HAD_X0_SIGNED);
     }

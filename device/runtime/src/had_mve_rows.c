@@ -205,6 +205,66 @@ int32_t had_mve_outputs(int16_t *y, const had_total *acc, uint32_t acc_shift, ha
                      : "cc", "memory", "q0", "q1", "q2");
     return y_max;
 }
+
+void had_mve_activate(int8_t *x, uint8_t *mask, const int16_t *y, const had_quantizer *q,
+                      uint32_t count) {
+    static const uint16_t bit[8] = {1U, 2U, 4U, 8U, 16U, 32U, 64U, 128U};
+    uint32_t bits;
+    __asm__ volatile(
+        "vldrh.u16 q3, [%[bit]]\n\t"
+        "vmov.i32 q4, #0\n"
+        "1:\n\t"
+        "vldrh.u16 q0, [%[y]], #16\n\t"
+        "vmax.s16 q0, q0, q4\n\t"
+        "mov %[bits], #0\n\t"
+        "vpt.s16 gt, q0, q4\n\t"
+        "vaddvat.u16 %[bits], q3\n\t"
+        "vshl.s16 q0, %[k]\n\t"
+        "vmovlt.s16 q1, q0\n\t"
+        "vmovlb.s16 q0, q0\n\t"
+        "vmul.i32 q1, q1, %[r]\n\t"
+        "vmul.i32 q0, q0, %[r]\n\t"
+        "vrshr.s32 q1, q1, #26\n\t"
+        "vrshr.s32 q0, q0, #26\n\t"
+        "vmovnt.i32 q0, q1\n\t"
+        "vstrb.16 q0, [%[x]], #8\n\t"
+        "strb %[bits], [%[mask]], #1\n\t"
+        "subs %[n], %[n], #8\n\t"
+        "bne 1b"
+        : [x] "+l"(x), [mask] "+r"(mask), [y] "+r"(y), [n] "+r"(count), [bits] "=&Te"(bits)
+        : [bit] "r"(bit), [k] "r"(-(int32_t)q->k), [r] "r"(q->r)
+        : "cc", "memory", "q0", "q1", "q3", "q4");
+}
+
+#if HAD_X0_SIGNED
+#define SIGN "s"
+#else
+#define SIGN "u"
+#endif
+
+void had_mve_unpack(int8_t *x0, const uint8_t *packed, uint32_t pairs) {
+    static const uint16_t lane[8] = {0U, 1U, 2U, 3U, 4U, 5U, 6U, 7U};
+    int8_t *second = x0 + HAD_BATCH_STRIDE;
+    __asm__ volatile("vldrh.u16 q2, [%[lane]]\n\t"
+                     "vmul.i16 q2, q2, %[pitch]\n\t"
+                     "wlstp.16 lr, %[n], 2f\n"
+                     "1:\n\t"
+                     "vldrb.u16 q0, [%[packed]], #8\n\t"
+                     "vshl.i16 q1, q0, #12\n\t"
+                     "vshl.i16 q0, q0, #8\n\t"
+                     "vshr." SIGN "16 q1, q1, #12\n\t"
+                     "vshr." SIGN "16 q0, q0, #12\n\t"
+                     "vstrb.16 q1, [%[x0], q2]\n\t"
+                     "vstrb.16 q0, [%[second], q2]\n\t"
+                     "add %[x0], %[x0], %[step]\n\t"
+                     "add %[second], %[second], %[step]\n\t"
+                     "letp lr, 1b\n"
+                     "2:"
+                     : [x0] "+r"(x0), [second] "+r"(second), [packed] "+l"(packed)
+                     : [n] "r"(pairs), [lane] "r"(lane), [pitch] "r"(2U * HAD_BATCH_STRIDE),
+                       [step] "r"(16U * HAD_BATCH_STRIDE)
+                     : "cc", "memory", "lr", "q0", "q1", "q2");
+}
 #else
 typedef int had_mve_rows_is_left_out; /* plain loops do it */
 #endif

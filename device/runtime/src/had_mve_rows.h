@@ -36,6 +36,13 @@ void had_mve_update(had_master *w, const had_total *acc, const had_update *updat
 int32_t had_mve_outputs(int16_t *y, const had_total *acc, uint32_t acc_shift, had_multiplier m,
                         int32_t bias, int32_t y_max);
 
+/* had_activate of `count` columns, a multiple of eight: q's range is no less than any y. */
+void had_mve_activate(int8_t *x, uint8_t *mask, const int16_t *y, const had_quantizer *q,
+                      uint32_t count);
+
+/* Pairs of packed values of x0 to two rows each of a column. */
+void had_mve_unpack(int8_t *x0, const uint8_t *packed, uint32_t pairs);
+
 /* had_quant_positive of the outputs of `count` accumulators of an inference, rounded biases being rhu(bias, 16). */
 void had_mve_hidden(int8_t *out, const int32_t *acc, uint32_t acc_shift, const uint16_t *mult,
                     const uint8_t *shift, const int32_t *bias, const had_quantizer *q,
