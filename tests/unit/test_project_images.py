@@ -3,7 +3,7 @@
 
 The Dockerfile is parsed; what it copies is installed into a scratch prefix, and from there, with
 the environment of the stage, commands and health checks of server and worker run. Not done: pulling
-base images, useradd, installing Debian's packages (their names are looked up), and the emulator.
+base images, useradd, installing Debian's packages (their names are looked up).
 """
 
 import json
@@ -11,14 +11,19 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
 
+from server.demo.example import write_example
+from server.fleet.keys import generate_key
+from server.fleet.trust import changed, first_trust, signed
 from tests.api.proxy import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -165,6 +170,68 @@ def test_worker_command_of_scale_runs_and_is_seen(prefix: Path, tmp_path: Path) 
     assert process.returncode == 0
     other = {**env, "HADAPT_EXECUTOR_ID": "worker-8"}
     assert exit_code(worker_check(), other, tmp_path) == 1
+
+
+class Ddi(BaseHTTPRequestHandler):
+    """A service with nothing to install; it keeps what it is asked."""
+
+    asked: ClassVar[list[str]] = []
+
+    def answer(self) -> None:
+        """200 to whatever it is."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
+        self.asked.append(f"{self.command} {self.path} {self.headers['Authorization']} {body}")
+        answer = b'{"config": {"polling": {"sleep": "00:05:00"}}, "_links": {}}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_PUT = answer  # noqa: N815
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing to standard error."""
+
+
+def device_files(folder: Path, env: dict[str, str]) -> None:
+    """What is mounted at /device: a model, a trust file, samples."""
+    write_example(folder)
+    quantize = "hadapt quantize digits.onnx --data calib.npz -o model.hadapt --batch 16"
+    assert exit_code(quantize.split(), env, folder) == 0
+    key, root = generate_key(folder / "release.pem"), generate_key(folder / "root.pem")
+    trust = changed(first_trust(root, time.time()), time.time(), add_release=key.public_key)
+    (folder / "trust.json").write_bytes(signed(trust, root).to_bytes())
+    (folder / "test.npz").rename(folder / "samples.npz")
+
+
+def test_emulator_image_polls_on_an_emulated_board_and_is_healthy(
+    prefix: Path, tmp_path: Path
+) -> None:
+    stage, device = STAGES["emulator"], tmp_path / "device"
+    device.mkdir()
+    env = environment(stage, prefix, tmp_path / "data", HADAPT_TARGET_TOKEN="t0ken")
+    device_files(device, env)
+    own = {"/device": str(device), "/data": str(tmp_path / "data")}
+
+    def here(words: list[str]) -> list[str]:
+        return [re.sub("|".join(own), lambda found: own[found[0]], word) for word in words]
+
+    help_of = start(here(stage.entrypoint + stage.cmd), env, tmp_path)
+    assert "Run a device" in help_of.communicate(timeout=60)[0]
+    assert exit_code(here(stage.health), env, tmp_path) != 0, "healthy before it was started"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ddi) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        options = ["--url", f"http://127.0.0.1:{server.server_port}", "--name", "unit-1"]
+        options += ["--board", "mps2-an385", "--polls", "2", "--interval", "0"]
+        process = start(here(stage.entrypoint) + options, env, tmp_path)
+        out = process.communicate(timeout=120)[0]
+        server.shutdown()
+    assert process.returncode == 0, out
+    assert Ddi.asked[0].startswith("PUT /DEFAULT/controller/v1/unit-1/configData TargetToken t0ken")
+    assert "hadapt.accuracy" in Ddi.asked[0]
+    polls = [line for line in Ddi.asked if line.startswith("GET /DEFAULT/controller/v1/unit-1 ")]
+    assert len(polls) == 2
+    assert exit_code(here(stage.health), env, tmp_path) == 0
 
 
 def test_no_image_runs_as_root() -> None:
