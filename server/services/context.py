@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from server.errors import Issue, UnavailableError
 from server.learning.ports import Engine
 from server.services.sightings import Sightings
 from server.settings import Settings
@@ -17,6 +18,7 @@ from server.storage.migrate import upgrade
 from server.storage.ports import BlobStore, Database
 
 STALE_S = 3600.0
+LOCK = "migrate.lock"
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,18 @@ class Context:
 
 
 def open_context(settings: Settings, engine: Engine) -> Context:
-    """Open the storage that the settings name, and bring its schema up to date."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    settings.temporary_dir.mkdir(parents=True, exist_ok=True)
+    """Open the storage that the settings name, and bring its schema up to date.
+
+    Raises: UnavailableError if the data folder cannot be made or written.
+    """
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        settings.temporary_dir.mkdir(parents=True, exist_ok=True)
+        (settings.data_dir / LOCK).touch()
+    except OSError as error:
+        where, reason = f"data folder {settings.data_dir}", (error.strerror or str(error)).lower()
+        issue = Issue(reason, where, "a folder that can be written (HADAPT_DATA_DIR, --data-dir)")
+        raise UnavailableError(f"The {where} cannot be used: {reason}.", [issue]) from error
     sql = open_engine(settings.app_database_url)
     with _alone(settings):
         upgrade(sql)
@@ -43,7 +54,7 @@ def open_context(settings: Settings, engine: Engine) -> Context:
 @contextlib.contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     """One process of this data folder at a time: API and worker start together."""
-    with (settings.data_dir / "migrate.lock").open("a") as file:
+    with (settings.data_dir / LOCK).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
