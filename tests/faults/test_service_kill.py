@@ -32,7 +32,7 @@ from tests.faults.service_process import ServiceProcess, running
 from tests.postgres import Cluster, cluster
 from tests.s3 import s3_server
 
-SHORT_KILLS = 6
+SHORT_KILLS = 4  # every kind of kill at least once
 LONG_KILLS = int(os.environ.get("HADAPT_KILLS", "200"))
 ROUND_KILLS = 25
 MINUTES = float(os.environ.get("HADAPT_KILL_MINUTES", "600"))

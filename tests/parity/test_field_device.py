@@ -81,11 +81,6 @@ def close(device: FieldClient) -> None:
     device._transport.close()
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("field")
-
-
 @pytest.fixture
 def device(work: Path) -> Iterator[FieldClient]:
     """A provisioned host build with sanitizers."""

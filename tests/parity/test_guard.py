@@ -15,9 +15,9 @@ from device.twin.exemplars import pack_x0
 from device.twin.learner import TwinLearner
 from tests.faults.powercut.session import RELEASE, ROOT, VENDOR, make_packet, public
 from tests.parity.models import random_raw
-from tests.parity.test_field_device import BASE, MODEL, close, device, open_field, work
+from tests.parity.test_field_device import BASE, MODEL, close, device, open_field
 
-__all__ = ["device", "work"]  # fixtures
+__all__ = ["device"]  # a fixture
 
 OFF = 0xFFFF
 CLASS_FELL, MEAN_FELL = 16, 17

@@ -12,9 +12,7 @@ from device.twin.guard import OFF, Limits, TwinGuard, Verdict, guarded_commit
 from device.twin.learner import TwinLearner
 from device.twin.scale import Scale
 from tests.parity.models import METHOD_SPECS, make_model, random_raw
-from tests.parity.test_field_device import close, open_field, work
-
-__all__ = ["work"]  # fixture
+from tests.parity.test_field_device import close, open_field
 
 SPEC = next(s for s in METHOD_SPECS if s.bias_correction)
 MODEL = make_model(SPEC)

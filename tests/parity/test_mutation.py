@@ -258,7 +258,7 @@ MUTATIONS = (
 
 
 class Workshop:
-    """Host executables of one model, compiled file by file so that an error costs one file."""
+    """Host executables of one model, compiled file by file: an error costs what includes it."""
 
     def __init__(self, folder: Path, model: IntModel, layout: str) -> None:
         self.folder = folder
@@ -267,7 +267,9 @@ class Workshop:
         self.flags = [f"-DHAD_{variant.upper()}_IN_C"] if variant else []
         device = {n: c for n, c in generate(model, BOARDS[board]).items() if n[:5] != "port/"}
         self.files = {**generate(model, BOARDS["host"]), **device}
-        self.objects = self._compile_all(write_folder(self.files, folder / "sound"))
+        sources = [name for name in self.files if name.endswith(".c")]
+        self.objects: dict[str, Path] = {}
+        self.objects = self._compile(write_folder(self.files, folder / "sound"), sources)
 
     def sound(self) -> Path:
         """Executable without an error."""
@@ -282,7 +284,15 @@ class Workshop:
             return self._link(self._with_file(mutation, after, number), f"{number}.elf")
         changed = {**self.files, mutation.file: after.encode()}
         folder = write_folder(changed, self.folder / f"sources-{number}")
-        return self._link(self._compile_all(folder), f"{number}.elf")
+        return self._link(self._compile(folder, self._including(mutation)), f"{number}.elf")
+
+    def _including(self, mutation: Mutation) -> list[str]:
+        """Sources that include the mutated header, by the lists that the compiler made."""
+        return [
+            name
+            for name, target in self.objects.items()
+            if f"/{mutation.file}" in target.with_suffix(".d").read_text()
+        ]
 
     def _with_file(self, mutation: Mutation, text: str, number: int) -> dict[str, Path]:
         source = self.folder / "sound" / mutation.file
@@ -294,12 +304,13 @@ class Workshop:
         )
         return {**self.objects, mutation.file: target}
 
-    def _compile_all(self, folder: Path) -> dict[str, Path]:
-        sources = {n: folder / n for n in self.files if n.endswith(".c")}
+    def _compile(self, folder: Path, names: list[str]) -> dict[str, Path]:
+        """All objects, those of the named sources made anew from a folder."""
+        sources = {name: folder / name for name in names}
         for source in sources.values():
             target = str(source.with_suffix(".o"))
-            _compile(folder, [*self.flags, "-c", str(source), "-o", target])
-        return {name: source.with_suffix(".o") for name, source in sources.items()}
+            _compile(folder, [*self.flags, "-MMD", "-c", str(source), "-o", target])
+        return {**self.objects, **{n: source.with_suffix(".o") for n, source in sources.items()}}
 
     def _link(self, objects: dict[str, Path], name: str) -> Path:
         _compile(self.folder, [*map(str, objects.values()), "-o", str(self.folder / name)])

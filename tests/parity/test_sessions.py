@@ -51,8 +51,9 @@ def test_session_of_distillation_equals_twin(
     pair.both("counters")
 
 
-@pytest.mark.parametrize("layout", ["host", "microbit", "mps2-an386"])
-@pytest.mark.parametrize("seed", [5, 6])
+@pytest.mark.parametrize(
+    ("seed", "layout"), [(5, "host"), (6, "host"), (5, "microbit"), (5, "mps2-an386")]
+)
 def test_session_of_bias_correction_equals_twin(
     seed: int, layout: str, open_pair: OpenPair
 ) -> None:
@@ -84,7 +85,10 @@ def test_methods_without_distillation_compiled_in_are_refused_alike(open_pair: O
 
 
 @pytest.mark.parametrize("layout", ["microbit", "mps2-an386"])
-@pytest.mark.parametrize("name", ["plain", "odd", "head_odd", "frozen"])
+@pytest.mark.parametrize(
+    "name",
+    ["odd", "frozen", *(pytest.param(n, marks=pytest.mark.long) for n in ("plain", "head_odd"))],
+)
 def test_session_in_device_layout_equals_twin(name: str, layout: str, open_pair: OpenPair) -> None:
     pair = open_pair(make_model(SPEC[name], seed=2), layout=layout, opt="-O2")
     run_session(pair, seed=9)

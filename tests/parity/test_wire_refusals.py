@@ -20,9 +20,7 @@ from device.twin.state import StateFormatError
 from tests.faults.powercut.session import RATE, RELEASE, ROOT, VENDOR, public
 from tests.parity.conftest import OpenDevice
 from tests.parity.models import METHOD_SPECS, SPECS, make_model, random_raw
-from tests.parity.test_field_device import GOOD, MODEL, close, open_field, work
-
-__all__ = ["work"]  # a fixture
+from tests.parity.test_field_device import GOOD, MODEL, close, open_field
 
 OFF = 0xFFFF
 NEW_FELL = 18
