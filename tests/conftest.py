@@ -23,6 +23,7 @@ SLOW_FILES = (
     "test_overflow.py",
     "demo/test_main.py",
     "test_service_kill.py",
+    "test_fleet.py",
     "test_fleet_device.py",
     "test_cli_real.py",
 )
