@@ -32,7 +32,7 @@ from benchmarks.accuracy.setting import (
 )
 from benchmarks.accuracy.table import write_table
 from benchmarks.accuracy.validation import held_out
-from server.learning.datasets import Dataset, DatasetError, data_folder, load
+from server.learning.datasets import Dataset, DatasetError, data_folder, load, load_file
 
 RESULTS = Path(__file__).parents[1] / "results" / "accuracy.json"
 CORE_SETS = ("dsads_405", "hapt_561", "fsdd_mfcc49x10")
@@ -112,7 +112,7 @@ def datasets(args: argparse.Namespace) -> list[Dataset]:
     Raises: DatasetError.
     """
     if args.npz:
-        return [load(args.npz.stem, args.npz.parent)]
+        return [load_file(args.npz)]
     return [load(name, data_folder()) for name in (CORE_SETS if args.core else (args.data,))]
 
 

@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy.learners import HostLearner, Schedule, softmax
-from benchmarks.accuracy.networks import HDQT, SIMULATIONS, Network, Optimiser
+from benchmarks.accuracy.networks import Network, Optimiser
 from benchmarks.accuracy.quantisers import Float32Array
 from benchmarks.accuracy.run import base_network
 from benchmarks.accuracy.setting import Setting
+from benchmarks.accuracy.simulations import HDQT, SIMULATIONS
 from server.demo.html import Markup, join, tag, void
 from server.learning.base_model import Normaliser
 from server.learning.datasets import Dataset, DatasetError, data_folder, load

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.learners import HostLearner, Schedule
-from benchmarks.accuracy.networks import SIMULATIONS, Network, Optimiser, Simulation
+from benchmarks.accuracy.networks import Network, Optimiser
 from benchmarks.accuracy.quantisers import Float32Array
 from benchmarks.accuracy.setting import JOINT, Setting
+from benchmarks.accuracy.simulations import SIMULATIONS, Simulation
 from codegen.importer import import_onnx
 from codegen.quantize import quantize
 from codegen.quantize.options import DER, EXPANSIONS

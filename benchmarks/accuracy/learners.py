@@ -131,6 +131,9 @@ class HostLearner:
                 softened = softmax(logits[:, :known], heat) - teacher[rows]
                 error[:, :known] += np.float32(share * heat) * softened
             network.backward(error, self._schedule.rate(step, steps))
+            if network.averages_from(step, steps):
+                network.add_average()
+        network.end_average()
 
     def _correct(self, held: dict[int, Float32Array], known: int) -> None:
         self._correction = NO_CORRECTION

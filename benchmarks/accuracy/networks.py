@@ -6,8 +6,7 @@ operands, tiles and roundings, not its bits. It is for comparing arithmetics; wh
 with the generated C.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,98 +14,21 @@ from numpy.typing import NDArray
 from benchmarks.accuracy.quantisers import (
     Float32Array,
     Operand,
-    Rounding,
-    Scales,
     best_clip,
+    best_shares,
     fwht,
     largest,
     lowest,
+    nibbles_product,
     product,
     quantised,
     saturated_share,
 )
+from benchmarks.accuracy.simulations import Simulation
 from server.learning.base_model import Normaliser
 from server.learning.float_reference import Layer, Params
 
 TRACKED = 16  # steps over which a range is averaged, as SPEC.md 5.3
-
-
-@dataclass(frozen=True)
-class Simulation:
-    """An arithmetic of training. The defaults are float32.
-
-    Attributes:
-        stored: 4-bit x0, with one range (`x0`), or float32.
-        forward: rounding of activations and weights of the forward pass.
-        acc_bits, tile_k: of the saturating accumulators; 32 bits never saturate.
-        order_error, order_batch: Hadamard orders of the input and of the weight gradient; 1: off.
-        error, weights, error_rows, inputs: rounding of d and W in the input gradient, and of d and
-            x in the weight gradient.
-        master_bits: 32 for float masters. update: rounding of what is subtracted from others.
-        x0_range: factor on the range of x0 that calibration finds.
-        activations: rounding of activations in the forward pass of training.
-        ranges: of activations in training: of the batch, or the tracked ones of inference.
-        signs: one fixed random sign a row of batch and a class or unit before the transforms.
-        weight_scale, error_scale, error_rows_scale, inputs_scale: one a tensor, one a row, or a
-            power of two a tile of a row; of W forward, and of the operands above.
-        rank: coefficients of lowest sequency kept in each block of the weight gradient; 0: all.
-        batch_bits: of the operands of the weight gradient.
-        masks: of errors: where ReLU is 0, or also by the share of saturated tiles of a sum.
-    """
-
-    stored: Rounding = "none"
-    forward: Rounding = "none"
-    acc_bits: int = 32
-    tile_k: int = 32
-    order_error: int = 1
-    order_batch: int = 1
-    error: Rounding = "none"
-    weights: Rounding = "none"
-    error_rows: Rounding = "none"
-    inputs: Rounding = "none"
-    master_bits: int = 32
-    update: Rounding = "stochastic"
-    x0_range: float = 1.0
-    activations: Rounding = "nearest"
-    ranges: Literal["batch", "tracked"] = "batch"
-    signs: bool = False
-    weight_scale: Scales = "row"
-    error_scale: Scales = "tensor"
-    error_rows_scale: Scales = "row"
-    inputs_scale: Scales = "tensor"
-    rank: int = 0
-    batch_bits: int = 4
-    masks: Literal["relu", "saturated"] = "relu"
-
-
-HDQT = Simulation(
-    stored="nearest",
-    forward="nearest",
-    acc_bits=8,
-    order_error=16,
-    order_batch=16,
-    error="stochastic",
-    weights="nearest",
-    error_rows="stochastic",
-    inputs="stochastic",
-    master_bits=16,
-)
-SIMULATIONS: dict[str, Simulation] = {
-    "float32": Simulation(),
-    "float32-tuned": Simulation(),
-    "simulated-hdqt": HDQT,
-    "simulated-no-hadamard": replace(HDQT, order_error=1, order_batch=1),
-    "simulated-nearest": replace(HDQT, error="nearest", error_rows="nearest", inputs="nearest"),
-    "simulated-luq": replace(
-        HDQT,
-        acc_bits=32,
-        order_error=1,
-        order_batch=1,
-        error="luq",
-        error_rows="luq",
-        inputs="nearest",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -184,7 +106,7 @@ class Network:
     def calibrate(self, x: Float32Array, batch: int = 32) -> None:
         """Fix the range of x0 and the first ranges of activations on raw samples (N, I)."""
         normal = self._normaliser.apply(x)
-        if self._how.stored != "none":
+        if (self._how.stored, self._how.forward) != ("none", "none"):
             self._clip = best_clip(normal) * np.float32(self._how.x0_range)
         stored = self.store(x)
         for start in range(0, len(x), batch):
@@ -202,6 +124,9 @@ class Network:
         """Forget the momentum."""
         self._momenta = [np.zeros_like(w) for w in self._weights]
         self._bias_momenta = [np.zeros_like(b) for b in self._biases]
+        self._summed = 0
+        self._sums = [np.zeros(w.shape, np.float64) for w in self._weights]
+        self._bias_sums = [np.zeros(b.shape, np.float64) for b in self._biases]
 
     def store(self, x: Float32Array) -> Float32Array:
         """Samples as they are kept: normalised, float32 or multiples of the 4-bit step."""
@@ -209,7 +134,8 @@ class Network:
         if self._how.stored == "none":
             return normal
         top = np.full((1, 1), self._clip, np.float32)
-        found = quantised(normal, top, 7, self._how.stored, self._random)
+        levels = 7 if self._how.stored_bits == 4 else 127
+        found = quantised(normal, top, levels, self._how.stored, self._random)
         return np.asarray(found.q * found.step, np.float32)
 
     def infer(self, stored: Float32Array) -> tuple[Float32Array, Float32Array]:
@@ -242,15 +168,26 @@ class Network:
             return np.asarray(x @ weight.T + bias, np.float32)
         how, unit = self._how, self._unit(index)
         top = largest(weight, how.weight_scale, how.tile_k)
-        w = quantised(weight, top, 7, "nearest", self._random, tile=how.tile_k)
-        a = Operand(np.rint(x / unit), np.full((1, 1), unit, np.float32))
+        if how.weight_clip != 1:
+            top = top * (how.weight_clip or best_shares(weight, top))
+        w = quantised(weight, top, how.weight_levels, "nearest", self._random, tile=how.tile_k)
+        if index == 0 and how.stored_bits == 8:
+            y = nibbles_product(np.rint(x / unit), unit, w, how.tile_k, how.acc_bits)
+            return np.asarray(y + bias, np.float32)
+        whole = np.rint(x / unit) if index or how.stored != "none" else x / unit
+        a = Operand(np.asarray(whole, np.float32), np.full((1, 1), unit, np.float32))
         if how.masks == "saturated":
             self._unsaturated.append(1 - saturated_share(a, w, how.tile_k, how.acc_bits))
         return np.asarray(product(a, w, how.tile_k, how.acc_bits) + bias, np.float32)
 
     def _unit(self, index: int) -> np.float32:
         """Step of the 4-bit input of a layer, as last quantised; 1 where it is float32."""
-        return self._clip / np.float32(7) if index == 0 else self._tops_used[index] / np.float32(15)
+        levels = np.float32(7 if self._how.stored_bits == 4 else 127)
+        return (
+            self._clip / levels
+            if index == 0
+            else self._tops_used[index] / np.float32(self._how.activation_levels)
+        )
 
     def _rows(self, index: int) -> int:
         return self.n_classes if index + 1 == len(self._weights) else len(self._weights[index])
@@ -264,12 +201,35 @@ class Network:
             step = 1.0 if first else 1.0 / TRACKED
             self._tops[index] += np.float32(step) * (top - self._tops[index])
         own = training and self._how.ranges == "batch"
-        used = top if own else self._tops[index]
+        used = np.float32(self._how.x_range) * (top if own else self._tops[index])
         self._tops_used[index] = used
         rounding = self._how.activations if training else self._how.forward
         whole = np.full((1, 1), used, np.float32)
-        found = quantised(y, whole, 15, rounding, self._random, nonnegative=True)
+        found = quantised(
+            y, whole, self._how.activation_levels, rounding, self._random, nonnegative=True
+        )
         return np.asarray(found.q * found.step, np.float32)
+
+    def averages_from(self, step: int, steps: int) -> bool:
+        """Whether the masters after a step count in the average of a session."""
+        return step >= steps * (1 - self._how.average)
+
+    def add_average(self) -> None:
+        """Count the masters as they are now."""
+        for total, w in zip(self._sums, self._weights, strict=True):
+            total += w
+        for total, b in zip(self._bias_sums, self._biases, strict=True):
+            total += b
+        self._summed += 1
+
+    def end_average(self) -> None:
+        """Take the mean, on the grid of the masters, if there is one."""
+        if not self._summed:
+            return
+        for index, step in enumerate(self._steps):
+            mean = (self._sums[index] / self._summed).astype(np.float32)
+            self._weights[index] = _on_grid(mean, step)
+            self._biases[index] = (self._bias_sums[index] / self._summed).astype(np.float32)
 
     def backward(self, error: Float32Array, rate: float) -> None:
         """Update by the mean over the batch of gradients; error (B, n_classes) of each row."""

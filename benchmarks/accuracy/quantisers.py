@@ -35,6 +35,27 @@ def product(a: Operand, b: Operand, tile: int, acc_bits: int) -> Float32Array:
     return total if blocks else np.asarray(total * (a.step @ b.step.T), np.float32)
 
 
+def nibbles_product(
+    x: Float32Array, unit: np.float32, w: Operand, tile: int, acc_bits: int
+) -> Float32Array:
+    """x w^T of 8-bit integers x: the upper nibble in [-8, 8] and the lower one, tiles apart."""
+    upper = np.floor(x / 16 + np.float32(0.5))
+    parts = [(upper, 16 * unit), (x - 16 * upper, unit)]
+    found = [product(Operand(q, s.reshape(1, 1)), w, tile, acc_bits) for q, s in parts]
+    return np.asarray(found[0] + found[1], np.float32)
+
+
+def best_shares(values: Float32Array, top: Float32Array) -> Float32Array:
+    """Share of `top` in [1/2, 1] at which [-7, 7] clips with least squared error, by row."""
+    shares = np.arange(16, 7, -1, dtype=np.float32) / np.float32(16)
+    errors = []
+    for share in shares:
+        step = np.where(top > 0, top, 1) * share / np.float32(7)
+        q = np.floor(np.clip(values / step, -7, 7) + np.float32(0.5))
+        errors.append(np.square(q * step - values).sum(axis=1))
+    return np.asarray(shares[np.argmin(errors, axis=0)][:, None], np.float32)
+
+
 def saturated_share(a: Operand, b: Operand, tile: int, acc_bits: int) -> Float32Array:
     """Share of the tiles that saturate, of every sum of `product`."""
     half, starts = 1 << (acc_bits - 1), range(0, a.q.shape[1], tile)

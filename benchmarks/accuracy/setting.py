@@ -39,7 +39,7 @@ class Setting:
             upper bound, on this machine only.
         arithmetic: of base quantization and learning. `float32` and `float32-tuned` learn in
             NumPy, the latter by its own recipe (`benchmarks/README.md`); `hdqt-*` in the host
-            build of the generated C; `simulated-*` in NumPy (`networks.py`).
+            build of the generated C; `simulated-*` in NumPy (`simulations.py`).
         hidden: widths of the hidden layers.
         base_classes, step_classes: classes of task 0, and of each later task.
         exemplar_slots: samples kept between tasks, shared equally by the classes.
@@ -48,7 +48,7 @@ class Setting:
         distillation: weight of it; None: the method's own.
         block_rows: rows that a task adds to a layer, where the network grows.
         quantizer: further options of the quantizer, such as tile_k or acc_bits; of a simulation
-            fields of Simulation or Optimiser (`networks.py`).
+            fields of Simulation or Optimiser (`simulations.py`).
     """
 
     dataset: str

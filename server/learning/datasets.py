@@ -5,8 +5,9 @@
 environment variable HADAPT_DATA names, with arrays
 
     x_train, x_test   numbers, shape (N, ...); flattened to float32 (N, features)
-    y_train, y_test   integer labels 0, 1, ..., shape (N,)
-    class_names       text, shape (classes,); optional
+    y_train, y_test   labels, whole numbers or text, shape (N,) or (N, 1): any values; classes
+                      are those of y_train in ascending order
+    class_names       text, shape (classes,), or one for each number from 0; optional
 
 Other arrays of the file are left alone.
 """
@@ -117,7 +118,17 @@ def load(name: str, folder: Path | None = None) -> Dataset:
     if not path.is_file():
         known = ", ".join(available(folder)) or "none"
         raise DatasetError(f"{path} does not exist; there are: {known}")
-    return _from_arrays(name, path, _read(path))
+    return load_file(path)
+
+
+def load_file(path: Path) -> Dataset:
+    """The dataset of an npz file, named by the file without its ending.
+
+    Raises: DatasetError.
+    """
+    if not path.is_file():
+        raise DatasetError(f"{path}: there is no such file")
+    return _from_arrays(path.stem, path, _read(path))
 
 
 def _load_digits() -> Dataset:
@@ -164,18 +175,21 @@ def _from_arrays(name: str, path: Path, arrays: Mapping[str, NDArray[Any]]) -> D
         raise DatasetError(
             f"{path}: {x_train.shape[1]} features in x_train, {x_test.shape[1]} in x_test"
         )
-    y_train = _labels(path, "y_train", arrays["y_train"], len(x_train))
-    y_test = _labels(path, "y_test", arrays["y_test"], len(x_test))
-    classes = int(y_train.max()) + 1
-    absent = sorted(set(range(classes)) - set(y_train.tolist()))
-    if absent or y_test.max() >= classes:
-        what = f"classes {absent}" if absent else f"class {y_test.max()} of y_test"
-        raise DatasetError(f"{path}: {what} without training samples")
-    return Dataset(name, x_train, y_train, x_test, y_test, _names(path, arrays, classes))
+    labels = _labels(path, "y_train", arrays["y_train"], len(x_train))
+    others = _labels(path, "y_test", arrays["y_test"], len(x_test))
+    if labels.dtype.kind != others.dtype.kind:
+        raise DatasetError(f"{path}: y_train is {labels.dtype}, y_test {others.dtype}")
+    classes, y_train = np.unique(labels, return_inverse=True)
+    absent = np.setdiff1d(others, classes)
+    if len(absent):
+        raise DatasetError(f"{path}, y_test: class {absent[0]} has no samples in y_train")
+    y_test = np.searchsorted(classes, others)
+    names = _names(path, arrays, classes)
+    return Dataset(name, x_train, y_train.astype(np.int64), x_test, y_test.astype(np.int64), names)
 
 
 def _features(path: Path, key: str, values: NDArray[Any]) -> Float32Array:
-    if values.dtype.kind not in "fiu" or values.ndim < 2 or values.size == 0:
+    if values.dtype.kind not in "fiub" or values.ndim < 2 or values.size == 0:
         raise DatasetError(
             f"{path}, {key}: shape {values.shape}, type {values.dtype}; expected numbers (N, ...)"
         )
@@ -187,21 +201,32 @@ def _features(path: Path, key: str, values: NDArray[Any]) -> Float32Array:
     return rows
 
 
-def _labels(path: Path, key: str, values: NDArray[Any], count: int) -> Int64Array:
-    if values.dtype.kind not in "iu" or values.shape != (count,):
+def _labels(path: Path, key: str, values: NDArray[Any], count: int) -> NDArray[Any]:
+    """Labels (N,) as they are in the file, int64 or text."""
+    if values.dtype.kind not in "iubfU" or values.shape not in ((count,), (count, 1)):
         raise DatasetError(
-            f"{path}, {key}: shape {values.shape}, {values.dtype}; expected integers ({count},)"
+            f"{path}, {key}: shape {values.shape}, {values.dtype}; expected whole numbers or "
+            f"text ({count},)"
         )
-    labels = values.astype(np.int64)
-    if (labels < 0).any():
-        raise DatasetError(f"{path}, {key}: row {int(np.argmax(labels < 0))} is negative")
-    return labels
+    labels = values.reshape(count)
+    if labels.dtype.kind == "U":
+        return labels
+    with np.errstate(invalid="ignore"):  # what is beyond int64 differs from what it becomes
+        whole = labels.astype(np.int64)
+    if (bad := np.flatnonzero(whole != labels)).size:
+        raise DatasetError(f"{path}, {key}: row {bad[0]} is {labels[bad[0]]}, no whole number")
+    return whole
 
 
-def _names(path: Path, arrays: Mapping[str, NDArray[Any]], classes: int) -> tuple[str, ...]:
+def _names(
+    path: Path, arrays: Mapping[str, NDArray[Any]], classes: NDArray[Any]
+) -> tuple[str, ...]:
     names = arrays.get("class_names")
     if names is None:
-        return tuple(str(label) for label in range(classes))
-    if names.shape != (classes,):
-        raise DatasetError(f"{path}: {names.size} class names for {classes} classes")
-    return tuple(str(name) for name in names.tolist())
+        return tuple(map(str, classes.tolist()))
+    if names.shape == (len(classes),):
+        return tuple(map(str, names.tolist()))
+    numbers = classes.dtype.kind == "i" and classes[0] >= 0
+    if not (numbers and names.ndim == 1 and classes[-1] < len(names)):
+        raise DatasetError(f"{path}: {names.size} class names for {len(classes)} classes")
+    return tuple(str(names[label]) for label in classes.tolist())

@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The networks that learn on this machine: float32 is the reference's, simulations do as told."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks.accuracy.learners import HostLearner, Schedule, softmax
-from benchmarks.accuracy.networks import (
-    SIMULATIONS,
-    Network,
-    Optimiser,
-    Simulation,
-)
+from benchmarks.accuracy.networks import Network, Optimiser
 from benchmarks.accuracy.quantisers import (
     ONE,
     Operand,
+    best_shares,
     fwht,
     largest,
     logarithmic,
+    nibbles_product,
     product,
     quantised,
 )
+from benchmarks.accuracy.simulations import HDQT, SIMULATIONS, Simulation
 from server.learning.base_model import Normaliser
 from server.learning.float_reference import init_params, train_step
 
@@ -154,3 +154,59 @@ def test_grown_network_learns_in_its_block_and_head_alone(first: int) -> None:
         assert not moved[index].any()
     assert moved[-1][:3].any()
     assert not net._biases[0][:16].any()
+
+
+def test_nibbles_product_is_exact_where_no_tile_saturates() -> None:
+    random = np.random.default_rng(3)
+    x = random.integers(-127, 128, (5, 40)).astype(np.float32)
+    w = Operand(random.integers(-7, 8, (3, 40)).astype(np.float32), ONE)
+    exact = x.astype(np.int64) @ w.q.astype(np.int64).T
+    found = nibbles_product(x, np.float32(0.5), w, 32, 16)
+    np.testing.assert_array_equal(found, exact * 0.5)
+    assert (nibbles_product(x, np.float32(0.5), w, 32, 8) != exact * 0.5).any()
+
+
+def test_best_shares_clips_where_one_value_stands_alone() -> None:
+    even = np.linspace(-7, 7, 15, dtype=np.float32)
+    alone = np.append(np.tile(np.linspace(-4, 4, 15), 20), 7).astype(np.float32)
+    shares = [best_shares(v[None], np.array([[7]], np.float32)).item() for v in (even, alone)]
+    assert shares[0] == 1
+    assert shares[1] < 0.65
+
+
+def test_average_of_masters_is_the_mean_on_their_grid() -> None:
+    net, (x, y) = network(replace(HDQT, average=0.5)), batch()
+    net.calibrate(x)
+    net.begin_session()
+    seen = []
+    for number in range(4):
+        step(net, x, y, 0.1)
+        if net.averages_from(number, 4):
+            net.add_average()
+            seen.append(net.params()[0].weight)
+    net.end_average()
+    assert len(seen) == 2
+    grid = net._steps[0]
+    assert grid is not None
+    np.testing.assert_allclose(net.params()[0].weight, np.mean(seen, axis=0), atol=grid.max())
+
+
+def test_x0_in_float_is_not_rounded_in_the_first_product() -> None:
+    net, (x, _) = network(replace(HDQT, stored="none", acc_bits=32)), batch()
+    net.calibrate(x)
+    first = net._product(net.store(x), 0)
+    view = quantised(net._weights[0], largest(net._weights[0], "row"), 7, "nearest", net._random)
+    np.testing.assert_allclose(first, x @ (view.q * view.step).T, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"stored_bits": 8}, {"x_range": 0.5}, {"weight_clip": 0.0}, {"weight_levels": 127}]
+)
+def test_option_of_the_forward_pass_changes_it(changes: dict[str, float]) -> None:
+    outputs = []
+    for how in (HDQT, replace(HDQT, **changes)):
+        net, (x, _) = network(how), batch()
+        net.calibrate(x)
+        outputs.append(net.infer(net.store(x))[1])
+    assert np.isfinite(outputs[1]).all()
+    assert (outputs[0] != outputs[1]).any()

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.accuracy.arguments import misfit
 from benchmarks.accuracy.arms import TUNED_OPTIMISER, host_arithmetic
-from benchmarks.accuracy.networks import HDQT
+from benchmarks.accuracy.simulations import HDQT
 from benchmarks.options import OPTIONS, as_markdown, chosen, main
 
 DATA = "dsads_405 (held out)"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.learning.datasets import DatasetError, available, data_folder, load
+from server.learning.datasets import DatasetError, available, data_folder, load, load_file
 
 
 def good_arrays() -> dict[str, Any]:
@@ -57,11 +57,14 @@ def test_load_npz_flattens_to_float32_and_names_the_classes(tmp_path: Path) -> N
         ({"x_train": np.full((4, 6), np.nan)}, "row 0, column 0 is not finite"),
         ({"x_train": np.full((4, 6), 1e300)}, "row 0, column 0 is not finite"),
         ({"x_train": np.zeros((4, 5))}, "5 features in x_train, 6 in x_test"),
-        ({"y_train": np.array([0, 1, 0])}, "y_train: .* expected integers"),
-        ({"y_train": np.array([0.0, 1, 0, 1])}, "y_train: .* expected integers"),
-        ({"y_train": np.array([0, -1, 0, 1])}, "y_train: row 1 is negative"),
-        ({"y_train": np.array([0, 2, 0, 2])}, r"classes \[1\] without training samples"),
-        ({"y_test": np.array([0, 2])}, "class 2 of y_test without training samples"),
+        ({"y_train": np.array([0, 1, 0])}, "y_train: .* expected whole numbers or text"),
+        ({"y_train": np.eye(4)}, "y_train: .* expected whole numbers or text"),
+        ({"y_train": np.array([0.0, 1, 0.5, 1])}, "y_train: row 2 is 0.5, no whole number"),
+        ({"y_train": np.array([0.0, np.nan, 0, 1])}, "y_train: row 1 is nan, no whole number"),
+        ({"y_train": np.array([0, 2**64 - 1] * 2, np.uint64)}, "row 1 is 18446744073709551615"),
+        ({"y_train": np.array(["a", "b"] * 2)}, "y_train is <U1, y_test int64"),
+        ({"y_train": np.array([0, 2, 0, 2])}, "y_test: class 1 has no samples in y_train"),
+        ({"y_test": np.array([0, 2])}, "y_test: class 2 has no samples in y_train"),
         ({"class_names": np.array(["one"])}, "1 class names for 2 classes"),
         ({"x_train": np.array([{}] * 4, dtype=object)}, "not a readable npz file"),
     ],
@@ -72,6 +75,40 @@ def test_load_wrong_array_says_which_and_why(
     write(tmp_path, **changes)
     with pytest.raises(DatasetError, match=message):
         load("set", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("y", "names"),
+    [
+        ([7, -3, 7, 40], ("-3", "7", "40")),
+        (["run", "lie", "run", "walk"], ("lie", "run", "walk")),
+        ([1.0, 0.0, 1.0, 2.0], ("0", "1", "2")),
+        ([[5], [4], [5], [6]], ("4", "5", "6")),
+    ],
+)
+def test_load_labels_of_any_values_are_numbered_in_order(
+    tmp_path: Path, y: list[Any], names: tuple[str, ...]
+) -> None:
+    labels = np.array(y)
+    write(tmp_path, y_train=labels, y_test=labels[:2])
+    found = load("set", tmp_path)
+    assert found.y_train.tolist() == [1, 0, 1, 2]
+    assert found.y_test.tolist() == [1, 0]
+    assert found.class_names == names
+
+
+def test_load_class_names_belong_to_labels_where_classes_are_missing(tmp_path: Path) -> None:
+    y = np.array([2, 0, 2, 0])
+    write(tmp_path, y_train=y, y_test=y[:2], class_names=np.array(["lie", "run", "walk"]))
+    assert load("set", tmp_path).class_names == ("lie", "walk")
+
+
+def test_load_file_takes_any_name(tmp_path: Path) -> None:
+    write(tmp_path)
+    path = (tmp_path / "set.npz").rename(tmp_path / "my data (1).npz")
+    assert load_file(path).name == "my data (1)"
+    with pytest.raises(DatasetError, match="there is no such file"):
+        load_file(tmp_path / "set.npz")
 
 
 def test_load_corrupt_file_is_refused(tmp_path: Path) -> None:
