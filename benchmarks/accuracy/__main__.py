@@ -120,18 +120,18 @@ def main(arguments: list[str]) -> int:
     """Run what is missing, write results, table and plots."""
     args = parse(arguments)
     try:
+        folder = args.npz.parent if args.npz else data_folder()
         sets = datasets(args)
         records = load_records(args.out)
+        jobs = [
+            Job(setting, data, seed)
+            for seed in range(args.seeds)
+            for data in (held_out(d, folder, seed) if args.held_out else d for d in sets)
+            for setting in settings(args, data.name)
+        ]
     except (DatasetError, RecordsError) as error:
         print(error, file=sys.stderr)
         return 1
-    folder = args.npz.parent if args.npz else data_folder()
-    jobs = [
-        Job(setting, data, seed)
-        for seed in range(args.seeds)
-        for data in (held_out(d, folder, seed) if args.held_out else d for d in sets)
-        for setting in settings(args, data.name)
-    ]
     if not jobs:
         print(
             "no run is left: joint needs an --arithmetic other than hdqt-*, memo and "

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from server.learning.datasets import Dataset
+from server.learning.datasets import Dataset, DatasetError
 from server.learning.stream import stratified_split
 
 FOLDS = 3  # by people
@@ -22,10 +22,14 @@ def held_out(data: Dataset, folder: Path | None, seed: int) -> Dataset:
 
     Args:
         folder: of the file, which may hold `subject_train`, (N,).
+    Raises: DatasetError if a class has one sample.
     """
     people = _people(data, folder)
     if people is None:
-        _, rows = stratified_split(data.y_train, SHARE, seed % FOLDS)
+        try:
+            _, rows = stratified_split(data.y_train, SHARE, seed % FOLDS)
+        except ValueError as error:
+            raise DatasetError(f"{data.name}: nothing can be held out: {error}") from error
         held = np.zeros(len(data.y_train), bool)
         held[rows] = True
     else:

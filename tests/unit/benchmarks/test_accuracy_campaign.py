@@ -61,6 +61,20 @@ def test_data_that_is_not_there_is_said_in_one_line(
     assert str(missing) in capsys.readouterr().err
 
 
+def test_class_of_one_sample_cannot_be_held_out_and_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x, y = np.eye(5, dtype=np.float32), np.array([0, 0, 1, 1, 4])
+    np.savez(tmp_path / "few.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    files = ["--npz", str(tmp_path / "few.npz"), "--out", str(tmp_path / "out.json")]
+    assert main([*files, "--held-out", "--arithmetic", "float32"]) == 1
+    error = capsys.readouterr().err
+    assert (
+        error
+        == "few: nothing can be held out: class 2 has one sample: it cannot be in both parts\n"
+    )
+
+
 def test_options_of_the_quantizer_are_those_of_integers_only() -> None:
     found = settings(parse(["--core", "--option", "acc_bits=12"]), "digits")
     arms = {(s.arithmetic, s.quantizer) for s in found if s.method == "replay"}
