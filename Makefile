@@ -100,6 +100,10 @@ bench: setup ## instructions, RAM, flash and stack into benchmarks/results/
 	@$(PYTHON) -m benchmarks
 	@$(PYTHON) -m benchmarks.cycles
 
+.PHONY: bench-growth
+bench-growth: setup ## cost of a step against width, depth, batch and classes, with plots
+	@$(PYTHON) -m benchmarks.growth
+
 bench-suite: setup ## flash, RAM, stack and instructions of the model suite on every board (15 minutes)
 	@mkdir -p out && $(PYTHON) -m tests.suite.cost > out/suite.md && cp out/suite.md benchmarks/results/suite.md
 
