@@ -6,8 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from codegen.generate import generate, write_folder
 from codegen.lower import lower
+from device.harness.boards import BOARDS
+from device.harness.build import build
+from device.harness.client import DeviceClient
+from device.harness.devices import open_device
+from device.harness.toolchain import find_toolchain
 from device.twin.correction import NO_CORRECTION
+from device.twin.learner import TwinLearner
 from device.twin.scale import Scale
 from tests.parity.conftest import COUNTERS, OpenDevice, OpenPair
 from tests.parity.models import METHOD_SPECS, SPECS, ModelSpec, make_model, random_raw
@@ -120,6 +127,17 @@ def test_session_in_long_multiplications_from_plain_c_equals_twin(
     defines = ("HAD_LONG_IN_C",)
     pair = open_pair(make_model(SPEC[name]), layout="mps2-an385", defines=defines, sanitize=True)
     run_session(pair, seed=5)
+
+
+def test_session_with_sums_at_their_bounds_on_a_cortex_m3_equals_twin(tmp_path: Path) -> None:
+    """Fields of [0, 15] that only the weights' sums tell apart, in the assembly of that core."""
+    board = BOARDS["mps2-an385"]
+    shape = {"order": 4, "batch": 6}
+    model = make_model(ModelSpec("steep", (45, 40, 5), steep=True, arithmetic=shape))
+    sources = write_folder(generate(model, board), tmp_path / "sources")
+    firmware = build(sources, board, find_toolchain(board, "gcc"), tmp_path / "builds", opt="-O2")
+    with open_device(firmware, board, "qemu", count=False) as transport:
+        run_session(Pair(model, TwinLearner(model), DeviceClient(transport)), seed=5)
 
 
 @pytest.mark.parametrize("kind", ["gcc", "clang"])
