@@ -18,7 +18,7 @@ API_EXAMPLES ?= 60
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz check-c reference screenshots proof powercut bench-guard bench-packets verify bench bench-suite bench-accuracy serve bench-on-device \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz check-c reference screenshots proof powercut bench-guard bench-packets verify bench bench-suite bench-growth bench-accuracy serve bench-on-device \
     constraints package clean
 
 help: ## list the targets
@@ -100,7 +100,6 @@ bench: setup ## instructions, RAM, flash and stack into benchmarks/results/
 	@$(PYTHON) -m benchmarks
 	@$(PYTHON) -m benchmarks.cycles
 
-.PHONY: bench-growth
 bench-growth: setup ## cost of a step against width, depth, batch and classes, with plots
 	@$(PYTHON) -m benchmarks.growth
 
