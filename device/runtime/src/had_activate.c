@@ -28,7 +28,14 @@ static void start(had_learner *ln, const had_layer *layer) {
 static void activate_row(int8_t *restrict x, uint8_t *restrict mask, const int16_t *restrict y,
                          const had_quantizer *prepared, uint32_t begin, uint32_t end) {
     const had_quantizer q = *prepared;
-#if HAD_WIDE
+#if HAD_MVE_ASSEMBLY
+    uint32_t whole = (begin & 7U) == 0U ? (end - begin) & ~7U : 0U;
+    if (whole > 0U) {
+        had_mve_activate(x + begin, mask + begin / 8U, y + begin, prepared, whole);
+        begin += whole;
+    }
+#endif
+#if HAD_WIDE && !HAD_MVE_ASSEMBLY
     for (uint32_t b = begin; b < end; b++) {
         x[b] = had_quant_positive(y[b], &q);
     }
@@ -41,13 +48,6 @@ static void activate_row(int8_t *restrict x, uint8_t *restrict mask, const int16
         mask[b >> 3] = (uint8_t)(y[b] > 0 ? rest | bit : rest);
     }
 #else
-#if HAD_MVE_ASSEMBLY
-    uint32_t whole = (begin & 7U) == 0U ? (end - begin) & ~7U : 0U;
-    if (whole > 0U) {
-        had_mve_activate(x + begin, mask + begin / 8U, y + begin, prepared, whole);
-        begin += whole;
-    }
-#endif
     for (uint32_t b = begin; b < end;) {
         uint32_t bits = mask[b >> 3] & ~(~0U << (b & 7U)); /* of columns before */
         do {
