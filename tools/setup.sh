@@ -113,5 +113,9 @@ fi
 new_enough "$venv/bin/python" || make_venv
 stamp=$venv/.installed-$extra
 digest=$(sha256sum pyproject.toml constraints.txt server/__init__.py | sha256sum)
+# Debian's tools come beside Python's packages: both mostly wait for other machines.
+tools/debian_tools.sh "$extra" &
+debian_tools=$!
+trap wait EXIT
 [ "$(cat "$stamp" 2>/dev/null)" = "$digest" ] || install_packages "$stamp" "$digest"
-tools/debian_tools.sh "$extra"
+wait "$debian_tools"

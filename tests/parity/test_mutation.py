@@ -260,13 +260,14 @@ MUTATIONS = (
 class Workshop:
     """Host executables of one model, compiled file by file: an error costs what includes it."""
 
-    def __init__(self, folder: Path, model: IntModel, layout: str) -> None:
+    def __init__(self, folder: Path, model: IntModel, layout: str, trace: bool = False) -> None:
         self.folder = folder
         self.model = model
         board, _, variant = layout.partition("+")
         self.flags = [f"-DHAD_{variant.upper()}_IN_C"] if variant else []
-        device = {n: c for n, c in generate(model, BOARDS[board]).items() if n[:5] != "port/"}
-        self.files = {**generate(model, BOARDS["host"]), **device}
+        device = generate(model, BOARDS[board], trace)
+        device = {name: c for name, c in device.items() if not name.startswith("port/")}
+        self.files = {**generate(model, BOARDS["host"], trace), **device}
         sources = [name for name in self.files if name.endswith(".c")]
         self.objects: dict[str, Path] = {}
         self.objects = self._compile(write_folder(self.files, folder / "sound"), sources)

@@ -16,7 +16,6 @@ from device.twin.learner import raw_samples
 from device.twin.model import IntModel
 from device.twin.signal import signal_features
 from server.learning.firmwares import build_firmware, emulated_device
-from tests.parity import test_mutation
 from tests.parity.conftest import OpenDevice, OpenPair
 from tests.parity.models import random_raw
 from tests.parity.sessions import run_session
@@ -78,9 +77,8 @@ MUTATIONS = tuple(
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    with pytest.MonkeyPatch.context() as patch:  # builds that send what every layer makes
-        patch.setattr(test_mutation, "generate", lambda model, board: generate(model, board, True))
-        return Workshop(tmp_path_factory.mktemp("signal"), make_signal_model(), "host")
+    """Of builds that send what every layer makes."""
+    return Workshop(tmp_path_factory.mktemp("signal"), make_signal_model(), "host", trace=True)
 
 
 @pytest.mark.parametrize("number", range(len(MUTATIONS)), ids=lambda n: f"{MUTATIONS[n].old}")

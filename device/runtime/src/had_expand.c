@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Networks that grow, SPEC.md 16. A block that was never used is all zero, which says nothing; so the
- * state needs no field for it, and the kernels know of it only what a mask and zeros tell them.
+ * Networks that grow, SPEC.md 16. A block that was never used is all zero and changes no result: so the state needs
+ * no field for it. The kernels know nothing of blocks: rows are kept by the mask of the errors, columns by zeros in x.
  */
 #include "hadapt/expand.h"
 
