@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from math import erf, pi, prod, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,7 +184,7 @@ class FloatFront:
         """Weights and biases."""
         return sum(node.weight.size + node.bias.size for node in self.nodes)
 
-    def arrange(self, x: NDArray[np.floating]) -> NDArray[np.floating]:
+    def arrange(self, x: NDArray[Any]) -> NDArray[Any]:
         """Samples (N, values) in the file's order to pixel order."""
         if not self.planar:
             return x

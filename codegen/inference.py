@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from codegen.arena import Buffer
 from codegen.buffers import INT16_BYTES, INT32_BYTES, LayerPlan
 from device.twin.front_node import FrontNode
+from device.twin.mfcc import Mfcc
 from device.twin.model import IntModel
 
 IN_PLACE = ("add", "table")
@@ -127,7 +128,13 @@ def _input(draft: _Draft, model: IntModel) -> None:
     if model.signal:
         raw, size = "signal", INT16_BYTES * model.signal.outputs
         draft.buffers[raw] = Buffer(raw, size, "features of the signal", 0, 0)
-        draft.call("x0", "had_features_window_stats", (raw, "raw", "&SIGNAL"), "features")
+        arguments = (raw, "raw", "&SIGNAL")
+        if isinstance(model.signal, Mfcc):
+            size = INT32_BYTES * model.signal.fft + INT16_BYTES * model.signal.mels
+            scratch = draft.scratch("spectrum", size, "spectrum of a frame, logarithms of bands")
+            draft.call("x0", "had_features_mfcc", (*arguments, scratch), "features")
+        else:
+            draft.call("x0", "had_features_window_stats", arguments, "features")
     v0 = draft.add_vector(model.stage_values, "input stage: quantised sample")
     arguments = (v0, raw, "&INPUT_STAGE")
     if not model.has_image:

@@ -4,6 +4,8 @@
 from typing import Any
 
 from codegen.emit.literals import table
+from codegen.emit.mfcc import mfcc_lines, mfcc_manifest
+from device.twin.mfcc import Mfcc
 from device.twin.model import IntModel
 
 
@@ -11,7 +13,8 @@ def signal_header(model: IntModel) -> list[str]:
     """Declarations for hadapt_model.h."""
     if model.signal is None:
         return []
-    return ["extern const had_window_stats had_signal;", "#define SIGNAL had_signal"]
+    kind = "had_mfcc" if isinstance(model.signal, Mfcc) else "had_window_stats"
+    return [f"extern const {kind} had_signal;", "#define SIGNAL had_signal"]
 
 
 def signal_tables(model: IntModel) -> list[str]:
@@ -19,6 +22,8 @@ def signal_tables(model: IntModel) -> list[str]:
     signal = model.signal
     if signal is None:
         return []
+    if isinstance(signal, Mfcc):
+        return mfcc_lines(signal)
     return [
         *table(
             f"static const uint8_t signal_extra_bits[{signal.axes}U]",
@@ -40,6 +45,8 @@ def signal_manifest(model: IntModel) -> dict[str, Any]:
     signal = model.signal
     if signal is None:
         return {}
+    if isinstance(signal, Mfcc):
+        return {"signal": mfcc_manifest(signal)}
     order = "value t A + a is sample t of axis a (SPEC.md 15.1)"
     size = {"kind": signal.kind, "window": signal.window, "axes": signal.axes, "ddof": signal.ddof}
     return {"signal": {**size, "order": order}}

@@ -7,6 +7,7 @@ from codegen.emit.header import banner, has_conv
 from codegen.emit.literals import comment_text
 from codegen.inference import Call
 from codegen.lower import Plan
+from device.twin.mfcc import Mfcc
 from device.twin.model import IntModel
 
 # Element type of a buffer by the first letters of its name.
@@ -62,7 +63,7 @@ def plan_source(model: IntModel, plan: Plan, board: str, trace: bool = False) ->
         "",
         *_arena_map("Training", "AT", "HAD_ARENA_BYTES", plan.arena, _labels(plan)),
         *_arena_map("Inference", "IN", "HAD_INFER_BYTES", plan.infer_arena, _calls(plan)),
-        *_access(plan),
+        *_access(model, plan),
         *_operation_table(plan),
         *_train(plan),
         *_infer(model, plan, trace),
@@ -102,7 +103,7 @@ def buffer_type(name: str) -> str:
     return _TYPES[name.rstrip("0123456789")]
 
 
-def _access(plan: Plan) -> list[str]:
+def _access(model: IntModel, plan: Plan) -> list[str]:
     """Typed views of the arenas; offsets are multiples of four bytes."""
     used = sorted({buffer_type(p.buffer.name) for p in plan.arena.placements})
     lines: list[str] = []
@@ -120,7 +121,7 @@ def _access(plan: Plan) -> list[str]:
         "    return (int8_t *)(void *)ln->infer + at;",
         "}",
         "",
-        *(_IN_S32 if has_conv(plan) else ()),
+        *(_IN_S32 if has_conv(plan) or isinstance(model.signal, Mfcc) else ()),
         "static int16_t *in_s16(had_learner *ln, uint32_t at) {",
         "    return (int16_t *)(void *)((uint8_t *)(void *)ln->infer + at);",
         "}",
@@ -214,7 +215,7 @@ def _infer_argument(name: str) -> str:
         return "(uint8_t *)in_s8(ln, IN_SIGNAL)"
     if name == "logits":
         return "in_s16(ln, IN_LOGITS)"
-    if name.startswith("sums"):
+    if name == "spectrum" or name.startswith("sums"):
         return f"in_s32(ln, IN_{name.upper()})"
     if name.startswith("patch") or (name.startswith("v") and name[1:].isdigit()):
         return f"in_s8(ln, IN_{name.upper()})"

@@ -33,7 +33,8 @@ class QuantizeOptions:
         bias_correction: the logits of new classes can be corrected (SPEC.md 8.8), for method bic;
             brings distillation along.
         features: features of a raw signal that the device takes itself (SPEC.md 15), such as
-            "window-stats:axes=6,window=125"; None: samples are features.
+            "window-stats:axes=6,window=125" or "mfcc:rate=8000,window=8000"; None: samples are
+            features.
         expansion: rows reserved for tasks to come (SPEC.md 16): "memo" in the last hidden layer,
             "der_expandable" in all trained ones; None: none.
         expansion_blocks, expansion_rows: blocks, one a task, and rows of one in a layer.

@@ -167,13 +167,13 @@ def _fit_front(
     first = tail[0]
     trained = tuple(source for source in tail if isinstance(source, ConvSource))
     rest = None if graph.front is None else split_front(graph.front, trained)
-    start = None if rest is None else _start(graph, rest, x, not body)
+    start = None if rest is None else _start(graph, rest, x, not body, grid)
     image = graph.front if rest is None else None
     for factor in RANGE_FACTORS:
         if start is not None:
             front = _behind(start, body, factor)
         elif image is not None:
-            front = _image(graph, image, x, factor)
+            front = _image(graph, image, x, factor, grid)
         else:
             front = _front(graph, body, x, factor, grid)
         x0 = head_of(front.x0, tail[:1])
@@ -186,9 +186,11 @@ def _fit_front(
     return min(tried, key=lambda item: item[0])[1:]
 
 
-def _start(graph: FloatGraph, front: FloatFront, x: FloatArray, makes_x0: bool) -> _Start:
+def _start(
+    graph: FloatGraph, front: FloatFront, x: FloatArray, makes_x0: bool, grid: RawGrid
+) -> _Start:
     """Input stage, one set of constants a channel, and the nodes behind it."""
-    stage, raw, v, v_bits = _image_grid(graph, front, x)
+    stage, raw, v, v_bits = _image_grid(graph, front, x, grid)
     sample = v.reshape(-1)[:: max(1, v.size // RANGE_SAMPLES)]
     stage = replace(stage, amax=best_clip(sample, 127, not stage.signed))
     q = input_stage(stage, raw, True).reshape(len(x), -1)
@@ -198,7 +200,7 @@ def _start(graph: FloatGraph, front: FloatFront, x: FloatArray, makes_x0: bool) 
 
 
 def _image_grid(
-    graph: FloatGraph, front: FloatFront, x: FloatArray
+    graph: FloatGraph, front: FloatFront, x: FloatArray, grid: RawGrid
 ) -> tuple[InputStage, IntArray, IntArray, int]:
     """`input_grid` with one set of constants a channel; rows are pixels."""
     normalizer = graph.normalizer
@@ -208,13 +210,17 @@ def _image_grid(
             for a in (normalizer.offset, normalizer.scale)
         )
         normalizer = Affine(normalizer.name, offset, scale)
+    if grid is not None:
+        grid = front.arrange(grid[None])[0, : front.channels]
     rows = front.arrange(x).reshape(-1, front.channels)
-    return input_grid(normalizer, np.ascontiguousarray(rows, np.float32))
+    return input_grid(normalizer, np.ascontiguousarray(rows, np.float32), grid)
 
 
-def _image(graph: FloatGraph, front: FloatFront, x: FloatArray, factor: int) -> _Front:
+def _image(
+    graph: FloatGraph, front: FloatFront, x: FloatArray, factor: int, grid: RawGrid
+) -> _Front:
     """Input stage that makes x0 for a convolution; its range is widened by `factor` sixteenths."""
-    stage, raw, v, v_bits = _image_grid(graph, front, x)
+    stage, raw, v, v_bits = _image_grid(graph, front, x, grid)
     qmax = 7 if stage.signed else 15
     sample = v.reshape(-1)[:: max(1, v.size // RANGE_SAMPLES)]
     stage = replace(stage, amax=widen(best_clip(sample, qmax, not stage.signed), factor))

@@ -8,17 +8,22 @@ from numpy.typing import NDArray
 
 from codegen.errors import CalibrationError, QuantizeError
 from codegen.graph import FloatGraph
+from codegen.quantize.mfcc import FORM as MFCC_FORM
+from codegen.quantize.mfcc import check_layout, checked_audio, parse_mfcc
 from codegen.quantize.ranges import RAW_HEADROOM, FloatArray, frac_bits_for
+from device.twin.mfcc import Mfcc
 from device.twin.signal import (
     AXES_MAX,
     EXTRA_MAX,
     STATISTICS,
     WINDOW_MAX,
+    Signal,
     WindowStats,
     signal_features,
 )
 
-FORM = f"window-stats:axes=A,window=N[,ddof=1], 1 <= A <= {AXES_MAX}, 2 <= N <= {WINDOW_MAX}"
+STATS_FORM = f"window-stats:axes=A,window=N[,ddof=1], 1 <= A <= {AXES_MAX}, 2 <= N <= {WINDOW_MAX}"
+FORM = f"{STATS_FORM}; or {MFCC_FORM}"
 MAX_VALUES = 65535
 _FINE = [STATISTICS.index("deviation"), STATISTICS.index("mean_absolute_difference")]
 
@@ -46,8 +51,11 @@ class SignalChoice:
         return len(STATISTICS) * self.axes
 
 
-def parse_signal(text: str) -> SignalChoice:
-    """Read a choice such as "window-stats:axes=6,window=125".
+Choice = SignalChoice | Mfcc
+
+
+def parse_signal(text: str) -> Choice:
+    """Read a choice such as "window-stats:axes=6,window=125", or of MFCC (`parse_mfcc`).
 
     >>> parse_signal("window-stats:axes=6,window=125")
     SignalChoice(axes=6, window=125, ddof=0)
@@ -55,6 +63,8 @@ def parse_signal(text: str) -> SignalChoice:
     Raises: QuantizeError.
     """
     kind, _, rest = text.partition(":")
+    if kind == "mfcc":
+        return parse_mfcc(text)
     pairs = dict(pair.partition("=")[::2] for pair in rest.split(",") if pair)
     known = {"axes": AXES_MAX, "window": WINDOW_MAX, "ddof": 1}
     numbers = {k: int(v) for k, v in pairs.items() if v.isascii() and v.isdigit() and len(v) < 6}
@@ -64,10 +74,11 @@ def parse_signal(text: str) -> SignalChoice:
         or not {"axes", "window"} <= (pairs.keys() & known.keys())
     )
     if wrong or any(k not in known or v > known[k] for k, v in numbers.items()):
-        raise QuantizeError(f"features {text!r}", where="option features", expected=FORM)
+        form = STATS_FORM if kind == "window-stats" else FORM
+        raise QuantizeError(f"features {text!r}", where="option features", expected=form)
     choice = SignalChoice(**numbers)
     if choice.axes < 1 or choice.window < 2 or choice.inputs > MAX_VALUES:
-        raise QuantizeError(f"features {text!r}", where="option features", expected=FORM)
+        raise QuantizeError(f"features {text!r}", where="option features", expected=STATS_FORM)
     return choice
 
 
@@ -85,13 +96,16 @@ def fit_signal(choice: SignalChoice, windows: FloatArray) -> WindowStats:
     return WindowStats(choice.window, frac_bits, extra, choice.ddof)
 
 
-def signal_of(graph: FloatGraph, text: str, calibration: FloatArray) -> WindowStats:
+def signal_of(graph: FloatGraph, text: str, calibration: FloatArray) -> Signal:
     """The signal stage that options name, for a graph.
 
     Raises: QuantizeError if the graph reads something else; CalibrationError.
     """
     choice = check_choice(graph, text)
     windows = checked_windows(choice, calibration)
+    if isinstance(choice, Mfcc):
+        checked_audio(choice, windows)
+        return choice
     if graph.front is not None:
         raise QuantizeError(
             "the network begins with convolutions",
@@ -101,9 +115,12 @@ def signal_of(graph: FloatGraph, text: str, calibration: FloatArray) -> WindowSt
     return fit_signal(choice, windows)
 
 
-def check_choice(graph: FloatGraph, text: str) -> SignalChoice:
+def check_choice(graph: FloatGraph, text: str) -> Choice:
     """A choice that fits the graph's inputs. Raises: QuantizeError."""
     choice = parse_signal(text)
+    if isinstance(choice, Mfcc):
+        check_layout(choice, graph)
+        return choice
     if choice.outputs != graph.features:
         raise QuantizeError(
             f"{choice.outputs} features of {choice.axes} axes for a network of {graph.features}",
@@ -115,31 +132,32 @@ def check_choice(graph: FloatGraph, text: str) -> SignalChoice:
     return choice
 
 
-def raw_windows(signal: WindowStats, windows: FloatArray) -> NDArray[np.int16]:
+def raw_windows(signal: Signal, windows: FloatArray) -> NDArray[np.int16]:
     """Windows (N, inputs) as the device gets them, int16."""
     scaled = np.floor(np.ldexp(windows.astype(np.float64), signal.raw_bits) + 0.5)
     return np.clip(scaled, -32768, 32767).astype(np.int16)
 
 
-def features_of(signal: WindowStats, windows: FloatArray) -> FloatArray:
+def features_of(signal: Signal, windows: FloatArray) -> FloatArray:
     """The device's features of N windows, float32 (N, outputs): exact multiples of their grids."""
     rows = np.asarray(windows, np.float32).reshape(len(windows), -1)
     found = signal_features(signal, raw_windows(signal, rows))
     return np.ldexp(found.astype(np.float64), -signal.feature_bits).astype(np.float32)
 
 
-def checked_windows(choice: SignalChoice, calibration: FloatArray) -> FloatArray:
+def checked_windows(choice: Choice, calibration: FloatArray) -> FloatArray:
     """Calibration windows as rows (N, inputs).
 
     Raises: CalibrationError.
     """
     x = np.asarray(calibration, np.float32)
     rows = x.reshape(len(x), -1) if x.ndim > 1 and x.size else x
+    shape = (choice.window,) if isinstance(choice, Mfcc) else (choice.window, choice.axes)
     if rows.ndim != 2 or rows.shape[1] != choice.inputs or len(rows) < 2:
         raise CalibrationError(
             f"windows have shape {x.shape}",
             where="calibration",
-            expected=f"at least 2 of shape ({choice.window}, {choice.axes})",
+            expected=f"at least 2 of shape {shape}",
         )
     bad = np.argwhere(~np.isfinite(rows))
     if len(bad):

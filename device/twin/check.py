@@ -12,8 +12,9 @@ import numpy as np
 
 from device.twin.check_conv import conv_rules
 from device.twin.check_front import front_rules
+from device.twin.check_mfcc import mfcc_rules
 from device.twin.model import FrozenLayer, IntModel, ModelFormatError, TrainableLayer
-from device.twin.signal import AXES_MAX, EXTRA_MAX, WINDOW_MAX
+from device.twin.signal import AXES_MAX, EXTRA_MAX, WINDOW_MAX, WindowStats
 
 Check = tuple[bool, str]
 
@@ -96,6 +97,10 @@ def _input(model: IntModel) -> Iterator[Check]:
 def _signal(model: IntModel) -> Iterator[Check]:
     signal = model.signal
     if signal is None:
+        return
+    if not isinstance(signal, WindowStats):
+        yield from mfcc_rules(signal)
+        yield signal.outputs == model.stage_values, "features of the signal"
         return
     yield signal.kind == "window-stats", "kind of signal"
     yield _whole(signal.window, 2, WINDOW_MAX), "window of the signal"

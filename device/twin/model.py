@@ -20,8 +20,9 @@ from device.twin.arithmetic import Expansion as Expansion
 from device.twin.arithmetic import SaturationMode as SaturationMode
 from device.twin.conv_shape import ConvShape
 from device.twin.front_node import FrontNode
+from device.twin.mfcc import Mfcc
 from device.twin.scale import Scale
-from device.twin.signal import WindowStats
+from device.twin.signal import Signal, WindowStats
 
 Int8Array = NDArray[np.int8]
 UInt8Array = NDArray[np.uint8]
@@ -177,7 +178,7 @@ class IntModel:
     prototype_sum: Int16Array = field(default_factory=lambda: np.zeros((0, 0), np.int16))
     exemplars: tuple[Exemplar, ...] = ()
     front: tuple[FrontNode, ...] = ()
-    signal: WindowStats | None = None
+    signal: Signal | None = None
     expansion: Expansion | None = None
 
     @property
@@ -378,7 +379,8 @@ def _build(doc: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> IntModel:
     if "front" in doc:
         top["front"] = tuple(FrontNode(**_tuples(fields(node))) for node in doc["front"])
     if "signal" in doc:
-        top["signal"] = WindowStats(**fields(doc["signal"]))
+        kind = Mfcc if doc["signal"].get("kind") == "mfcc" else WindowStats
+        top["signal"] = kind(**fields(doc["signal"]))
     if "expansion" in doc:
         top["expansion"] = Expansion(**_tuples(doc["expansion"]))
     top["exemplars"] = tuple(Exemplar(**fields(item)) for item in doc["exemplars"])

@@ -4,9 +4,12 @@
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isqrt
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from device.twin.mfcc import Mfcc, mfcc_features
 
 WINDOW_MAX = 1024
 AXES_MAX = 64
@@ -59,8 +62,13 @@ class WindowStats:
         return np.stack([self.frac_bits, fine, self.frac_bits, self.frac_bits, fine], 1).ravel()
 
 
-def signal_features(signal: WindowStats, raw: NDArray[np.integer]) -> NDArray[np.int16]:
+Signal: TypeAlias = WindowStats | Mfcc
+
+
+def signal_features(signal: Signal, raw: NDArray[np.integer]) -> NDArray[np.int16]:
     """Features (N, outputs) of raw windows (N, inputs), as the input stage reads them."""
+    if isinstance(signal, Mfcc):
+        return mfcc_features(signal, raw)
     windows = np.asarray(raw, np.int64).reshape(len(raw), signal.window, signal.axes)
     found = np.zeros((len(raw), signal.outputs), np.int16)
     for i, window in enumerate(windows):

@@ -38,7 +38,8 @@ QUANTIZE_OPTIONS: dict[str, Any] = {
         "bias_correction": _flag("For method bic; brings distillation along.", False),
         "features": {
             "type": ["string", "null"],
-            "description": "Features of raw signals: window-stats:axes=6,window=125.",
+            "description": "Features of raw signals: window-stats:axes=6,window=125 or "
+            "mfcc:rate=8000,window=8000.",
         },
         "expansion": {
             "enum": ["memo", "der_expandable", None],

@@ -90,7 +90,9 @@ def quantize(
     ] = None,
     features: Annotated[
         str | None,
-        typer.Option(help="Raw signals instead: window-stats:axes=6,window=125 (docs/how-to)."),
+        typer.Option(
+            help="Raw signals: window-stats:axes=6,window=125 or mfcc:rate=8000,window=8000."
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -108,6 +110,7 @@ def quantize(
       hadapt quantize digits.onnx --data calib.npz -o digits.hadapt
       hadapt quantize har.onnx --data dsads.npz --classes 0-8 --max-classes 19 --train-last 2
       hadapt quantize har.onnx --data windows.npz --features window-stats:axes=6,window=125
+      hadapt quantize kws.onnx --data audio.npz --features mfcc:rate=8000,window=8000
       hadapt quantize tiny.onnx --data calib.npz --master-bits 8 --batch 8 --option acc_bits=12
     """
     with command(as_json):

@@ -16,7 +16,7 @@ from codegen.quantize import QuantizeOptions, most_trained
 from codegen.quantize.expansion import widened
 from codegen.quantize.options import EXPANSIONS
 from codegen.quantize.signal import FORM as SIGNAL_FORM
-from codegen.quantize.signal import SignalChoice, check_choice, features_of, parse_signal
+from codegen.quantize.signal import Choice, check_choice, features_of, parse_signal
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import Arithmetic, IntModel
 from server.errors import InvalidInputError, Issue
@@ -79,7 +79,7 @@ def raw_values(graph: FloatGraph, options: Mapping[str, Any]) -> int:
     return graph.features if text is None else _signal(lambda: check_choice(graph, text)).inputs
 
 
-def _signal(read: Callable[[], SignalChoice]) -> SignalChoice:
+def _signal(read: Callable[[], Choice]) -> Choice:
     try:
         return read()
     except QuantizeError as error:
