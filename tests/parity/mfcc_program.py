@@ -47,8 +47,9 @@ def build_program(
     tables = "\n".join(['#include "hadapt/features.h"', *mfcc_lines(signal), MAIN])
     (folder / "main.c").write_text(tables)
     tool = find_toolchain(BOARDS["host"])
-    flags = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
+    flags = ["-std=c11", "-O0"]
     if sanitize:
+        flags = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
         flags += ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
     includes = [f"-I{RUNTIME / 'include'}", f"-I{RUNTIME / 'src'}"]
     sources = [str(folder / name) for name in (*SOURCES, "main.c")]

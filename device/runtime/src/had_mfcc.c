@@ -22,9 +22,12 @@ static uint64_t weighted(const int32_t *power, uint32_t weight) {
 
 /* l of SPEC.md 15.2 e. */
 static int16_t logarithm(uint64_t energy, const uint16_t *table) {
-    uint32_t bits = 0U;
-    for (uint32_t step = 32U; step != 0U; step >>= 1) {
-        if (energy >> (bits + step) != 0U) {
+    uint32_t high = (uint32_t)(energy >> 32);
+    uint32_t word = high != 0U ? high : (uint32_t)energy;
+    uint32_t bits = high != 0U ? 32U : 0U;
+    for (uint32_t step = 16U; step != 0U; step >>= 1) {
+        if (word >> step != 0U) {
+            word >>= step;
             bits += step;
         }
     }
@@ -43,9 +46,10 @@ static void bands(int16_t *logs, const int32_t *power, const had_mfcc *spec) {
     for (uint32_t s = 0U; s <= spec->mels; s++) {
         uint64_t next = spec->floor;
         for (uint32_t k = spec->edge[s]; k < spec->edge[s + 1U]; k++) {
-            energy += weighted(power + 2U * k, ONE - *rise);
-            next += weighted(power + 2U * k, *rise);
-            rise++;
+            const int32_t *p = power + 2U * k;
+            uint64_t rising = weighted(p, *rise++);
+            next += rising;
+            energy += (((uint64_t)(uint32_t)p[1] << 32 | (uint32_t)p[0]) << 15) - rising;
         }
         if (s != 0U) {
             logs[s - 1U] = logarithm(energy, spec->logarithm);

@@ -73,16 +73,47 @@ static inline complex turn(complex v, uint32_t k, const had_mfcc *spec) {
     return turned(v, spec->sine[k + quarter], spec->sine[k]);
 }
 
-/* Butterflies of one twiddle factor: elements j and j + h of every block of 2 h. */
-static void butterflies(int32_t *z, uint32_t j, uint32_t h, const had_mfcc *spec) {
-    uint32_t k = j * (spec->fft / (2U * h));
-    for (uint32_t at = 2U * j; at < spec->fft; at += 4U * h) {
-        complex b = {z[at + 2U * h], z[at + 2U * h + 1U]};
-        complex t = turn(b, k, spec);
-        z[at + 2U * h] = z[at] - t.re;
-        z[at + 2U * h + 1U] = z[at + 1U] - t.im;
-        z[at] += t.re;
-        z[at + 1U] += t.im;
+/* a + t and a - t, in place of a and b. */
+static inline void butterfly(int32_t *a, int32_t *b, complex t) {
+    b[0] = a[0] - t.re;
+    b[1] = a[1] - t.im;
+    a[0] += t.re;
+    a[1] += t.im;
+}
+
+/* The stages h = 1 and h = 2 at once: their factors are 1 and -i, nothing is rounded. */
+static void first_stages(int32_t *z, uint32_t fft) {
+    for (uint32_t at = 0U; at < fft; at += 8U) {
+        int32_t *a = z + at;
+        complex odd = {a[2], a[3]};
+        complex last = {a[6], a[7]};
+        butterfly(a, a + 2, odd);
+        butterfly(a + 4, a + 6, last);
+        complex sum = {a[4], a[5]};
+        complex turned_difference = {a[7], -a[6]};
+        butterfly(a, a + 4, sum);
+        butterfly(a + 2, a + 6, turned_difference);
+    }
+}
+
+/* Stage h: elements j and j + h of every block of 2 h, one factor after the other. */
+static void stage(int32_t *z, uint32_t h, const had_mfcc *spec) {
+    uint32_t stride = spec->fft / (2U * h);
+    for (uint32_t j = 0U; j < h; j++) {
+        uint32_t k = j * stride;
+        if (k == 0U || 2U * j == h) {
+            for (uint32_t at = 2U * j; at < spec->fft; at += 4U * h) {
+                complex b = {z[at + 2U * h], z[at + 2U * h + 1U]};
+                butterfly(z + at, z + at + 2U * h, turn(b, k, spec));
+            }
+            continue;
+        }
+        int32_t c = spec->sine[k + spec->fft / 4U];
+        int32_t s = spec->sine[k];
+        for (uint32_t at = 2U * j; at < spec->fft; at += 4U * h) {
+            complex b = {z[at + 2U * h], z[at + 2U * h + 1U]};
+            butterfly(z + at, z + at + 2U * h, turned(b, c, s));
+        }
     }
 }
 
@@ -118,10 +149,9 @@ static void split(int32_t *z, uint32_t k, const had_mfcc *spec) {
 void had_power_spectrum(int32_t *z, const uint8_t *raw, const had_mfcc *spec) {
     uint32_t quarter = spec->fft / 4U;
     load(z, raw, spec);
-    for (uint32_t h = 1U; h <= quarter; h *= 2U) {
-        for (uint32_t j = 0U; j < h; j++) {
-            butterflies(z, j, h, spec);
-        }
+    first_stages(z, spec->fft);
+    for (uint32_t h = 4U; h <= quarter; h *= 2U) {
+        stage(z, h, spec);
     }
     for (uint32_t k = 1U; k <= quarter; k++) {
         split(z, k, spec);
