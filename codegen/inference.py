@@ -130,7 +130,7 @@ def _input(draft: _Draft, model: IntModel) -> None:
         draft.buffers[raw] = Buffer(raw, size, "features of the signal", 0, 0)
         arguments = (raw, "raw", "&SIGNAL")
         if isinstance(model.signal, Mfcc):
-            size = INT32_BYTES * model.signal.fft + INT16_BYTES * model.signal.mels
+            size = model.signal.scratch_bytes
             scratch = draft.scratch("spectrum", size, "spectrum of a frame, logarithms of bands")
             draft.call("x0", "had_features_mfcc", (*arguments, scratch), "features")
         else:

@@ -70,6 +70,8 @@ def mfcc_lines(signal: Mfcc) -> list[str]:
         *(f"    .{name} = {getattr(signal, name)}U," for name in sizes),
         f"    .shift = {t.shift}U,",
         "};",
+        f"#define SCRATCH HAD_MFCC_SCRATCH_BYTES({signal.fft}U, {signal.mels}U)",
+        f'_Static_assert(SCRATCH == {signal.scratch_bytes}U, "scratch as planned");',
         "",
     ]
 

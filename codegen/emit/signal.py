@@ -4,9 +4,10 @@
 from typing import Any
 
 from codegen.emit.literals import table
-from codegen.emit.mfcc import mfcc_lines, mfcc_manifest
+from codegen.emit.mfcc import mfcc_lines, mfcc_manifest, mfcc_tables
 from device.twin.mfcc import Mfcc
 from device.twin.model import IntModel
+from device.twin.signal import Signal
 
 
 def signal_header(model: IntModel) -> list[str]:
@@ -38,6 +39,13 @@ def signal_tables(model: IntModel) -> list[str]:
         "};",
         "",
     ]
+
+
+def signal_bytes(signal: Signal) -> int:
+    """Flash of its tables."""
+    if isinstance(signal, Mfcc):
+        return mfcc_tables(signal).bytes
+    return int(signal.extra_bits.nbytes)
 
 
 def signal_manifest(model: IntModel) -> dict[str, Any]:

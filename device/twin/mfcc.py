@@ -67,6 +67,11 @@ class Mfcc:
         return self.frames * self.coefficients
 
     @property
+    def scratch_bytes(self) -> int:
+        """Working memory of a frame on the device: N int32 and M int16."""
+        return 4 * self.fft + 2 * self.mels
+
+    @property
     def raw_bits(self) -> NDArray[np.int16]:
         """Fractional bits of every raw value, shape (inputs,)."""
         return np.repeat(self.frac_bits, self.window)

@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from codegen.emit.signal import signal_bytes
 from codegen.export.builder import INPUT
 from codegen.export.float_layers import export_float_layers
 from codegen.float_front import FloatNode
@@ -117,7 +118,8 @@ def _against_float(made: LayerTrace, step: float, real: NDArray[np.floating]) ->
 
 def _costs(model: IntModel) -> list[tuple[int, int]]:
     """Multiply-accumulates and bytes of weights and tables of each layer."""
-    costs = [(0, 0)] * (1 if model.signal is None else 2)
+    features = [] if model.signal is None else [(0, signal_bytes(model.signal))]
+    costs = [*features, (0, 0)]
     for node in model.front:
         taps = node.weight[0].size if node.kind == "conv" else node.kernel[0] * node.kernel[1]
         macs = node.outputs * taps if node.kind in ("conv", "average") else 0

@@ -4,6 +4,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from codegen.float_front import FloatFront, FloatNode
 from codegen.graph import Affine, Dense, FloatGraph
 from codegen.quantize import QuantizeOptions, quantize
 from codegen.quantize.mfcc import parse_mfcc
@@ -14,6 +15,7 @@ from device.twin.model import IntModel
 SMALL = (
     "mfcc:rate=4000,window=700,frame=150,step=61,fft=256,mels=17,low=60,high=1900,coefficients=5"
 )
+SHORT = "mfcc:rate=4000,window=500,frame=100,step=100,mels=12,coefficients=6"  # 5 x 6 features
 CLASSES = 4
 
 
@@ -45,3 +47,23 @@ def make_mfcc_model(text: str = SMALL, hidden: int = 12, batch: int = 8) -> IntM
     arithmetic = Arithmetic(batch=batch)
     chosen = QuantizeOptions(features=text, max_classes=6, arithmetic=arithmetic)
     return quantize(graph, audio(24, signal.window, 1), labels, chosen)
+
+
+def image_graph(shape: tuple[int, ...], planar: bool, channels: int) -> FloatGraph:
+    """A 3 x 3 convolution on 5 x 6 features, or 3 x 1 on 5 of 6 channels, and a head."""
+    rng = np.random.default_rng(0)
+    size = (5, 30 // 5 // channels, channels)
+    weight = rng.normal(0, 0.3, (4, 3, min(3, size[1]), channels)).astype(np.float32)
+    pad = (1, 1 if size[1] > 1 else 0)
+    conv = FloatNode("conv", "c0", (0,), (size,), (*size[:2], 4), weight,
+                     np.zeros(4, np.float32), weight.shape[1:3], pad=pad, relu=True)  # fmt: skip
+    front = FloatFront((conv,), size[0] * size[1], channels, planar)
+    dense = Dense("d", rng.normal(0, 0.1, (3, conv.outputs)), np.zeros(3))
+    return FloatGraph("image", shape, (dense,), front=front)
+
+
+def make_mfcc_image_model() -> IntModel:
+    """A frozen convolution over frames and coefficients, and a head."""
+    labels = np.arange(24) % 3
+    options = QuantizeOptions(features=SHORT, train_last=1, max_classes=6)
+    return quantize(image_graph((1, 5, 6), True, 1), audio(24, 500, 1), labels, options)

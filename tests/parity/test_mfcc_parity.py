@@ -14,7 +14,7 @@ from device.twin.learner import raw_samples
 from device.twin.mfcc import Mfcc
 from device.twin.signal import signal_features
 from server.learning.firmwares import build_firmware, emulated_device
-from tests.parity.audio import SMALL, audio, make_mfcc_model
+from tests.parity.audio import SMALL, audio, make_mfcc_image_model, make_mfcc_model
 from tests.parity.conftest import OpenPair
 from tests.parity.mfcc_program import build_program, run_program
 from tests.parity.sessions import run_session
@@ -76,8 +76,8 @@ def test_mfcc_of_emulated_boards_equal_twin(board: str, tmp_path: Path) -> None:
             assert np.frombuffer(transport.traces[0], "<i2").tolist() == features.tolist()
 
 
-def test_session_on_raw_audio_equals_twin(open_pair: OpenPair) -> None:
-    run_session(open_pair(make_mfcc_model()), seed=3, steps=2)
+def test_session_on_raw_audio_behind_convolutions_equals_twin(open_pair: OpenPair) -> None:
+    run_session(open_pair(make_mfcc_image_model()), seed=3, steps=2)
 
 
 RFFT, MFCC = "had_rfft.c", "had_mfcc.c"

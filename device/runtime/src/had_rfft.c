@@ -15,6 +15,11 @@
 #define LOW 0x7FFF
 #define ROUND (1 << 14)
 
+_Static_assert(2LL * LOW * INT16_MAX + ROUND <= INT32_MAX,
+               "products of lower parts and their rounding");
+_Static_assert(2LL * ((1 << 14) + 32) * INT16_MAX <= INT32_MAX, "products of upper parts");
+_Static_assert((long long)INT16_MIN *INT16_MIN + (1 << 9) <= INT32_MAX, "windowed samples");
+
 typedef struct complex {
     int32_t re;
     int32_t im;

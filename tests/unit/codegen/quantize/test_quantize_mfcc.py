@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from codegen.errors import CalibrationError, QuantizeError
-from codegen.float_front import FloatFront, FloatNode
 from codegen.graph import Dense, FloatGraph
 from codegen.quantize import QuantizeOptions, quantize
 from codegen.quantize.mfcc import parse_mfcc
@@ -17,28 +16,13 @@ from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import IntModel, ModelFormatError
 from server.errors import InvalidInputError
 from server.learning.quantizing import parse_options, raw_values
-from tests.parity.audio import SMALL, audio, make_mfcc_model
-
-SHORT = "mfcc:rate=4000,window=500,frame=100,step=100,mels=12,coefficients=6"  # 5 x 6 features
+from tests.parity.audio import SHORT, SMALL, audio, image_graph, make_mfcc_model
 
 
 def graph_of(features: int) -> FloatGraph:
     """A head alone."""
     weight = np.random.default_rng(0).normal(0, 0.1, (3, features)).astype(np.float32)
     return FloatGraph("g", (features,), (Dense("d", weight, np.zeros(3, np.float32)),))
-
-
-def image_graph(shape: tuple[int, ...], planar: bool, channels: int) -> FloatGraph:
-    """A 3 x 3 convolution on 5 x 6 features, or 3 x 1 on 5 of 6 channels, and a head."""
-    rng = np.random.default_rng(0)
-    size = (5, 30 // 5 // channels, channels)
-    weight = rng.normal(0, 0.3, (4, 3, min(3, size[1]), channels)).astype(np.float32)
-    pad = (1, 1 if size[1] > 1 else 0)
-    conv = FloatNode("conv", "c0", (0,), (size,), (*size[:2], 4), weight,
-                     np.zeros(4, np.float32), weight.shape[1:3], pad=pad, relu=True)  # fmt: skip
-    front = FloatFront((conv,), size[0] * size[1], channels, planar)
-    dense = Dense("d", rng.normal(0, 0.1, (3, conv.outputs)), np.zeros(3))
-    return FloatGraph("image", shape, (dense,), front=front)
 
 
 def test_quantize_with_mfcc_takes_audio_and_keeps_its_bytes() -> None:
