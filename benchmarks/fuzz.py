@@ -17,27 +17,20 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.fuzz.device_fuzz import Report, build_target, run_target, write_seeds, write_sources
+from tests.fuzz.device_fuzz import (
+    PARSERS,
+    Report,
+    build_target,
+    run_target,
+    write_seeds,
+    write_sources,
+)
 
 RESULT = Path(__file__).parent / "results" / "fuzz.md"
-DEFAULT_RUNS, PIECE_RUNS = 10_000_000, 50_000
+DEFAULT_RUNS, PIECE_RUNS = 10_000_000, 100_000
 PROGRESS = "progress.json"
 # In tenths of all executions.
 SHARES = {"payload": 4, "packet": 2, "store": 1, "wire": 2, "import": 1}
-PARSERS = (
-    "had_cbor.c",
-    "had_envelope.c",
-    "had_packet.c",
-    "had_decoder.c",
-    "had_store.c",
-    "had_journal.c",
-    "had_archive.c",
-    "had_import.c",
-    "had_wire.c",
-    "had_wire_field.c",
-    "had_node.c",
-    "had_guard.c",
-)
 COVERAGE = ("-fprofile-instr-generate", "-fcoverage-mapping")
 
 
