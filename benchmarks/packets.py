@@ -137,8 +137,9 @@ def learned(
     if not all(path.exists() for path in paths):
         model = make_model(data, stream, case)
         pair = learn(engine, model, data, stream, case)
-        for path, content in zip(paths, (model, *pair), strict=True):
-            path.write_bytes(content.to_bytes())
+        contents = (model.to_bytes(), *(learner.to_bytes() for learner in pair))
+        for path, content in zip(paths, contents, strict=True):
+            path.write_bytes(content)
     made, before, after = (path.read_bytes() for path in paths)
     return (
         IntModel.from_bytes(made),

@@ -12,6 +12,8 @@ BLOCK_BYTES, SLOTS, HEADER_BYTES, UNIT_BYTES = 4096, 2, 64, 64
 DEFAULT_GUARD_SLOTS = 32
 # SPEC.md 12.2, but for what grows with the model: trust and id, flags and counts, session, guard.
 BODY_BYTES = 128 + 16 + 100
+# Of the learning log, and more of it for every slot (SPEC.md 13.4).
+LOG_BYTES, LOG_SLOT_BYTES = 44 + 128, 14
 RECORD_BYTES = 12  # of the journal, but for a packed x0
 
 
@@ -33,7 +35,7 @@ def flash_blocks(model: IntModel, plan: Plan, field: Field) -> int:
     x0 = -(-model.x0_size // 2)
     slots = model.exemplar_slots + model.staging_slots
     body = BODY_BYTES + 2 * payload_bytes(model, plan) + slots * (4 + x0)
-    body += field.guard_slots * (1 + x0)
+    body += field.guard_slots * (1 + x0) + LOG_BYTES + LOG_SLOT_BYTES * slots
     records = model.staging_slots + field.guard_slots + model.max_classes
     record = -(-(RECORD_BYTES + x0) // UNIT_BYTES) * UNIT_BYTES
     return SLOTS * -(-(HEADER_BYTES + body + records * record) // BLOCK_BYTES)

@@ -186,7 +186,7 @@ def learn(
         write_output(log, json.dumps(written, indent=1).encode() + b"\n")
         facts: Json = {
             "log": str(log),
-            "samples": len(written["samples"]),
+            "samples": sum(r["kind"] == "sample" for r in written["records"]),
             "state_hash": device.state_hash,
         }
         print_json(facts) if as_json else print_facts("learned", facts)

@@ -18,13 +18,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from device.harness.boards import BOARDS, Board
 from device.harness.client import DeviceClient
 from device.harness.devices import open_device
 from device.harness.errors import DeviceStatusError
 from device.harness.field_client import FieldClient
+from device.harness.learning_log import LearningLog, LearningLogError, digest_samples
 from device.packet import (
     Packet,
     PacketError,
@@ -36,7 +36,7 @@ from device.packet import (
     vendor_id,
     verify_packet,
 )
-from device.twin.learner import raw_samples
+from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import IntModel
 from server.errors import InvalidInputError, Issue
 from server.learning.firmwares import (
@@ -238,36 +238,15 @@ class FieldDevice:
     def learn(
         self, x: Float32Array, y: Int64Array, plan: TrainPlan, class_count: int
     ) -> dict[str, Any]:
-        """Learn alone, and keep it. Returns: the learning log, which holds no sample."""
-        before = self.memory.learner
-        raw = raw_samples(self.model, x)
-        learner = self._session(before, raw, y, plan, class_count)
-        self.memory = replace(self.memory, learner=learner)
-        digests = sample_digests(raw)
-        return {
-            "format": LOG_FORMAT,
-            "version": 1,
-            "model_id": self.model.model_id.hex(),
-            "base_hash": before.state_hash.hex(),
-            "result_hash": learner.state_hash.hex(),
-            "class_count": class_count,
-            "steps": plan.steps,
-            "seed": plan.seed,
-            "learning_rate": plan.learning_rate,
-            "samples": [
-                {"sha256": d, "label": int(label)} for d, label in zip(digests, y, strict=True)
-            ],
-        }
+        """Learn alone, and keep it.
 
-    def _session(
-        self,
-        base: LearnerData,
-        raw: NDArray[np.int16],
-        y: Int64Array,
-        plan: TrainPlan,
-        class_count: int,
-    ) -> LearnerData:
-        with self._booted(base) as client:
+        Returns: the log that the device itself kept (SPEC.md 13.4), which holds no sample.
+        """
+        base = self.memory.learner
+        raw = raw_samples(self.model, x)
+        with self._started(field=True) as client:
+            restore(client, initial_exemplars(self.model), base)
+            client.restart_log()
             info = client.info()
             free = info.exemplar_slots + info.staging_slots - info.samples
             if len(raw) > free:
@@ -276,7 +255,19 @@ class FieldDevice:
             stage(client, raw, y, base.n_classes, class_count)
             train_some(client, plan, 0, plan.steps, lambda: None)
             digest = client.commit()
-            return collect(client, digest, client.info().samples)
+            learner = collect(client, digest, client.info().samples)
+            log = client.learning_log()
+        self.memory = replace(self.memory, learner=learner)
+        return {
+            "format": LOG_FORMAT,
+            "version": 2,
+            "model_id": log.model_id.hex(),
+            "base_hash": log.base.hex(),
+            "result_hash": log.result.hex(),
+            "whole": log.whole,
+            "records": [record.told() for record in log.records],
+            "device_log": log.to_bytes().hex(),
+        }
 
     def replay(self, log: dict[str, Any], x: Float32Array) -> str:
         """Repeat another device's learning from its log and the samples, in any order.
@@ -284,24 +275,25 @@ class FieldDevice:
         Returns: the state hash arrived at; the caller compares it with log["result_hash"].
         Raises: InvalidInputError if model, base or samples are not those of the log.
         """
-        self._check(log.get("format") == LOG_FORMAT, "not a learning log")
-        self._check(log["model_id"] == self.model.model_id.hex(), "log of another model")
-        self._check(log["base_hash"] == self.state_hash, f"log begins at {log['base_hash']}")
-        raw = raw_samples(self.model, x)
-        rows = {digest: i for i, digest in enumerate(sample_digests(raw))}
-        missing = [s["sha256"] for s in log["samples"] if s["sha256"] not in rows]
-        self._check(not missing, f"{len(missing)} samples of the log are not in the data")
-        order = [rows[s["sha256"]] for s in log["samples"]]
-        labels = np.array([s["label"] for s in log["samples"]], np.int64)
-        plan = TrainPlan(log["steps"], log["seed"], log["learning_rate"])
-        base = self.memory.learner
-        learner = self._session(base, raw[order], labels, plan, log["class_count"])
-        return learner.state_hash.hex()
+        right = (log.get("format"), log.get("version")) == (LOG_FORMAT, 2)
+        self._check_log(right, "not a learning log of version 2")
+        try:
+            told = LearningLog.from_bytes(bytes.fromhex(log["device_log"]))
+            self._check_log(told.model_id == self.model.model_id, "the log is of another model")
+            self._check_log(told.result.hex() == log["result_hash"], "the file was changed")
+            samples = digest_samples(TwinLearner(self.model).x0_of(raw_samples(self.model, x)))
+            with self.running() as client:
+                return told.repeat(client, samples).hex()
+        except (LearningLogError, DeviceStatusError) as error:
+            raise self._no_replay(str(error)) from error
 
+    def _check_log(self, right: bool, what: str) -> None:
+        if not right:
+            raise self._no_replay(what)
 
-def sample_digests(raw: NDArray[np.int16]) -> list[str]:
-    """SHA-256 of each raw sample, int16 little-endian, shape (N, inputs)."""
-    return [hashlib.sha256(np.ascontiguousarray(row, "<i2").tobytes()).hexdigest() for row in raw]
+    def _no_replay(self, what: str) -> InvalidInputError:
+        issue = Issue(what, "log", f"a log that begins at {self.state_hash}, and its samples")
+        return InvalidInputError(f"The log cannot be replayed: {what}.", [issue])
 
 
 @dataclass(frozen=True)

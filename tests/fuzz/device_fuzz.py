@@ -55,6 +55,7 @@ PARSERS = (
     "had_wire_field.c",
     "had_node.c",
     "had_guard.c",
+    "had_log.c",
 )
 BUILD_LIMIT_S = 600.0
 SPEC = ModelSpec(
@@ -190,6 +191,7 @@ def _wire_seeds(model: IntModel) -> list[bytes]:
         + [(0x25, b""), (0x20, b""), (0x28, b"")],
         [guard, (0x27, b"\1\0\2\0\3\0"), learn, (0x08, b""), (0x01, b""), (0x0F, b"\0\0")],
         [(0x02, b"\0\0" + bytes(2 * model.inputs)), (0x03, b"\1\0" + bytes(2 * model.inputs))]
+        + [(0x29, struct.pack("<IHH", 0, 92, 0)), (0x2A, b"")]
         + [(0x0A, struct.pack("<IHBB", 0, 64, 1, 0)), (0x10, b"\1"), (0x0E, b"\0\0\1\0" + sample)],
     ]
     return [
@@ -205,6 +207,7 @@ def _store_seeds(model: IntModel) -> list[bytes]:
     sample = _sample(model)
     samples = struct.pack("<I", 1) + struct.pack("<BBH", 1, 0, 0) + sample
     guard = struct.pack("<IIII", 500, 500, 65535, 1) + b"\1" + sample
+    guard += struct.pack("<III", 1, 4, 2) + bytes(32) + b"\4\0\4\0"  # and the learning log
     plain = trust + model.model_id + struct.pack("<III", 0, 2, 2) + base[32:-32] + samples + guard
     session = struct.pack("<7I", 1, 2, 1, 1, 100, 1, 0) + struct.pack("<Iii", 0, 20000, -16)
     session += bytes(36) + struct.pack("<4I", 1, 3, 2, 99)

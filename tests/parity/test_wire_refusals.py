@@ -163,11 +163,22 @@ def field(fresh: FieldClient) -> FieldClient:
 def test_request_of_a_wrong_length_is_refused_by_every_field_command(field: FieldClient) -> None:
     before = field.export_state()
     x0 = len(pack_x0(np.zeros(MODEL.x0_size, np.int8)))
-    lengths = {0x20: 0, 0x21: 0, 0x22: 96, 0x23: 4, 0x25: 0, 0x26: 2 + x0, 0x27: 6, 0x28: 0}
+    lengths = {
+        0x20: 0,
+        0x21: 0,
+        0x22: 96,
+        0x23: 4,
+        0x25: 0,
+        0x26: 2 + x0,
+        0x27: 6,
+        0x28: 0,
+        0x29: 8,
+        0x2A: 0,
+    }
     for command, right in lengths.items():
         for length in {right + 1, max(right - 1, 0)} - {right}:
             assert status_of(field, command, bytes(length)) == -4, (hex(command), length)
-    assert status_of(field, 0x29) == -7
+    assert status_of(field, 0x2B) == -7
     assert field.export_state() == before
 
 

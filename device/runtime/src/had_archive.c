@@ -145,6 +145,17 @@ static void move_guard(had_archive *ar, had_guard *guard) {
     }
 }
 
+static void move_log(had_archive *ar, had_log *log) {
+    log->whole = move_u32(ar, log->whole);
+    log->bytes = move_u32(ar, log->bytes);
+    log->mark = move_u32(ar, log->mark);
+    require(ar, log->whole <= 1U && log->mark <= log->bytes && log->bytes <= HAD_LOG_BYTES);
+    had_archive_move(ar, log->base, sizeof log->base);
+    if (ar->status == HAD_OK) {
+        had_archive_move(ar, log->record, log->bytes);
+    }
+}
+
 static uint32_t flags_of(const had_learner *ln) {
     uint32_t differs = memcmp(&ln->working, &ln->committed, sizeof ln->working) != 0 ? 1U : 0U;
     return (differs != 0U || ln->trained != 0U ? FLAG_WORKING : 0U) |
@@ -213,6 +224,7 @@ void had_image_move(had_archive *ar, const had_image *image) {
     }
     move_samples(ar, ln);
     move_guard(ar, image->guard);
+    move_log(ar, image->log);
     if (ar->mode == HAD_ARCHIVE_SAVE || ar->status != HAD_OK) {
         return;
     }

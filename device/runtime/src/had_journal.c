@@ -69,7 +69,7 @@ static had_status read_record(const had_store *store, had_record *record, uint32
     return status;
 }
 
-static had_status repeat(const had_image *image, const had_record *record) {
+static had_status carry_out(const had_image *image, const had_record *record) {
     const uint8_t *p = record->payload;
     uint32_t label;
     switch (record->head[0]) {
@@ -89,6 +89,15 @@ static had_status repeat(const had_image *image, const had_record *record) {
     default:
         return HAD_ERR_FORMAT;
     }
+}
+
+/* The learning log, as it was saved, lacks what the journal holds. */
+static had_status repeat(const had_image *image, const had_record *record) {
+    had_status status = carry_out(image, record);
+    if (status == HAD_OK) {
+        had_log_request(image->log, record->head[0], record->payload, record->bytes);
+    }
+    return status;
 }
 
 /* Whether the rest of the slot can be programmed. */

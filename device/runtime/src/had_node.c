@@ -8,13 +8,15 @@
 
 #include "had_journal.h"
 #include "hadapt/correction.h"
+#include "hadapt/exemplar.h"
 
 #define CMD_TRAIN_BEGIN 0x05U
 #define CMD_ROLLBACK 0x08U
+#define CMD_IMPORT_BEGIN 0x0BU
 #define CMD_IMPORT_END 0x0DU
 
 static had_image image_of(had_node *node) {
-    return (had_image){node->learner, &node->trust, &node->guard};
+    return (had_image){node->learner, &node->trust, &node->guard, &node->log};
 }
 
 static had_status save(had_node *node) {
@@ -29,7 +31,10 @@ had_status had_node_boot(had_node *node, had_learner *ln) {
     had_guard_init(&node->guard);
     had_init(ln);
     const had_image image = image_of(node);
-    had_status status = had_store_open(&node->store, &image);
+    had_status status = had_log_restart(&node->log, ln);
+    if (status == HAD_OK) {
+        status = had_store_open(&node->store, &image);
+    }
     node->reason = node->store.lost != 0U ? HAD_REASON_KEPT : HAD_REASON_NONE;
     return status;
 }
@@ -49,9 +54,17 @@ had_status had_node_record(had_node *node, uint8_t command, const uint8_t *reque
     case HAD_CMD_LEARN_X0:
     case HAD_CMD_PUT_EXEMPLAR:
     case HAD_CMD_ADD_CLASS:
+        had_log_request(&node->log, command, request, bytes);
         return append(node, command, request, bytes);
     case CMD_TRAIN_BEGIN:
+        had_log_session(&node->log, &node->learner->session.config);
+        return save(node);
     case CMD_ROLLBACK:
+        had_log_rollback(&node->log);
+        return save(node);
+    case CMD_IMPORT_BEGIN: /* even if it fails: the working copy is then the committed one */
+        had_log_close(&node->log);
+        return HAD_OK;
     case CMD_IMPORT_END:
         return save(node);
     default:
@@ -89,11 +102,15 @@ had_status had_node_commit(had_node *node, const had_fit *fit) {
     }
     if (status == HAD_ERR_REFUSED) {
         had_rollback(node->learner);
+        had_log_rollback(&node->log);
         had_status saved = save(node);
         return saved != HAD_OK ? saved : status;
     }
     if (status == HAD_OK) {
         status = commit(node->learner, fit);
+    }
+    if (status == HAD_OK) {
+        status = had_log_commit(&node->log, node->learner, fit->hold, fit->steps);
     }
     return status == HAD_OK ? save(node) : status;
 }
@@ -131,6 +148,16 @@ had_status had_node_guard_add(had_node *node, const uint8_t *packed, uint32_t la
     record[1] = 0U;
     memcpy(record + 2, packed, HAD_X0_BYTES);
     return append(node, HAD_CMD_GUARD_ADD, record, sizeof record);
+}
+
+had_status had_node_log_restart(had_node *node) {
+    had_learner *ln = node->learner;
+    if (had_idle(ln) != HAD_OK || ln->trained != 0U || had_exemplar_staged(&ln->exemplars) != 0U ||
+        memcmp(&ln->working, &ln->committed, sizeof ln->working) != 0) {
+        return HAD_ERR_STATE;
+    }
+    had_status status = had_log_restart(&node->log, ln);
+    return status == HAD_OK ? save(node) : status;
 }
 
 had_status had_node_guard_limits(had_node *node, const had_guard_limits *limits) {

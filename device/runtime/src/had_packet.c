@@ -199,6 +199,9 @@ had_status had_packet_end(had_packet *packet, had_node *node) {
             return refuse(packet, node, reason);
         }
         status = had_commit(node->learner);
+        if (status == HAD_OK) {
+            status = had_log_restart(&node->log, node->learner);
+        }
     }
     packet->phase = PHASE_CLOSED;
     if (status == HAD_OK) {

@@ -125,7 +125,8 @@ static had_status load_slot(had_store *store, const had_image *image, uint32_t b
         *image->trust = (had_trust){0};
     }
     store->lost = 1U;
-    return ar.status == HAD_ERR_IO ? ar.status : HAD_OK;
+    had_status status = had_log_restart(image->log, image->learner);
+    return ar.status == HAD_ERR_IO ? ar.status : status;
 }
 
 static had_status check_flash(const had_store *store) {

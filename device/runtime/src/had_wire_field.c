@@ -29,7 +29,9 @@ enum had_field_command {
     CMD_PACKET_END = 0x25,
     CMD_GUARD_ADD = 0x26,
     CMD_GUARD_LIMITS = 0x27,
-    CMD_REBOOT = 0x28
+    CMD_REBOOT = 0x28,
+    CMD_LOG = 0x29,
+    CMD_LOG_RESTART = 0x2A
 };
 
 /* The one device of this program. */
@@ -148,6 +150,18 @@ static had_status handle_guard_limits(const uint8_t *req) {
     return had_node_guard_limits(&node, &limits);
 }
 
+static had_status handle_log(const had_answer *out, const uint8_t *req) {
+    uint32_t count = had_load_u16(req + 4);
+    if (had_load_u16(req + 6) != 0U) {
+        return HAD_ERR_ARGUMENT;
+    }
+    if (count > out->capacity) {
+        return HAD_ERR_SIZE;
+    }
+    *out->length = count;
+    return had_log_export(&node.log, node.learner, out->bytes, had_load_u32(req), count);
+}
+
 static had_status dispatch(uint8_t command, const had_answer *out, const uint8_t *req,
                            uint32_t length) {
     switch (command) {
@@ -167,6 +181,10 @@ static had_status dispatch(uint8_t command, const had_answer *out, const uint8_t
         return handle_guard_add(out, req);
     case CMD_GUARD_LIMITS:
         return handle_guard_limits(req);
+    case CMD_LOG:
+        return handle_log(out, req);
+    case CMD_LOG_RESTART:
+        return had_node_log_restart(&node);
     default:
         return answer_hash(out, had_field_boot(node.learner));
     }
@@ -184,6 +202,8 @@ had_status had_field_handle(uint8_t command, const uint8_t *req, uint32_t req_le
         [CMD_GUARD_ADD - HAD_FIELD_FIRST] = 2U + HAD_X0_BYTES,
         [CMD_GUARD_LIMITS - HAD_FIELD_FIRST] = 6U,
         [CMD_REBOOT - HAD_FIELD_FIRST] = 0U,
+        [CMD_LOG - HAD_FIELD_FIRST] = 8U,
+        [CMD_LOG_RESTART - HAD_FIELD_FIRST] = 0U,
     };
     const had_answer out = {resp, resp_cap, resp_len};
     uint32_t length = lengths[command - HAD_FIELD_FIRST];

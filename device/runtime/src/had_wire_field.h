@@ -9,7 +9,7 @@
 #include "hadapt/learner.h"
 
 #define HAD_FIELD_FIRST 0x20U
-#define HAD_FIELD_LAST 0x28U
+#define HAD_FIELD_LAST 0x2AU
 
 #if HAD_FIELD
 

@@ -111,6 +111,7 @@ static identity identify(void) {
     had_sha256_update(&sha, &node.guard.limits, sizeof node.guard.limits);
     had_sha256_update(&sha, node.guard.label, node.guard.count);
     had_sha256_update(&sha, node.guard.packed, node.guard.count * HAD_X0_BYTES);
+    had_sha256_update(&sha, &node.log, sizeof node.log - sizeof node.log.record + node.log.bytes);
     had_sha256_end(&sha, id.digest);
     return id;
 }

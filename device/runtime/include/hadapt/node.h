@@ -22,6 +22,7 @@ typedef struct had_node {
     had_learner *learner;
     had_trust trust;
     had_guard guard;
+    had_log log;
     had_store store;
     uint32_t reason; /* of the last refusal, enum had_reason */
 } had_node;
@@ -53,6 +54,9 @@ HAD_CHECKED had_status had_node_provision(had_node *node, const uint8_t *identit
 
 /* Reserve a sample for the guard, and keep it. See had_guard_add. */
 HAD_CHECKED had_status had_node_guard_add(had_node *node, const uint8_t *packed, uint32_t label);
+
+/* Begin the learning log anew, and keep it. HAD_ERR_STATE: there is uncommitted learning. */
+HAD_CHECKED had_status had_node_log_restart(had_node *node);
 
 /* Set the guard's limits, and keep them. HAD_ERR_ARGUMENT: more than HAD_GUARD_OFF. */
 HAD_CHECKED had_status had_node_guard_limits(had_node *node, const had_guard_limits *limits);

@@ -8,6 +8,7 @@
 #include "hadapt/flash.h"
 #include "hadapt/guard.h"
 #include "hadapt/learner.h"
+#include "hadapt/log.h"
 #include "hadapt/trust.h"
 
 /* Slots of the area; no slot; bytes of a slot's and of a record's header. */
@@ -20,7 +21,8 @@
 /* Body of a slot at its largest, SPEC.md 12.2: a slot must hold it and its header. */
 #define HAD_STORE_BODY_MAX_BYTES                                                                   \
     (104U + 16U + 12U + 2U * HAD_STATE_PAYLOAD_BYTES + 92U + 4U +                                  \
-     HAD_SLOTS * (4U + HAD_X0_BYTES) + 16U + HAD_GUARD_SLOTS * (1U + HAD_X0_BYTES))
+     HAD_SLOTS * (4U + HAD_X0_BYTES) + 16U + HAD_GUARD_SLOTS * (1U + HAD_X0_BYTES) + 12U +         \
+     HAD_SHA256_BYTES + HAD_LOG_BYTES)
 /* Longest payload of a journal record: an exemplar. */
 #define HAD_RECORD_BYTES (4U + HAD_X0_BYTES)
 
@@ -42,6 +44,7 @@ typedef struct had_image {
     had_learner *learner;
     had_trust *trust;
     had_guard *guard;
+    had_log *log;
 } had_image;
 
 /*

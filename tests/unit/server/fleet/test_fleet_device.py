@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from device.harness.learning_log import LearningLog
 from device.packet import state_digest
 from server.commands.model_file import ModelFile, load_model_file
 from server.demo.example import write_example
@@ -149,10 +150,18 @@ def test_board_learns_alone_and_the_host_replays_it_to_the_same_hash(place: Plac
     replayed = place.hadapt("device", "replay", *common)
     assert replayed == {"log": learned["state_hash"], "replay": learned["state_hash"], "same": True}
     log = json.loads((place.folder / "log.json").read_bytes())
-    assert set(log["samples"][0]) == {"sha256", "label"}, "no sample leaves the device"
-    log["samples"][0]["label"] ^= 1
+    kinds = [record["kind"] for record in log["records"]]
+    assert kinds == ["class added"] * 2 + ["sample"] * 8 + ["session", "commit"]
+    assert set(log["records"][2]) == {"kind", "label", "digest"}, "no sample leaves the device"
+    told = LearningLog.from_bytes(bytes.fromhex(log["device_log"]))
+    first = told.records[2]
+    other = replace(first, payload=bytes([first.payload[0] ^ 1]) + first.payload[1:])
+    changed_log = replace(told, records=(*told.records[:2], other, *told.records[3:]))
+    log["device_log"] = changed_log.to_bytes().hex()
     (place.folder / "log.json").write_text(json.dumps(log))
     assert place.hadapt("device", "replay", *common, code=1)["same"] is False
+    (place.folder / "log.json").write_text(json.dumps({**log, "version": 1}))
+    assert "version 2" in place.hadapt("device", "replay", *common, code=1)["detail"]
 
 
 def test_apply_command_keeps_what_it_took(place: Place) -> None:
