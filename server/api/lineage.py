@@ -8,14 +8,16 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from server.api import render
 from server.api.access import GuardedRoute, scope
 from server.api.common import ContextDep, IdempotencyKey, create
 from server.api.fleet import ControllerPath, actor_of
 from server.api.fleet_schemas import ControllerId
 from server.api.problems import documented
-from server.api.schemas import Body, Id, Json, Name, Sha256
+from server.api.schemas import Body, Id, Json, Name, Sha256, UpdateRead
 from server.fleet import lineage, withdrawals
 from server.fleet.targets import require_target
+from server.services import updates
 from server.storage.ports import Unit
 
 router = APIRouter(route_class=GuardedRoute, tags=["fleet"])
@@ -114,7 +116,7 @@ class WithdrawalCreate(Body):
 
 
 class WithdrawalRead(BaseModel):
-    """What was withdrawn. An update with base_version = rebuild_from rebuilds the model."""
+    """What was withdrawn. `POST /withdrawals/{id}/rebuild` makes the model anew without it."""
 
     id: Id
     model_id: Id
@@ -146,3 +148,25 @@ def create_withdrawal(
         return read, f"/api/v1/models/{body.model_id}/samples"
 
     return create(context, request, key, body.model_dump(), action)
+
+
+@router.post(
+    "/withdrawals/{withdrawal_id}/rebuild",
+    status_code=202,
+    response_model=UpdateRead,
+    responses=documented(404, 409, 429, 507),
+    dependencies=[scope("updates:write")],
+)
+def rebuild(
+    withdrawal_id: Id, request: Request, context: ContextDep, key: IdempotencyKey = None
+) -> JSONResponse:
+    """Learn again, without what was withdrawn, all that was learned since. Runs as a job."""
+    with context.database.read() as unit:
+        spec = withdrawals.rebuild_spec(unit, withdrawal_id)
+    updates.check_update(context, spec)
+
+    def action(unit: Unit) -> tuple[UpdateRead, str]:
+        made = withdrawals.queue_rebuild(context, unit, withdrawal_id, spec, actor_of(request))
+        return render.update(made, "queued"), f"/api/v1/updates/{made.id}"
+
+    return create(context, request, key, {"withdrawal_id": withdrawal_id}, action, status=202)

@@ -6,14 +6,9 @@ from typing import Annotated
 import typer
 
 from server.commands.access import DataDir, stored
-from server.commands.console import AsJson, command, print_json
+from server.commands.console import AsJson, command, print_facts, print_json
 
-app = typer.Typer(no_args_is_help=True, help="Jobs: adopt those of a worker that is gone.")
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps `adopt` a subcommand while it is the only one."""
+app = typer.Typer(no_args_is_help=True, help="Jobs: adopt those of a worker that is gone; rebuild.")
 
 
 @app.command("adopt")
@@ -39,3 +34,23 @@ def adopt_jobs(
             print_json({"adopted": jobs})
         else:
             typer.echo(f"{len(jobs)} jobs given to the other workers")
+
+
+@app.command("rebuild")
+def rebuild(
+    withdrawal: Annotated[str, typer.Argument(help="Id, as `POST /withdrawals` answered.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Queue the update that makes a model anew without what was withdrawn; a worker runs it.
+
+    \b
+    Examples:
+      hadapt jobs rebuild 01a21d0b09ce2face72cf3b4258033c8
+    """
+    with command(as_json), stored(data_dir) as context:
+        from server.fleet.withdrawals import start_rebuild
+
+        made = start_rebuild(context, withdrawal, "command")
+        facts = {"update_id": made.id, "job_id": made.job_id, "base_version": made.base_version}
+        print_json(facts) if as_json else print_facts("rebuild", facts)

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lineage over the whole service: classes, samples, contributors, two devices compared."""
 
+import json
 from typing import Any
 
+from typer.testing import CliRunner
+
+from server.cli import app
 from server.fleet.lineage import ancestors
 from tests.api.fleet import accepted_version, add_device, roll_out, sign
 from tests.api.fleet_fixtures import Fleet, fleet
@@ -98,9 +102,14 @@ def test_withdrawn_contributor_is_erased_and_the_model_rebuilt_without(fleet: Fl
     assert {s.features for s in kept} == {b""}
     again = fleet.client.send_samples(x, y, device_id=sender)
     assert (again.stored, again.duplicates) == (0, 6)
+    nothing = http.post(f"/api/v1/withdrawals/{done['id']}/rebuild")
+    assert nothing.status_code == 409, "no samples of the class are left"
+    assert "rollback to version 2" in nothing.json()["errors"][0]["expected"]
     fleet.send(model, 4)
-    rebuilt = update(base_version=done["rebuild_from"])
+    fleet.run(fleet.client.rebuild(done["id"]).job_id)
+    rebuilt = http.get(f"/api/v1/models/{model}/versions").json()["items"][0]
     assert (rebuilt["number"], rebuilt["parent"]) == (4, 2)
+    assert rebuilt["classes"] == ["0", "1", "2", "3", "4"]
     device.config(version="4")
     with fleet.context.database.read() as unit:
         line = ancestors(unit, model, 4)
@@ -108,6 +117,36 @@ def test_withdrawn_contributor_is_erased_and_the_model_rebuilt_without(fleet: Fl
     gone = {s.content_sha256 for s in kept}
     assert not gone & {digest for a in line for digest in a.samples}
     assert gone == set(old[0].samples), "what version 3 had used is still told"
+
+
+def test_rebuild_without_one_sample_learns_all_later_classes_in_one_job(fleet: Fleet) -> None:
+    """Version 2 learned class 3, version 3 class 4; a sample of class 3 goes."""
+    http, model = fleet.http, accepted_version(fleet)
+    fleet.send(model, 4)
+    fleet.run(fleet.client.create_update(model, steps=20).job_id)
+    with fleet.context.database.read() as unit:
+        used = ancestors(unit, model, 2)[0].samples
+    body = {"model_id": model, "kind": "sample", "subject": used[0]}
+    done = http.post("/api/v1/withdrawals", json=body).json()
+    assert (done["versions"], done["rebuild_from"]) == ([2, 3], 1)
+    command = ["jobs", "rebuild", done["id"], "--json"]
+    where = ["--data-dir", str(fleet.context.settings.data_dir)]
+    engine = {"HADAPT_ENGINE": fleet.context.settings.engine}
+    ran = CliRunner().invoke(app, [*command, *where], env=engine)
+    assert ran.exit_code == 0, ran.output
+    made = fleet.client.update(json.loads(ran.stdout)["update_id"])
+    assert (made.spec["base_version"], made.spec["classes"]) == (1, ["3", "4"])
+    fleet.run(made.job_id)
+    with fleet.context.database.read() as unit:
+        line = ancestors(unit, model, 4)
+    assert [a.version for a in line] == [4, 1]
+    assert line[0].new_classes == ["3", "4"]
+    assert len(line[0].samples) == 19 and used[0] not in line[0].samples
+    again = http.post(f"/api/v1/withdrawals/{done['id']}/rebuild")
+    assert again.status_code == 409, "the newest version is clean"
+    assert http.post(f"/api/v1/withdrawals/{'0' * 32}/rebuild").status_code == 404
+    rows = http.get("/api/v1/audit", params={"limit": 200}).json()["items"]
+    assert "samples.rebuild" in [r["action"] for r in rows]
 
 
 def test_withdrawal_of_a_sample_a_class_and_a_base_class(fleet: Fleet) -> None:
