@@ -17,7 +17,7 @@ from fastapi.responses import Response
 from server.api.access import GuardedRoute, address, device_route
 from server.api.common import ContextDep
 from server.errors import MalformedRequestError, UnauthorizedError, UnsupportedMediaTypeError
-from server.fleet import ddi
+from server.fleet import confirmation, ddi
 from server.fleet.ddi import Links
 from server.fleet.errors import PreconditionError, RangeError
 from server.fleet.targets import authenticate
@@ -113,6 +113,42 @@ def get_deployment(request: Request, context: ContextDep, number: Number) -> Res
 def post_feedback(request: Request, context: ContextDep, number: Number, body: BodyDep) -> Response:
     """How the installation goes."""
     ddi.feedback(context, _target(request), number, body, "deployment")
+    return Response(status_code=200)
+
+
+@router.get("/confirmationBase", dependencies=DEVICE)
+def get_confirmations(request: Request, context: ContextDep) -> Response:
+    """Whether the device confirms by itself, and what waits for its word."""
+    return _answer(request, confirmation.overview(context, _target(request), _links(request)))
+
+
+@router.get("/confirmationBase/{number}", dependencies=DEVICE)
+def get_confirmation(request: Request, context: ContextDep, number: Number) -> Response:
+    """The update that waits for confirmation."""
+    found = confirmation.waiting(context, _target(request), number, _links(request))
+    return _answer(request, found)
+
+
+@router.post("/confirmationBase/{number}/feedback", dependencies=DEVICE)
+def post_confirmation(
+    request: Request, context: ContextDep, number: Number, body: BodyDep
+) -> Response:
+    """The device's word: confirmed or denied."""
+    confirmation.feedback(context, _target(request), number, body)
+    return Response(status_code=200)
+
+
+@router.post("/confirmationBase/activateAutoConfirm", dependencies=DEVICE)
+def activate_auto_confirm(request: Request, context: ContextDep) -> Response:
+    """Confirm every update from now on, and what waits."""
+    confirmation.set_automatic(context, _target(request), True)
+    return Response(status_code=200)
+
+
+@router.post("/confirmationBase/deactivateAutoConfirm", dependencies=DEVICE)
+def deactivate_auto_confirm(request: Request, context: ContextDep) -> Response:
+    """Ask the device again from the next update on."""
+    confirmation.set_automatic(context, _target(request), False)
     return Response(status_code=200)
 
 

@@ -118,6 +118,7 @@ class PolicyBody(Body):
     min_accuracy: Share | None = None
     max_accuracy_drop: Signed | None = 0.05
     max_forgetting: Signed | None = 0.05
+    confirm: bool = Field(default=False, description="Devices are asked first: confirmationBase.")
 
 
 class RolloutCreate(Body):

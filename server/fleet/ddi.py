@@ -25,6 +25,7 @@ from server.storage.fleet import (
     ACTION_FAILED,
     ACTION_FINISHED,
     ACTION_OPEN,
+    ACTION_WAITING,
     ActionRecord,
     ArtifactRecord,
     Json,
@@ -49,6 +50,8 @@ METRIC = re.compile(
     r"hadapt\.(accuracy|forgetting|state_digest|state_hash|reason)=(.{1,400})", re.DOTALL
 )
 DIGEST = re.compile("[0-9a-f]{64}")
+# Where an open action is found.
+KINDS = {ACTION_CANCELING: "cancelAction", ACTION_WAITING: "confirmationBase"}
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,10 @@ def poll(context: Context, target: TargetRecord, links: Links) -> Json:
             rollouts.see(unit, seen)
     found: dict[str, Json] = {}
     if action is not None:
-        kind = "cancelAction" if action.state == ACTION_CANCELING else "deploymentBase"
+        kind = KINDS.get(action.state, "deploymentBase")
         tag = f"?c={action.number}" if kind == "deploymentBase" else ""
         found[kind] = {"href": links.to(f"{kind}/{action.number}{tag}")}
-    if not target.attributes:
+    if not set(target.attributes) - {rollouts.AUTO_CONFIRM}:
         found["configData"] = {"href": links.to("configData")}
     return {
         "config": {"polling": {"sleep": clock_text(context.settings.ddi_poll_interval_s)}},
@@ -113,11 +116,12 @@ def config_data(context: Context, target: TargetRecord, body: Mapping[str, Any])
     if mode not in ("merge", "replace", "remove") or not isinstance(data, Mapping):
         raise _wrong("configData", "mode merge, replace or remove, and data")
     fresh = {str(k)[:128]: str(v)[:MAX_ATTRIBUTE_CHARS] for k, v in data.items()}
+    fresh.pop(rollouts.AUTO_CONFIRM, None)
     with context.database.write() as unit:
         known = targets.require_target(unit, target.controller_id).attributes
         merged = {
             "merge": {**known, **fresh},
-            "replace": fresh,
+            "replace": {**{k: v for k, v in known.items() if k == rollouts.AUTO_CONFIRM}, **fresh},
             "remove": {k: v for k, v in known.items() if k not in fresh},
         }[mode]
         if len(merged) > MAX_ATTRIBUTES:
@@ -159,7 +163,9 @@ def deployment(context: Context, target: TargetRecord, number: int, links: Links
         action = require_action(unit, target, number)
         if action.state == ACTION_CANCELING:
             raise NotFoundError(f"Action {number} is being cancelled.")
-        return _deployment(unit, target, action, links)
+        if action.state == ACTION_WAITING:
+            raise NotFoundError(f"Action {number} waits for confirmation.")
+        return deployment_body(unit, target, action, links)
 
 
 def installed(context: Context, target: TargetRecord, number: int, links: Links) -> Json:
@@ -168,10 +174,11 @@ def installed(context: Context, target: TargetRecord, number: int, links: Links)
         action = require_action(unit, target, number)
         if action.state != ACTION_FINISHED:
             raise NotFoundError(f"Action {number} is not installed.")
-        return _deployment(unit, target, action, links)
+        return deployment_body(unit, target, action, links)
 
 
-def _deployment(unit: Unit, target: TargetRecord, action: ActionRecord, links: Links) -> Json:
+def deployment_body(unit: Unit, target: TargetRecord, action: ActionRecord, links: Links) -> Json:
+    """An action's update: one chunk with one artifact."""
     packet = require_packet(unit, action.packet_id)
     artifact = _artifact_for(unit, target, action)
     chunk = {
@@ -256,6 +263,8 @@ def feedback(
         if action.state not in rollouts.OPEN:
             issue = Issue(f"action has {action.state}", f"action {number}", "an open action")
             raise GoneError(f"Action {number} is closed.", [issue])
+        if kind == "deployment" and action.state == ACTION_WAITING:
+            raise NotFoundError(f"Action {number} waits for confirmation.")
         if kind == "cancel" and action.state != ACTION_CANCELING:
             raise NotFoundError(f"Action {number} is not being cancelled.")
         kept = [*action.messages, *messages][-MAX_MESSAGES:]

@@ -42,7 +42,8 @@ class Policy:
     shares: of the devices reached with each stage, ascending in (0, 1], the first is the canary.
     soak_s: wait after a stage is complete. offline_after_s: unseen so long, a device is not waited
     for. Limits in [0, 1], None for none: failures as a share of reports, the others as means over
-    the devices that report them (accuracy before minus after, for the drop).
+    the devices that report them (accuracy before minus after, for the drop). confirm: a device is
+    offered the update once it agrees (hawkBit's confirmationBase).
     """
 
     shares: tuple[float, ...] = (0.05, 0.25, 1.0)
@@ -53,6 +54,7 @@ class Policy:
     min_accuracy: float | None = None
     max_accuracy_drop: float | None = 0.05
     max_forgetting: float | None = 0.05
+    confirm: bool = False
 
 
 @dataclass(frozen=True)

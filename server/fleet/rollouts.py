@@ -17,6 +17,7 @@ from server.services.paging import Page, decode_cursor, make_page
 from server.storage.fleet import (
     ACTION_CANCELING,
     ACTION_OPEN,
+    ACTION_WAITING,
     ActionRecord,
     Json,
     MemberRecord,
@@ -27,7 +28,9 @@ from server.storage.fleet import (
 from server.storage.ports import Unit
 
 MAX_MEMBERS = 100_000
-OPEN = (ACTION_OPEN, ACTION_CANCELING)
+OPEN = (ACTION_OPEN, ACTION_CANCELING, ACTION_WAITING)
+# Attribute of a device that confirms every update by itself; only confirmationBase sets it.
+AUTO_CONFIRM = "hadapt.auto_confirm"
 MOVING = ("running", "paused", "rolling_back")
 # A device in another state has nothing to expect of a rollout any more.
 CONCERNED = ("waiting", "offered", "installed", "reverting")
@@ -199,7 +202,7 @@ def on_poll(context: Context, unit: Unit, target: TargetRecord, now: float) -> A
         told = rollout.offer(_state(record), member)
         if told == "cancel":
             unit.fleet.actions.change(
-                {"controller_id": target.controller_id, "state": ACTION_OPEN},
+                {"controller_id": target.controller_id, "state": [ACTION_OPEN, ACTION_WAITING]},
                 state=ACTION_CANCELING,
             )
         elif told is not None and open_action(unit, target.controller_id) is None:
@@ -319,8 +322,10 @@ def _offer(
         packet = require_packet(unit, packet.counterpart)
     if target.version != packet.base_version:
         return
+    asks = told == "update" and policy_of(record).confirm
+    state = ACTION_WAITING if asks and AUTO_CONFIRM not in target.attributes else ACTION_OPEN
     unit.fleet.actions.add(
-        ActionRecord(target.controller_id, packet.id, record.id, ACTION_OPEN, utc_text())
+        ActionRecord(target.controller_id, packet.id, record.id, state, utc_text())
     )
     if told == "update":
         member = _with_accuracy(member, target)

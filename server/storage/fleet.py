@@ -9,7 +9,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
-ACTION_OPEN, ACTION_CANCELING = "open", "canceling"
+ACTION_OPEN, ACTION_CANCELING, ACTION_WAITING = "open", "canceling", "waiting"
 ACTION_FINISHED, ACTION_FAILED, ACTION_CANCELED = "finished", "failed", "canceled"
 
 
