@@ -42,6 +42,7 @@ FIELD = (
     "envelope",
     "guard",
     "journal",
+    "log",
     "node",
     "packet",
     "store",
