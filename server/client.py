@@ -240,10 +240,6 @@ class HadaptClient:
         body = {"model_id": model_id, "method": method, **spec}
         return self._make("/updates", s.UpdateRead, key, json=body)
 
-    def rebuild(self, withdrawal_id: str, *, key: str | None = None) -> s.UpdateRead:
-        """Start the update that makes the model anew without what was withdrawn."""
-        return self._make(f"/withdrawals/{withdrawal_id}/rebuild", s.UpdateRead, key)
-
     def update(self, update_id: str) -> s.UpdateRead:
         """An update."""
         return self._get(f"/updates/{update_id}", s.UpdateRead)

@@ -106,7 +106,8 @@ def test_withdrawn_contributor_is_erased_and_the_model_rebuilt_without(fleet: Fl
     assert nothing.status_code == 409, "no samples of the class are left"
     assert "rollback to version 2" in nothing.json()["errors"][0]["expected"]
     fleet.send(model, 4)
-    fleet.run(fleet.client.rebuild(done["id"]).job_id)
+    made = http.post(f"/api/v1/withdrawals/{done['id']}/rebuild")
+    fleet.run(made.json()["job_id"])
     rebuilt = http.get(f"/api/v1/models/{model}/versions").json()["items"][0]
     assert (rebuilt["number"], rebuilt["parent"]) == (4, 2)
     assert rebuilt["classes"] == ["0", "1", "2", "3", "4"]

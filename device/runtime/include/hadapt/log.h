@@ -20,6 +20,7 @@
 #define HAD_LOG_HEADER_BYTES 92U
 #define HAD_LOG_DIGEST_BYTES 8U
 
+/* The records, and where they begin. */
 typedef struct had_log {
     uint32_t whole; /* 0: something since the mark is not in it */
     uint32_t bytes;
