@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from device.harness.client import DeviceClient
 from device.harness.errors import DeviceStatusError
-from device.harness.learning_log import HEADER_BYTES, LearningLog
 
+LOG_HEADER_BYTES = 92
 PIECE_BYTES = 128  # no device takes less in a request
 _INFO = struct.Struct("<11Ii32s")
 
@@ -106,14 +106,14 @@ class FieldClient(DeviceClient):
         """Limits in thousandths; 0xFFFF: none (SPEC.md 13.2)."""
         self._ask(0x27, struct.pack("<HHH", class_drop, mean_drop, new_floor))
 
-    def learning_log(self) -> LearningLog:
-        """What was learned since the log began (SPEC.md 13.4)."""
-        data = self._ask(0x29, struct.pack("<IHH", 0, HEADER_BYTES, 0))
-        total = HEADER_BYTES + int.from_bytes(data[-4:], "little")
+    def learning_log(self) -> bytes:
+        """What was learned since the log began (SPEC.md 13.4); device.packet reads it."""
+        data = self._ask(0x29, struct.pack("<IHH", 0, LOG_HEADER_BYTES, 0))
+        total = LOG_HEADER_BYTES + int.from_bytes(data[-4:], "little")
         while len(data) < total:
             piece = min(PIECE_BYTES, total - len(data))
             data += self._ask(0x29, struct.pack("<IHH", len(data), piece, 0))
-        return LearningLog.from_bytes(data)
+        return data
 
     def restart_log(self) -> None:
         """Begin the learning log anew from the committed state."""

@@ -24,7 +24,6 @@ from device.harness.client import DeviceClient
 from device.harness.devices import open_device
 from device.harness.errors import DeviceStatusError
 from device.harness.field_client import FieldClient
-from device.harness.learning_log import LearningLog, LearningLogError, digest_samples
 from device.packet import (
     Packet,
     PacketError,
@@ -36,6 +35,7 @@ from device.packet import (
     vendor_id,
     verify_packet,
 )
+from device.packet.learning_log import LearningLog, LearningLogError, digest_samples
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import IntModel
 from server.errors import InvalidInputError, Issue
@@ -256,7 +256,7 @@ class FieldDevice:
             train_some(client, plan, 0, plan.steps, lambda: None)
             digest = client.commit()
             learner = collect(client, digest, client.info().samples)
-            log = client.learning_log()
+            log = LearningLog.from_bytes(client.learning_log())
         self.memory = replace(self.memory, learner=learner)
         return {
             "format": LOG_FORMAT,

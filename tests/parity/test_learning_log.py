@@ -12,8 +12,8 @@ import pytest
 
 from device.harness.errors import DeviceStatusError
 from device.harness.field_client import FieldClient
-from device.harness.learning_log import LearningLog, LearningLogError, digest_samples
 from device.packet import class_id
+from device.packet.learning_log import LearningLog, LearningLogError, digest_samples
 from device.twin.learner import TwinLearner
 from device.twin.session import LearnerError
 from tests.faults.powercut.session import RATE, RELEASE, ROOT, VENDOR, make_session, public
@@ -42,6 +42,11 @@ def device(work: Path) -> Iterator[FieldClient]:
     client.provision(VENDOR, class_id(VENDOR, MODEL.model_id), public(ROOT), public(RELEASE))
     yield client
     close(client)
+
+
+def log_of(device: FieldClient) -> LearningLog:
+    """The device's log, read."""
+    return LearningLog.from_bytes(device.learning_log())
 
 
 def digest(number: int) -> bytes:
@@ -79,19 +84,19 @@ def test_log_is_what_was_done_and_the_twin_repeats_it(work: Path, board: str) ->
     device, twin = open_field(work, board, sanitize=board == "host"), TwinLearner(MODEL)
     begin = twin.state_hash()
     records = learn_a_class(device, twin)
-    log = device.learning_log()
+    log = log_of(device)
     head = b"HADL\x01\x00\x01\x00" + MODEL.model_id + begin + twin.state_hash()
     assert log.to_bytes() == head + struct.pack("<I", len(records)) + records
     assert log.repeat(TwinLearner(MODEL), ROWS) == log.result == device.state_hash()
     device.reboot()
-    assert device.learning_log() == log
+    assert log_of(device) == log
     close(device)
 
 
 def test_every_change_of_a_record_leads_elsewhere_or_is_refused(device: FieldClient) -> None:
     """The oracle can fail: another label, seed, rate or order is seen in the hash."""
     learn_a_class(device, TwinLearner(MODEL))
-    log = device.learning_log()
+    log = log_of(device)
     for number, record in enumerate(log.records):
         if number == 2:  # in prototypes alone, which the commit took anew from exemplars
             continue
@@ -110,34 +115,34 @@ def test_every_change_of_a_record_leads_elsewhere_or_is_refused(device: FieldCli
 def test_log_in_the_middle_survives_a_start_from_flash(device: FieldClient) -> None:
     device.add_class()
     device.learn_x0(SESSION.x0(0), 0)
-    before = device.learning_log()
+    before = log_of(device)
     device.reboot()
-    assert device.learning_log() == before
+    assert log_of(device) == before
     assert before.repeat(TwinLearner(MODEL), ROWS) == device.state_hash()
 
 
 def test_what_is_rolled_back_leaves_the_log(device: FieldClient) -> None:
     learn_a_class(device, TwinLearner(MODEL))
-    before = device.learning_log()
+    before = log_of(device)
     device.learn_x0(SESSION.x0(1), 1)
-    assert len(device.learning_log().records) == len(before.records) + 1
+    assert len(log_of(device).records) == len(before.records) + 1
     device.rollback()
-    assert device.learning_log() == before
+    assert log_of(device) == before
 
 
 def test_import_is_no_record_and_the_commit_after_it_begins_anew(device: FieldClient) -> None:
     device.import_state(BASE)
-    assert not device.learning_log().whole
+    assert not log_of(device).whole
     with pytest.raises(LearningLogError, match="not whole"):
-        device.learning_log().repeat(TwinLearner(MODEL), ROWS)
+        log_of(device).repeat(TwinLearner(MODEL), ROWS)
     now = device.commit()
-    log = device.learning_log()
+    log = log_of(device)
     assert (log.whole, log.base, log.records) == (True, now, ())
 
 
 def test_accepted_packet_begins_the_log_anew(device: FieldClient) -> None:
     now = device.apply_packet(GOOD)
-    log = device.learning_log()
+    log = log_of(device)
     assert (log.whole, log.base, log.result, log.records) == (True, now, now, ())
 
 
@@ -147,7 +152,7 @@ def test_restart_is_refused_while_something_is_uncommitted(device: FieldClient) 
         device.restart_log()
     now = device.commit()
     device.restart_log()
-    log = device.learning_log()
+    log = log_of(device)
     assert (log.base, log.records) == (now, ())
 
 
@@ -155,14 +160,14 @@ def test_log_beyond_its_bytes_says_so_until_the_next_commit(work: Path) -> None:
     device = open_field(work, "host", defines=(*DEFINES, f"HAD_LOG_BYTES={SMALL}U"))
     for number in range(3):
         device.learn_x0(SESSION.x0(number), 0)
-    assert device.learning_log().whole
+    assert log_of(device).whole
     device.learn_x0(SESSION.x0(3), 0)
-    log = device.learning_log()
+    log = log_of(device)
     assert (log.whole, len(log.records)) == (False, 3)
     device.reboot()
-    assert device.learning_log() == log
+    assert log_of(device) == log
     now = device.commit()
-    assert (device.learning_log().whole, device.learning_log().base) == (True, now)
+    assert (log_of(device).whole, log_of(device).base) == (True, now)
     close(device)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from device.harness.learning_log import LearningLog
 from device.packet import state_digest
+from device.packet.learning_log import LearningLog
 from server.commands.model_file import ModelFile, load_model_file
 from server.demo.example import write_example
 from server.errors import InvalidInputError
