@@ -70,9 +70,8 @@ class FakeEngine:
         found = next((board for board in BOARDS if board.name == name), None)
         if found is None:
             expected = "one of " + ", ".join(board.name for board in BOARDS)
-            raise InvalidInputError(
-                "no such board", [Issue(f"unknown board {name!r}", "board", expected)]
-            )
+            issue = Issue(f"unknown board {name!r}", "board", expected)
+            raise InvalidInputError(f"Unknown board; expected {expected}.", [issue])
         return found
 
     def import_model(

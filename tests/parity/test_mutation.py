@@ -205,7 +205,7 @@ MUTATIONS = (
     Mutation(SOURCE + "had_panel.c", "? to[c] : 0)", "? 0 : 0)", "blocks"),
     Mutation(SOURCE + "had_weight_grad.c", "+ half)", "+ half / 2)"),
     Mutation(SOURCE + "had_view.c", "had_widen(range, layer->x_range)", "range"),
-    Mutation(SOURCE + "had_infer.c", "layer->forward_shift", "0U", "wide"),
+    Mutation(SOURCE + "had_infer.c", "shift = layer->forward_shift", "shift = 0U", "wide"),
     Mutation(
         SOURCE + "had_frozen.c", "layer->acc_shift) *", "(layer->acc_shift + 1U)) *", "frozen"
     ),
