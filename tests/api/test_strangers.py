@@ -22,8 +22,8 @@ EXAMPLES = int(os.environ.get("HADAPT_API_EXAMPLES", "2"))
 # Packets are signed with keys that this service has not; tests/api/test_ddi.py makes them.
 LEFT_OUT = r"/packets$"
 # What a description cannot say is refused with 422: bytes that are no ONNX, a cursor that is of no
-# listing, a board that there is not; with 400 the text field `options` if it is no JSON; and with 429
-# whoever tries to log in again and again.
+# listing, a board that there is not; with 400 the text field `options` if it is no JSON; and with
+# 429 whoever tries to log in again and again.
 CONFIG = {
     "checks": {
         "positive_data_acceptance": {
