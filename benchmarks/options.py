@@ -12,7 +12,7 @@ compared with its own default. Results are added to --out; no run is repeated.
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +49,15 @@ class Option:
 
     def setting(self, data: str, method: str, epochs: int = EPOCHS) -> Setting:
         """The run of it."""
-        return Setting(
+        plain = Setting(
             dataset=data,
             method=method,
             arithmetic=self.arithmetic,
             epochs=epochs,
             normaliser_floor=0.5,
             quantizer=tuple(sorted(self.changes)),
-            **dict(self.fields),
         )
+        return replace(plain, **dict(self.fields))
 
 
 def _generated(group: str, name: str, bits: int = 16, /, **changes: Any) -> Option:
@@ -122,9 +122,9 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 
-def chosen(only: Sequence[str]) -> list[Option]:
+def chosen(only: Sequence[str], options: Sequence[Option] = OPTIONS) -> list[Option]:
     """Options whose group or name holds one of the texts; all without texts."""
-    return [o for o in OPTIONS if not only or any(t in f"{o.group}: {o.name}" for t in only)]
+    return [o for o in options if not only or any(t in f"{o.group}: {o.name}" for t in only)]
 
 
 def as_markdown(records: Sequence[Record], command: str) -> str:
@@ -139,14 +139,15 @@ def as_markdown(records: Sequence[Record], command: str) -> str:
         "is better.",
     ]
     for place in sorted({(r["dataset"], r["method"], r["epochs"]) for r in records}):
-        rows = {o: _runs(records, o, *place) for o in OPTIONS}
+        rows = {o: runs_of(records, o, *place) for o in OPTIONS}
         lines += ["", "## {}, {}, {} epochs".format(*place), "", *_table(rows)]
     return "\n".join(lines) + "\n"
 
 
-def _runs(
+def runs_of(
     records: Sequence[Record], option: Option, data: str, method: str, epochs: int
 ) -> dict[int, Record]:
+    """Results of an option, by seed."""
     wanted = option.setting(data, method, epochs).record()
     runs = (r for r in records if key_of(r) == key_of({**wanted, "seed": r["seed"]}))
     return {r["seed"]: r for r in runs}
@@ -162,13 +163,14 @@ def _table(rows: dict[Option, dict[int, Record]]) -> Iterator[str]:
         mean = sum(r[METRICS[0]] for r in runs.values()) / len(runs)
         reference = {} if option.arithmetic == "float32" else defaults.get("float32", {})
         own = defaults.get(option.arithmetic, {}) if option.changes else {}
-        cells = [_gap(runs, *g) for g in ((reference, METRICS[0]), (own, METRICS[0]))]
-        cells.append(_gap(runs, reference, METRICS[1]))
+        cells = [gap(runs, *g) for g in ((reference, METRICS[0]), (own, METRICS[0]))]
+        cells.append(gap(runs, reference, METRICS[1]))
         row = (option.group, option.name, len(runs), f"{mean:.2f}", *cells)
         yield "| " + " | ".join(map(str, row)) + " |"
 
 
-def _gap(runs: dict[int, Record], other: dict[int, Record], metric: str) -> str:
+def gap(runs: dict[int, Record], other: dict[int, Record], metric: str) -> str:
+    """Mean difference of the paired seeds ± standard error; nothing without pairs."""
     seeds = sorted(set(runs) & set(other))
     if not seeds:
         return ""

@@ -109,6 +109,10 @@ class ConvNetwork:
         features = self._in_parts(stored, lambda part: self._run(part, self.first, None))
         return features, self._logits(features)
 
+    def judge(self, x: Float32Array) -> tuple[Float32Array, Float32Array]:
+        """As `infer`, of raw samples."""
+        return self.infer(self.store(x))
+
     def forward(self, stored: Float32Array) -> Float32Array:
         """Logits (B, n_classes) of a training step."""
         self._features = self._run(stored, self.first, None)

@@ -87,7 +87,7 @@ class HostLearner:
 
     def predict(self, x: Float32Array, head: int) -> Int64Array:
         """Class slots (N,) of raw samples, by the linear or the nearest-mean head."""
-        features, logits = self._network.infer(self._network.store(x))
+        features, logits = self._network.judge(x)
         if head != NEAREST_MEAN:
             return np.asarray(self._correction.apply(logits).argmax(axis=1), np.int64)
         means = np.stack([self._means[c] for c in sorted(self._means)])

@@ -107,10 +107,10 @@ class Network:
         """Fix the range of x0 and the first ranges of activations on raw samples (N, I)."""
         normal = self._normaliser.apply(x)
         if (self._how.stored, self._how.forward) != ("none", "none"):
-            self._clip = best_clip(normal) * np.float32(self._how.x0_range)
+            self._clip = best_clip(normal)
         stored = self.store(x)
         for start in range(0, len(x), batch):
-            self._forward(stored[start : start + batch], training=True)
+            self._forward(stored[start : start + batch], self._how, training=True)
 
     def params(self) -> Params:
         """Weights and biases of the classes that take part, float32 copies."""
@@ -130,43 +130,51 @@ class Network:
 
     def store(self, x: Float32Array) -> Float32Array:
         """Samples as they are kept: normalised, float32 or multiples of the 4-bit step."""
-        normal = self._normaliser.apply(x)
-        if self._how.stored == "none":
-            return normal
-        top = np.full((1, 1), self._clip, np.float32)
-        levels = 7 if self._how.stored_bits == 4 else 127
-        found = quantised(normal, top, levels, self._how.stored, self._random)
-        return np.asarray(found.q * found.step, np.float32)
+        return self._input(x, self._how)
 
     def infer(self, stored: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Features (N, F) and logits (N, n_classes), with frozen ranges."""
-        inputs, _, logits = self._forward(stored, training=False)
+        inputs, _, logits = self._forward(stored, self._how, training=False)
+        return inputs[-1], logits
+
+    def judge(self, x: Float32Array) -> tuple[Float32Array, Float32Array]:
+        """As `infer`, of raw samples (N, I), by the arithmetic of predictions."""
+        how = self._how.of_inference()
+        inputs, _, logits = self._forward(self._input(x, how), how, training=False)
         return inputs[-1], logits
 
     def forward(self, stored: Float32Array) -> Float32Array:
         """Logits (B, n_classes) of a training step, whose rest is `backward`."""
-        self._inputs, self._masks, logits = self._forward(stored, training=True)
+        self._inputs, self._masks, logits = self._forward(stored, self._how, training=True)
         return logits
 
+    def _input(self, x: Float32Array, how: Simulation) -> Float32Array:
+        normal = self._normaliser.apply(x)
+        if how.stored == "none":
+            return normal
+        levels = _input_levels(how)
+        top = np.full((1, 1), self._unit(0, how) * levels, np.float32)
+        found = quantised(normal, top, levels, how.stored, self._random)
+        return np.asarray(found.q * found.step, np.float32)
+
     def _forward(
-        self, x: Float32Array, training: bool
+        self, x: Float32Array, how: Simulation, training: bool
     ) -> tuple[list[Float32Array], list[NDArray[np.bool_]], Float32Array]:
         inputs, masks = [x], []
         self._unsaturated: list[Float32Array] = []
         for index in range(len(self._weights)):
-            y = self._product(inputs[-1], index)
+            y = self._product(inputs[-1], index, how)
             if index + 1 == len(self._weights):
                 break
             masks.append(y > 0)
-            inputs.append(self._activate(y, index + 1, training))
+            inputs.append(self._activate(y, index + 1, how, training))
         return inputs, masks, y
 
-    def _product(self, x: Float32Array, index: int) -> Float32Array:
-        rows = self._rows(index)
+    def _product(self, x: Float32Array, index: int, how: Simulation) -> Float32Array:
+        rows, unit = self._rows(index), self._unit(index, how)
         weight, bias = self._weights[index][:rows], self._biases[index][:rows]
-        if self._how.forward == "none":
+        if how.forward == "none":
             return np.asarray(x @ weight.T + bias, np.float32)
-        how, unit = self._how, self._unit(index)
         top = largest(weight, how.weight_scale, how.tile_k)
         if how.weight_clip != 1:
             top = top * (how.weight_clip or best_shares(weight, top))
@@ -180,34 +188,32 @@ class Network:
             self._unsaturated.append(1 - saturated_share(a, w, how.tile_k, how.acc_bits))
         return np.asarray(product(a, w, how.tile_k, how.acc_bits) + bias, np.float32)
 
-    def _unit(self, index: int) -> np.float32:
-        """Step of the 4-bit input of a layer, as last quantised; 1 where it is float32."""
-        levels = np.float32(7 if self._how.stored_bits == 4 else 127)
-        return (
-            self._clip / levels
-            if index == 0
-            else self._tops_used[index] / np.float32(self._how.activation_levels)
-        )
+    def _unit(self, index: int, how: Simulation) -> np.float32:
+        """Step of the integer input of a layer, as last quantised."""
+        if index:
+            return self._tops_used[index] / np.float32(how.activation_levels)
+        return self._clip * np.float32(how.x0_range) / np.float32(_input_levels(how))
 
     def _rows(self, index: int) -> int:
         return self.n_classes if index + 1 == len(self._weights) else len(self._weights[index])
 
-    def _activate(self, y: Float32Array, index: int, training: bool) -> Float32Array:
-        if self._how.forward == "none":
+    def _activate(
+        self, y: Float32Array, index: int, how: Simulation, training: bool
+    ) -> Float32Array:
+        if how.forward == "none":
             return np.maximum(y, np.float32(0))
         top = np.float32(max(float(y.max()), 1e-9))
         if training:
             first = self._tops[index] == 0
             step = 1.0 if first else 1.0 / TRACKED
             self._tops[index] += np.float32(step) * (top - self._tops[index])
-        own = training and self._how.ranges == "batch"
-        used = np.float32(self._how.x_range) * (top if own else self._tops[index])
+        own = training and how.ranges == "batch"
+        used = np.float32(how.x_range) * (top if own else self._tops[index])
         self._tops_used[index] = used
-        rounding = self._how.activations if training else self._how.forward
+        rounding = how.activations if training else how.forward
         whole = np.full((1, 1), used, np.float32)
-        found = quantised(
-            y, whole, self._how.activation_levels, rounding, self._random, nonnegative=True
-        )
+        levels = how.activation_levels
+        found = quantised(y, whole, levels, rounding, self._random, nonnegative=True)
         return np.asarray(found.q * found.step, np.float32)
 
     def averages_from(self, step: int, steps: int) -> bool:
@@ -292,6 +298,10 @@ class Network:
             moved, bias = np.where(learns, moved, weight), bias * learns.any(axis=1)
         weight[:] = moved
         self._biases[index][:rows] -= lr * bias
+
+
+def _input_levels(how: Simulation) -> int:
+    return 7 if how.stored_bits == 4 else 127
 
 
 def _accelerated(momentum: Float32Array, gradient: Float32Array, mu: float) -> Float32Array:

@@ -2,7 +2,7 @@
 """What a simulated arithmetic may be, and those that have a name."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from benchmarks.accuracy.quantisers import Rounding, Scales
 
@@ -34,6 +34,8 @@ class Simulation:
             shares from 1/2 to 1 with the least squared error.
         average: share of a session, its last, over which the masters are averaged.
         weight_levels, activation_levels: largest integers of W and x in the forward pass.
+        inference: what the predictions that are judged are made with, by name (`INFERENCES`);
+            training, herding and targets are not touched.
     """
 
     stored: Rounding = "none"
@@ -65,8 +67,27 @@ class Simulation:
     average: float = 0.0
     weight_levels: int = 7
     activation_levels: int = 15
+    inference: str = "own"
+
+    def of_inference(self) -> "Simulation":
+        """The arithmetic of predictions."""
+        return replace(self, **INFERENCES[self.inference])
 
 
+# What predictions change against the arithmetic of training. Sums are exact where one is of 8 bits.
+_WIDE_X = {"activation_levels": 255, "acc_bits": 32}
+_WIDE_W = {"weight_levels": 127, "acc_bits": 32}
+_WIDE_X0 = {"stored_bits": 8, "x0_range": 2.0}
+INFERENCES: dict[str, dict[str, Any]] = {
+    "own": {},
+    "exact sums": {"acc_bits": 32},
+    "8-bit x0": _WIDE_X0,
+    "8-bit activations": _WIDE_X,
+    "8-bit weights": _WIDE_W,
+    "8-bit weights and activations": _WIDE_X | _WIDE_W,
+    "8-bit weights, activations and x0": _WIDE_X | _WIDE_W | _WIDE_X0,
+    "float32": {"stored": "none", "forward": "none"},
+}
 HDQT = Simulation(
     stored="nearest",
     forward="nearest",

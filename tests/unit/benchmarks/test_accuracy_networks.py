@@ -194,7 +194,7 @@ def test_average_of_masters_is_the_mean_on_their_grid() -> None:
 def test_x0_in_float_is_not_rounded_in_the_first_product() -> None:
     net, (x, _) = network(replace(HDQT, stored="none", acc_bits=32)), batch()
     net.calibrate(x)
-    first = net._product(net.store(x), 0)
+    first = net._product(net.store(x), 0, net._how)
     view = quantised(net._weights[0], largest(net._weights[0], "row"), 7, "nearest", net._random)
     np.testing.assert_allclose(first, x @ (view.q * view.step).T, atol=1e-5)
 
