@@ -26,6 +26,7 @@ DEVICE_LAYOUTS = (
     "dsp_masters",
     "dsp_product",
     "dsp_update",
+    "dsp_values",
     "long",
     "long_thumb",
     "mve_rows",

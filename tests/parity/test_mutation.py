@@ -145,6 +145,16 @@ MUTATIONS = (
         )
     ),
     *(
+        Mutation(SOURCE + "had_dsp_values." + file, old, new, "small", "mps2-an386+dsp")
+        for file, old, new in (
+            ("c", "had_abs16(v[1])", "had_abs16(v[0])"),
+            ("c", "word >> 6 &", "word >> 5 &"),
+            ("c", "bits >> 15)", "bits >> 14)"),
+            ("c", "had_exchange(v + 4, v + 5)", "had_exchange(v + 4, v + 4)"),
+            ("h", "return had_max16(v, 0U)", "return v"),
+        )
+    ),
+    *(
         Mutation(SOURCE + file, old, new, model, "mps2-an385+long")
         for model, file, old, new in (
             ("chunks", "had_long.c", "(uint32_t)(had_saturate_acc(sum) +", "(uint32_t)(sum +"),

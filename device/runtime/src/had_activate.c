@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Outputs to the next layer's 4-bit input, with the range of the batch, SPEC.md 5.3. */
+#include "had_dsp_values.h"
 #include "had_mve_rows.h"
 #include "had_wide.h"
 #include "hadapt/expand.h"
@@ -28,12 +29,19 @@ static void start(had_learner *ln, const had_layer *layer) {
 static void activate_row(int8_t *restrict x, uint8_t *restrict mask, const int16_t *restrict y,
                          const had_quantizer *prepared, uint32_t begin, uint32_t end) {
     const had_quantizer q = *prepared;
-#if HAD_MVE_ASSEMBLY
+#if HAD_MVE_ASSEMBLY || HAD_DSP_VALUES
     uint32_t whole = (begin & 7U) == 0U ? (end - begin) & ~7U : 0U;
+#if HAD_MVE_ASSEMBLY
     if (whole > 0U) {
         had_mve_activate(x + begin, mask + begin / 8U, y + begin, prepared, whole);
         begin += whole;
     }
+#else
+    if (q.k == 0U) {
+        had_dsp_activate(x + begin, mask + begin / 8U, y + begin, q.r, whole);
+        begin += whole;
+    }
+#endif
 #endif
 #if HAD_WIDE && !HAD_MVE_ASSEMBLY
     for (uint32_t b = begin; b < end; b++) {

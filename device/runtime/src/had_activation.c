@@ -3,7 +3,7 @@
  * Operand xh of the weight gradient: the 4-bit input transformed over the batch, SPEC.md 6.3 b.
  * |v| <= HAD_ORDER * 15 = 960 at most, so the quantiser drops no bits and clips nothing.
  */
-#include "had_dsp.h"
+#include "had_dsp_values.h"
 #include "had_grow.h"
 #include "had_long.h"
 #include "had_wide.h"
@@ -12,7 +12,17 @@
 #include "hadapt/random.h"
 #include "hadapt/train.h"
 
-#if HAD_ORDER == 1 || HAD_WIDE
+#if HAD_DSP_VALUES
+#define PAIRS 1
+static inline void transform(int32_t *row, const int8_t *x, uint32_t positive) {
+    (void)positive;
+    had_dsp_bytes(row, x);
+}
+
+static inline int32_t grow_row(const int32_t *row, int32_t amax, int8_t *x, uint32_t stays) {
+    return had_dsp_grow(row, amax, stays != 0U ? x : 0);
+}
+#elif HAD_ORDER == 1 || HAD_WIDE
 #define PAIRS 0
 static void transform(int32_t *row, const int8_t *x, uint32_t positive) {
     (void)positive;
@@ -63,14 +73,6 @@ static inline int32_t low_of(int32_t word) {
     return (int16_t)(uint16_t)((uint32_t)word & 0xFFFFU);
 }
 
-/*
- * Sums of half an order: where they have 8 bits the first pass leaves them in place of x, and the second
- * has nothing to transform.
- */
-static inline uint32_t stay(const had_layer *layer) {
-    return HAD_ORDER / 2 * (HAD_IS_POSITIVE(layer) != 0U ? 15 : 7) <= INT8_MAX ? 1U : 0U;
-}
-
 /* Of a sum and a difference the larger magnitude is the sum of the magnitudes. */
 static inline int32_t grow_row(const int32_t *row, int32_t amax, int8_t *x, uint32_t stays) {
     for (const int32_t *end = row + WORDS; row != end; row++) {
@@ -85,6 +87,16 @@ static inline int32_t grow_row(const int32_t *row, int32_t amax, int8_t *x, uint
         }
     }
     return amax;
+}
+#endif
+
+#if PAIRS
+/*
+ * Sums of half an order: where they have 8 bits the first pass leaves them in place of x, and the second
+ * has nothing to transform.
+ */
+static inline uint32_t stay(const had_layer *layer) {
+    return HAD_ORDER / 2 * (HAD_IS_POSITIVE(layer) != 0U ? 15 : 7) <= INT8_MAX ? 1U : 0U;
 }
 #endif
 
@@ -112,7 +124,17 @@ void had_activation_range(had_learner *ln, const had_layer *layer, int8_t *x, in
     ln->step.activation_max = amax;
 }
 
-#if HAD_ORDER == 1
+#if HAD_DSP_VALUES
+/* Rows start at multiples of four draws. */
+static inline void quantize_row(int8_t *xh, const int32_t *row, int32_t r, uint32_t key,
+                                uint32_t index) {
+    had_dsp_draw(xh, row, r, key + (index >> 2));
+}
+
+static inline void quantize_in_place(int8_t *xh, int32_t r, uint32_t key, uint32_t index) {
+    had_dsp_draw(xh, 0, r, key + (index >> 2));
+}
+#elif HAD_ORDER == 1
 /* Without a transform there is no padding, and four draws of a word may belong to two rows. */
 static void quantize_row(int8_t *xh, const int32_t *row, int32_t r, uint32_t key, uint32_t index) {
     for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {

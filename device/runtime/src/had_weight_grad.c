@@ -6,6 +6,7 @@
  * 32 bits. |delta| <= 2^30 and |w| < 2^15: the difference fits too. Bias: |g| <= 512 * 2^15 = 2^24, times
  * m < 2^15 below 2^39, plus half of 2^62 fits 64 bits.
  */
+#include "had_dsp_values.h"
 #include "had_grow.h"
 #include "had_panel.h"
 #include "had_row.h"
@@ -60,9 +61,8 @@ static void draw_errors(had_weight *dt, uint32_t r, const int32_t *row,
 }
 #endif
 
-/* Row r of a group's dt; returns the range, 0 if the row is all zero. */
-static int32_t quantize_errors(had_learner *ln, const had_layer *layer, had_weight *dt, uint32_t r,
-                               int32_t *row, const int16_t *d, uint32_t o) {
+/* Row of errors to `row`, transformed; returns its largest magnitude. */
+static int32_t transform_errors(int32_t *row, const int16_t *d) {
     int32_t amax = 0;
     for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
         row[b] = d[b];
@@ -70,6 +70,29 @@ static int32_t quantize_errors(had_learner *ln, const had_layer *layer, had_weig
     had_fwht_row(row, HAD_BATCH_PADDED);
     for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
         amax = had_grow(amax, row[b]);
+    }
+    return amax;
+}
+
+/* Whether errors stay below 2^15 when transformed: two a word. */
+static inline uint32_t are_small(const had_learner *ln, const had_layer *layer) {
+    return HAD_DSP_VALUES && ln->step.flow[layer->index].d_max <= INT16_MAX / (int32_t)HAD_ORDER
+               ? 1U
+               : 0U;
+}
+
+/* Row r of a group's dt; returns the range, 0 if the row is all zero. */
+static int32_t quantize_errors(had_learner *ln, const had_layer *layer, had_weight *dt, uint32_t r,
+                               int32_t *row, const int16_t *d, uint32_t o) {
+    uint32_t small = are_small(ln, layer);
+    int32_t amax;
+    if (small != 0U) {
+#if HAD_DSP_VALUES
+        had_dsp_halves(row, d);
+        amax = had_dsp_grow(row, 0, 0);
+#endif
+    } else {
+        amax = transform_errors(row, d);
     }
     if (amax == 0) {
         had_clear_row(dt, HAD_BATCH_PADDED, r);
@@ -79,6 +102,12 @@ static int32_t quantize_errors(had_learner *ln, const had_layer *layer, had_weig
     }
     const had_quantizer q = had_quantizer_of(amax, 7U, HAD_QUANT_SHIFT);
     uint32_t key = had_tensor_key(ln->step.key, HAD_TENSOR_ERROR_WEIGHT(layer->index));
+#if HAD_DSP_VALUES
+    if (small != 0U) {
+        had_dsp_draw_errors(dt + r, row, q.r, key + (o * HAD_BATCH_PADDED >> 2));
+        return amax;
+    }
+#endif
     draw_errors(dt, r, row, &q, key, o * HAD_BATCH_PADDED);
     HAD_COUNT(for (uint32_t b = 0U; b < HAD_BATCH_PADDED; b++) {
         int32_t value = had_quant_within(row[b], &q, had_draw8(key, o * HAD_BATCH_PADDED + b));
