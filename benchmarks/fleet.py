@@ -22,7 +22,8 @@ from device.packet import state_digest
 from server import logs
 from server.app import create_app
 from server.client import HadaptClient, npz_bytes
-from server.fleet.field_device import FieldDevice, Memory
+from server.fleet.device_memory import Memory
+from server.fleet.field_device import FieldDevice
 from server.fleet.gateway import DdiClient, Gateway
 from server.fleet.keys import generate_key
 from server.fleet.trust import changed, first_trust, signed

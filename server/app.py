@@ -103,6 +103,8 @@ def body_limit(settings: Settings) -> Callable[[str], int]:
             return form + FORM_SLACK_BYTES
         if path.endswith("/samples"):
             return settings.upload_samples_max_bytes
+        if path.endswith("/image"):
+            return settings.upload_image_max_bytes
         return settings.upload_json_max_bytes
 
     return limit_of

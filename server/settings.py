@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     upload_samples_max_bytes: int = Field(
         default=16 * MIB, ge=1, description="Body of one sample upload."
     )
+    upload_image_max_bytes: int = Field(default=16 * MIB, ge=1, description="Firmware binary.")
     upload_json_max_bytes: int = Field(default=1 * MIB, ge=1, description="Any other JSON body.")
     npz_max_bytes: int = Field(default=256 * MIB, ge=1, description="An npz's arrays, unpacked.")
     samples_max_rows: int = Field(default=20_000, ge=1, description="Samples in one upload.")

@@ -4,6 +4,7 @@
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from server.api import render
@@ -15,14 +16,21 @@ from server.api.common import (
     IdempotencyKey,
     Limit,
     PageRead,
+    Received,
     blob_response,
     create,
+    media_type,
+    received_body,
+    require_body,
 )
+from server.api.models import BYTES
 from server.api.problems import documented
 from server.services import products
+from server.services.context import Context
 from server.storage.ports import Unit
 
 router = APIRouter(route_class=GuardedRoute, tags=["firmware"])
+BINARY = "application/octet-stream"
 ZIP: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/zip": {}}, "description": "The zip."}
 }
@@ -87,6 +95,47 @@ def download_firmware(firmware_id: s.Id, context: ContextDep) -> StreamingRespon
     record, sha256 = products.firmware_zip(context, firmware_id)
     name = f"{record.model_id}-{record.version}-{record.board}.zip"
     return blob_response(context, sha256, name, "application/zip")
+
+
+@router.put(
+    "/firmware/{firmware_id}/image",
+    response_model=s.FirmwareRead,
+    responses=documented(404, 409, 413, 415, 507),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+    dependencies=[scope("firmware:write")],
+)
+async def put_image(firmware_id: s.Id, request: Request, context: ContextDep) -> s.FirmwareRead:
+    """Keep the binary that was built from the firmware's sources, to be signed and rolled out."""
+    media_type(request, BINARY)
+    async with received_body(request, context.settings.upload_image_max_bytes) as body:
+        require_body(body.size_bytes)
+        return await run_in_threadpool(_put_image, context, firmware_id, body)
+
+
+def _put_image(context: Context, firmware_id: str, body: Received) -> s.FirmwareRead:
+    with context.database.write() as unit:
+        record = products.store_image(
+            context, unit, firmware_id, body.path, body.sha256, body.size_bytes
+        )
+        return render.firmware(record, render.state_of(unit, record))
+
+
+@router.get(
+    "/firmware/{firmware_id}/image",
+    responses={**documented(404, 409), **BYTES},
+    response_class=Response,
+    dependencies=[scope("firmware:read")],
+)
+def download_image(firmware_id: s.Id, context: ContextDep) -> StreamingResponse:
+    """The binary of a firmware, unsigned."""
+    record, sha256 = products.firmware_image(context, firmware_id)
+    name = f"{record.model_id}-{record.version}-{record.board}.bin"
+    return blob_response(context, sha256, name, BINARY)
 
 
 @router.post(

@@ -25,7 +25,7 @@ from server.api.models import BYTES
 from server.api.problems import documented
 from server.api.schemas import Id
 from server.errors import NotFoundError
-from server.fleet import packets, rollouts, targets
+from server.fleet import firmware_packets, packets, rollouts, targets
 from server.fleet.rollout import Member, Policy
 from server.services.paging import decode_cursor, make_page
 from server.storage.fleet import (
@@ -68,6 +68,31 @@ def create_packet(
     def action(unit: Unit) -> tuple[s.PacketRead, str]:
         made = packets.create_packet(
             context, unit, body.model_id, body.version, body.base_version, actor_of(request)
+        )
+        return _packet(unit, made), f"/api/v1/packets/{made.id}"
+
+    return create(context, request, key, body.model_dump(), action)
+
+
+@router.post(
+    "/firmware/{firmware_id}/packets",
+    status_code=201,
+    response_model=s.PacketRead,
+    responses=documented(404, 409, 413, 503, 507),
+    dependencies=[scope("packets:write")],
+)
+def create_firmware_packet(
+    firmware_id: Id,
+    body: s.FirmwarePacketCreate,
+    request: Request,
+    context: ContextDep,
+    key: IdempotencyKey = None,
+) -> JSONResponse:
+    """Sign a firmware's image for devices that run another one, and the image that leads back."""
+
+    def action(unit: Unit) -> tuple[s.PacketRead, str]:
+        made = firmware_packets.create_firmware_packet(
+            context, unit, firmware_id, body.base_firmware_id, actor_of(request)
         )
         return _packet(unit, made), f"/api/v1/packets/{made.id}"
 
@@ -132,7 +157,12 @@ def create_target(
     """Let a registered device pull updates under its name. Shows its token, this once."""
     with context.database.write() as unit:
         made, token = targets.create_target(
-            unit, body.device_id, body.form, body.version, actor_of(request)
+            unit,
+            body.device_id,
+            body.form,
+            body.version,
+            actor_of(request),
+            body.firmware_id,
         )
     response.headers["Location"] = f"/api/v1/targets/{made.controller_id}"
     return _with_token(response, s.TargetToken, _target_fields(made), token)

@@ -23,6 +23,12 @@ class PacketCreate(Body):
     )
 
 
+class FirmwarePacketCreate(Body):
+    """A firmware that is to be signed for devices that run another one."""
+
+    base_firmware_id: Id = Field(description="What the devices run; rolling back leads there.")
+
+
 class ArtifactRead(BaseModel):
     """A packet in the form that a kind of client demands."""
 
@@ -51,6 +57,11 @@ class PacketRead(BaseModel):
     base_digest: Sha256
     result_digest: Sha256
     report: Json
+    kind: Literal["weights", "firmware"] = Field(
+        description="For firmware, digests are of the binaries."
+    )
+    firmware_id: Id | None
+    base_firmware_id: Id | None
     artifacts: list[ArtifactRead]
 
 
@@ -60,6 +71,9 @@ class TargetCreate(Body):
     device_id: Id
     form: Form = "suit"
     version: Version = Field(default=1, description="What it runs now.")
+    firmware_id: Id | None = Field(
+        default=None, description="The firmware it runs, if it is to be given others."
+    )
 
 
 class TargetRead(BaseModel):
@@ -71,6 +85,7 @@ class TargetRead(BaseModel):
     model_id: Id | None
     device_id: Id | None
     version: int
+    firmware_id: Id | None
     state_hash: Sha256 | None
     attributes: Json
     polled_at: str | None

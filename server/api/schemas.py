@@ -305,6 +305,8 @@ class FirmwareRead(BaseModel):
     created_at: str
     zip_sha256: Sha256 | None
     zip_bytes: int | None
+    image_sha256: Sha256 | None = Field(description="Of the binary, built here or uploaded.")
+    image_bytes: int | None
 
 
 class DeviceTestCreate(Body):

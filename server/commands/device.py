@@ -26,12 +26,13 @@ from server.commands.engine import engine
 from server.commands.model_file import ModelFile, load_model_file
 from server.commands.models import ModelPath
 from server.errors import WRONG_JSON, InvalidInputError, Issue
-from server.fleet.field_device import FieldDevice, Memory, measure
+from server.fleet.device_memory import Memory
+from server.fleet.field_device import FieldDevice, measure
 from server.fleet.gateway import DdiClient, Gateway
 from server.fleet.trust import check_trust, read_trust
 from server.learning.chunks import DEFAULT_LEARNING_RATE
 from server.learning.engine import HadaptEngine
-from server.learning.firmwares import cache_folder, get_board
+from server.learning.firmwares import cache_folder
 from server.learning.learner_data import LearnerData
 from server.learning.ports import Json
 from server.learning.sessions import TrainPlan
@@ -44,8 +45,6 @@ Data = Annotated[Path, typer.Option("--data", help="npz with the device's own sa
 
 
 def _device(model: ModelFile, state: Path | None, board: str, trust: Path | None) -> FieldDevice:
-    if board != "host":
-        get_board(board)
     keys: list[bytes] = []
     if trust is not None:
         known = check_trust(read_trust(read_input(trust, "a trust file")), time.time())
@@ -132,13 +131,15 @@ def _turns(gateway: Gateway, state: Path, polls: int, interval: float) -> list[s
 @app.command("apply")
 def apply_packet(
     model: ModelPath,
-    packet: Annotated[Path, typer.Option("--packet", help="A signed packet.")],
+    packet: Annotated[
+        Path, typer.Option("--packet", help="A signed packet, or a signed firmware image.")
+    ],
     trust: Trust,
     state: State,
     board: Board = "host",
     as_json: AsJson = False,
 ) -> None:
-    """Hand a packet to the device, as swupdate's script does. Exit code 1 if it refuses.
+    """Hand a packet or firmware to the device, as swupdate's script does. Exit code 1 if refused.
 
     \b
     Examples:
@@ -146,9 +147,9 @@ def apply_packet(
     """
     with command(as_json):
         device = _device(load_model_file(model), state, board, trust)
-        digest = device.apply(read_input(packet, "a packet"))
+        digests = device.take(read_input(packet, "a packet"))
         device.memory.save(state)
-        facts: Json = {"state_digest": digest, "sequence": device.memory.sequence}
+        facts: Json = {**digests, "sequence": device.memory.sequence}
         print_json(facts) if as_json else print_facts("device", facts)
 
 

@@ -4,6 +4,9 @@
 suit      the envelope itself: our gateway, and RAUC's client for what it asks of DDI
 mcuboot   MCUboot image around it, Ed25519, not bootable: Zephyr's client
 swu       cpio archive with a CMS-signed description: swupdate
+
+A packet that brings firmware is an MCUboot image already (server.fleet.firmware_image): `suit` and
+`mcuboot` are that image, swu an archive around it.
 """
 
 import contextlib
@@ -23,16 +26,28 @@ FORMS = ("suit", "mcuboot", "swu")
 # A TLV of ours in MCUboot's range for vendors: the state digest that the packet leads to.
 RESULT_TLV = 0xA0
 SLOT_BYTES = 1 << 20
-NON_BOOTABLE = True
 
 
 @dataclass(frozen=True)
 class Content:
-    """What an artifact is made of; result_digest: 32 bytes; name: of the packet's file."""
+    """What an artifact is made of; result_digest: 32 bytes.
+
+    firmware: the envelope is a firmware's MCUboot image.
+    """
 
     envelope: bytes
     sequence: int
     result_digest: bytes
+    firmware: bool = False
+
+
+@dataclass(frozen=True)
+class ImageForm:
+    """Sizes of an MCUboot image, and whether a bootloader starts it."""
+
+    header_bytes: int = 32
+    slot_bytes: int = SLOT_BYTES
+    bootable: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,18 +77,21 @@ def possible_forms(settings: Settings, signer: Signer) -> list[str]:
 
 def make(form: str, content: Content, settings: Settings, signer: Signer) -> bytes:
     """The bytes of an artifact. Raises: KeyFileError, InvalidInputError."""
-    if form == "suit":
+    if form == "suit" or (form == "mcuboot" and content.firmware):
         return content.envelope
     if form == "mcuboot":
-        return mcuboot_image(content, signer)
+        tlvs = {RESULT_TLV: content.result_digest}
+        return signed_image(content.envelope, content.sequence, tlvs, ImageForm(), signer)
     if form == "swu":
         return swu_image(content, settings)
     expected = f"one of {', '.join(FORMS)}"
     raise InvalidInputError(f"There is no form {form!r}.", [Issue(form[:40], "form", expected)])
 
 
-def mcuboot_image(content: Content, signer: Signer) -> bytes:
-    """MCUboot image, signed by imgtool with the release key.
+def signed_image(
+    data: bytes, sequence: int, tlvs: dict[int, bytes], form: ImageForm, signer: Signer
+) -> bytes:
+    """MCUboot image, signed by imgtool with the release key; tlvs: of our own, signed too.
 
     Raises: InvalidInputError if the key is not a file: imgtool signs only with files.
     """
@@ -87,19 +105,18 @@ def mcuboot_image(content: Content, signer: Signer) -> bytes:
     # imgtool tells its steps on stdout.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         source, target = Path(folder) / "packet.bin", Path(folder) / "image.bin"
-        source.write_bytes(content.envelope)
+        source.write_bytes(data)
         made: Any = image.Image(
-            version=decode_version(f"0.0.{content.sequence}"),
-            header_size=32,
+            version=decode_version(f"0.0.{sequence}"),
+            header_size=form.header_bytes,
             pad_header=True,
             pad=False,
-            slot_size=SLOT_BYTES,
+            slot_size=form.slot_bytes,
             align=4,
-            non_bootable=NON_BOOTABLE,
-            security_counter=content.sequence,
+            non_bootable=not form.bootable,
+            security_counter=sequence,
         )
         made.load(str(source))
-        tlvs = {RESULT_TLV: content.result_digest}
         made.create(keys.load(str(signer.path)), "hash", None, custom_tlvs=tlvs)
         made.save(str(target))
         return target.read_bytes()

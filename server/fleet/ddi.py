@@ -26,10 +26,12 @@ from server.storage.fleet import (
     ACTION_FINISHED,
     ACTION_OPEN,
     ACTION_WAITING,
+    PACKET_FIRMWARE,
     ActionRecord,
     ArtifactRecord,
     Json,
     LearningRecord,
+    PacketRecord,
     TargetRecord,
 )
 from server.storage.ports import Unit
@@ -47,7 +49,8 @@ EXECUTIONS = (
 MAX_ATTRIBUTES, MAX_ATTRIBUTE_CHARS = 100, 400
 MAX_MESSAGES, MAX_MESSAGE_CHARS = 50, 500
 METRIC = re.compile(
-    r"hadapt\.(accuracy|forgetting|state_digest|state_hash|reason)=(.{1,400})", re.DOTALL
+    r"hadapt\.(accuracy|forgetting|state_digest|image_digest|state_hash|reason)=(.{1,400})",
+    re.DOTALL,
 )
 DIGEST = re.compile("[0-9a-f]{64}")
 # Where an open action is found.
@@ -184,7 +187,7 @@ def deployment_body(unit: Unit, target: TargetRecord, action: ActionRecord, link
     chunk = {
         "part": "bApp",
         "version": f"{packet.version}.0.{packet.sequence}",
-        "name": "model",
+        "name": "firmware" if packet.kind == PACKET_FIRMWARE else "model",
         "artifacts": [artifact_body(artifact, links)],
     }
     deployment = {"download": "forced", "update": "forced", "chunks": [chunk]}
@@ -292,13 +295,14 @@ def _close(
     unit: Unit, target: TargetRecord, action: ActionRecord, state: str, metrics: Json
 ) -> None:
     packet = require_packet(unit, action.packet_id)
-    digest = metrics.get("state_digest")
+    what = "image" if packet.kind == PACKET_FIRMWARE else "state"
+    digest = metrics.get(f"{what}_digest")
     if state == ACTION_FINISHED and digest is not None and digest != packet.result_digest:
         state = ACTION_FAILED
-        metrics = {**metrics, "reason": f"state {digest}, expected {packet.result_digest}"}
+        metrics = {**metrics, "reason": f"{what} {digest}, expected {packet.result_digest}"}
     closed = {"state": state, "closed_at": utc_text(), "metrics": metrics}
     unit.fleet.actions.change({"number": int(action.number or 0)}, **closed)
-    values: Json = {"version": packet.version} if state == ACTION_FINISHED else {}
+    values = _arrived(packet) if state == ACTION_FINISHED else {}
     if "state_hash" in metrics:
         values["state_hash"] = metrics["state_hash"]
     if values:
@@ -308,6 +312,13 @@ def _close(
         ACTION_CANCELED: "canceled",
     }
     rollouts.on_result(unit, action, outcomes.get(state, "failure"), metrics, time.time())
+
+
+def _arrived(packet: PacketRecord) -> Json:
+    """What is known of a device that has installed a packet; a firmware leaves its version."""
+    if packet.kind == PACKET_FIRMWARE:
+        return {"firmware_id": packet.firmware_id}
+    return {"version": packet.version}
 
 
 def _parse(body: Mapping[str, Any]) -> tuple[str, str, list[str]]:
@@ -330,7 +341,7 @@ def _metrics(messages: list[str]) -> Json:
     """Figures that a device sent along: details of the form hadapt.<name>=<value>."""
     found = (METRIC.fullmatch(message) for message in messages)
     metrics: Json = {m[1]: m[2] for m in found if m}
-    for name in ("state_hash", "state_digest"):
+    for name in ("state_hash", "state_digest", "image_digest"):
         if not DIGEST.fullmatch(metrics.get(name, "")):
             metrics.pop(name, None)
     for name in ("accuracy", "forgetting"):

@@ -4,12 +4,9 @@ sequence, and the rules by which it takes a packet.
 
 Packets go through the device's own parser, signature check and guard (SPEC.md 11.3): the firmware
 is the field build, provisioned with the key of the trust file that the packet names. What the
-gateway can tell before (a strange key, another base) it says in words. What survives a restart is
-kept in a folder, written whole or not at all.
+gateway can tell before (a strange key, another base) it says in words.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from device.harness.boards import BOARDS, Board
+from codegen.layouts import FIELD
+from device.harness.boards import Board
 from device.harness.client import DeviceClient
-from device.harness.devices import open_device
+from device.harness.devices import Backend, open_device
 from device.harness.errors import DeviceStatusError
 from device.harness.field_client import FieldClient
+from device.harness.firmware import Firmware
 from device.packet import (
     Packet,
     PacketError,
@@ -38,13 +37,16 @@ from device.packet import (
 from device.packet.learning_log import LearningLog, LearningLogError, digest_samples
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import IntModel
-from server.errors import InvalidInputError, Issue
+from server.errors import DeviceFailedError, InvalidInputError, Issue
+from server.fleet.device_memory import Memory
+from server.fleet.firmware_image import identity_of, is_image, read_image
 from server.learning.firmwares import (
     backend_for,
     build_field,
     build_firmware,
-    get_board,
+    device_board,
     service_errors,
+    stored_image,
 )
 from server.learning.learner_data import LearnerData, initial_exemplars
 from server.learning.ports import Float32Array, Int64Array
@@ -53,47 +55,8 @@ from server.learning.sessions import TrainPlan, collect, deliver, restore, stage
 VENDOR_DOMAIN = "hadapt.example"
 # No signature is right under it: this device's keys come from its trust file, not by packet.
 NO_ROOT = bytes(32)
+IDENTITY_WORDS = {"vendor": "vendor", "klass": "board or layout", "model_id": "model"}
 LOG_FORMAT = "hadapt-learning-log"
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What survives a restart: learner at rest, and the sequence of the last packet taken."""
-
-    learner: LearnerData
-    sequence: int = 0
-
-    def save(self, folder: Path) -> None:
-        """Write to a folder; the file with the sequence names the learner's, and comes last."""
-        folder.mkdir(parents=True, exist_ok=True)
-        data = self.learner.to_bytes()
-        name = f"learner-{hashlib.sha256(data).hexdigest()[:32]}.bin"
-        _write(folder / name, data)
-        _write(folder / "memory.json", json.dumps(_memory(self.sequence, name)).encode())
-        for old in folder.glob("learner-*.bin"):
-            if old.name != name:
-                old.unlink()
-
-    @classmethod
-    def load(cls, folder: Path) -> "Memory | None":
-        """Read from a folder; None if nothing was kept yet."""
-        path = folder / "memory.json"
-        if not path.exists():
-            return None
-        kept = json.loads(path.read_bytes())
-        return cls(
-            LearnerData.from_bytes((folder / kept["learner"]).read_bytes()), kept["sequence"]
-        )
-
-
-def _memory(sequence: int, name: str) -> dict[str, Any]:
-    return {"sequence": sequence, "learner": name}
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
 
 
 class FieldDevice:
@@ -118,7 +81,7 @@ class FieldDevice:
     ) -> None:
         self.model = IntModel.from_bytes(int_model)
         self.memory = memory
-        self.board: Board = BOARDS["host"] if board == "host" else get_board(board)
+        self.board: Board = device_board(board)
         self.keys = keys
         self._cache = cache
         self.vendor_domain = vendor_domain
@@ -148,17 +111,85 @@ class FieldDevice:
     @contextmanager
     def _started(self, field: bool = False) -> Iterator[FieldClient]:
         """The firmware, booted; only a field build knows the commands of SPEC.md 13."""
-        backend = "host" if self.board.is_host else backend_for(self.board)
-        if field:
-            firmware = build_field(self.model, self.board, self._cache, backend != "unicorn")
+        if self.memory.image:
+            firmware = stored_image(self.memory.image, self.board, self._cache)
+        elif field:
+            firmware = self._built()
         else:
             firmware = build_firmware(self.model, self.board, self._cache)
+        with TemporaryDirectory() as flash, self._running_on(firmware, Path(flash)) as client:
+            yield client
+
+    @property
+    def _backend(self) -> Backend:
+        return "host" if self.board.is_host else backend_for(self.board)
+
+    def _built(self) -> Firmware:
+        """The field firmware that the device was built with."""
+        return build_field(self.model, self.board, self._cache, self._backend != "unicorn")
+
+    @contextmanager
+    def _running_on(self, firmware: Firmware, flash: Path) -> Iterator[FieldClient]:
         with (
             service_errors(),
-            TemporaryDirectory() as flash,
-            open_device(firmware, self.board, backend, folder=Path(flash)) as transport,
+            open_device(
+                firmware, self.board, self._backend, count=False, folder=flash
+            ) as transport,
         ):
             yield FieldClient(transport)
+
+    def take(self, artifact: bytes) -> dict[str, str]:
+        """Take a packet or a firmware image. Returns: the digests that it led to, by kind.
+
+        Raises: InvalidInputError that says what is wrong; nothing has changed then.
+        """
+        if is_image(artifact):
+            return {"image_digest": self.install(artifact), "state_digest": self.state_digest}
+        return {"state_digest": self.apply(artifact)}
+
+    def install(self, data: bytes) -> str:
+        """Swap to another firmware, if it can take over what flash holds.
+
+        Returns: digest of the binary, as hex.
+        Raises: InvalidInputError that says what is wrong; nothing has changed then.
+        """
+        image = read_image(data, self.keys)
+        own = identity_of(self.vendor_domain, self.board.name, FIELD, self.model.model_id)
+        for name, what in (
+            ("vendor", "vendor"),
+            ("klass", "board or layout"),
+            ("model_id", "model"),
+        ):
+            right = getattr(image.identity, name) == getattr(own, name)
+            self._check(right, f"firmware for another {what}")
+        last = self.memory.image_sequence
+        # The same image again is harmless: it runs already.
+        if (image.sequence, image.binary) == (last, self.memory.image):
+            return image.digest
+        self._check(image.sequence > last, f"sequence {image.sequence}, the last was {last}")
+        self._try(image.binary)
+        self.memory = replace(self.memory, image=image.binary, image_sequence=image.sequence)
+        return image.digest
+
+    def _try(self, binary: bytes) -> None:
+        """Start a firmware on a copy of this device's flash; it must find all that was learned."""
+        self._check(self._backend != "unicorn", "this emulator keeps no flash; install QEMU")
+        firmware = stored_image(binary, self.board, self._cache)
+        current = self._built()
+        if self.memory.image:
+            current = stored_image(self.memory.image, self.board, self._cache)
+        with TemporaryDirectory() as folder:
+            with self._running_on(current, Path(folder)) as client:
+                restore(client, initial_exemplars(self.model), self.memory.learner)
+            try:
+                with self._running_on(firmware, Path(folder)) as client:
+                    found, why = client.state_hash(), client.field_info().why
+            except (DeviceFailedError, DeviceStatusError) as error:
+                raise self._refused(f"the new firmware does not start: {error}") from error
+        self._check(
+            found == self.memory.learner.state_hash,
+            f"the new firmware would lose what the device has learned ({why})",
+        )
 
     def apply(self, envelope: bytes) -> str:
         """Take a packet (SPEC.md 11.3). Returns: the state digest that it led to, as hex.
@@ -178,7 +209,7 @@ class FieldDevice:
         self._check(manifest.base == here, f"made for base {manifest.base.hex()}")
         learner = self._changed(packet, envelope)
         self._check(state_digest(learner.state) == manifest.result, "it leads elsewhere")
-        self.memory = Memory(learner, manifest.sequence)
+        self.memory = replace(self.memory, learner=learner, sequence=manifest.sequence)
         return manifest.result.hex()
 
     def _verified(self, envelope: bytes) -> Packet:

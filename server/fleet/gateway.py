@@ -106,14 +106,14 @@ class Gateway:
         before = self.figures or measure(self.device, self.x, self.y)
         action, artifact = self.client.deployment(href)
         try:
-            digest = self.device.apply(artifact)
+            digests = self.device.take(artifact)
         except HadaptError as error:
             reason = f"hadapt.reason={error.detail[:300]}"
             self.client.feedback("deploymentBase", action, "failure", [reason])
             return "failed"
         self.figures = measure(self.device, self.x, self.y)
         details = [
-            f"hadapt.state_digest={digest}",
+            *(f"hadapt.{name}={digest}" for name, digest in digests.items()),
             f"hadapt.state_hash={self.device.state_hash}",
             f"hadapt.accuracy={self.figures.accuracy:.6f}",
             f"hadapt.forgetting={self.figures.forgetting_since(before):.6f}",

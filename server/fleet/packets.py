@@ -78,10 +78,7 @@ def create_packet(
     if taken:
         issue = Issue(f"packet {taken[0].id}", "version", "a version without a packet")
         raise ConflictError(f"Packet {taken[0].id} leads there already.", [issue])
-    newest = unit.fleet.packets.page(
-        order="sequence", after=None, limit=1, down=True, model_id=model_id
-    )
-    sequence = newest[0].sequence + 1 if newest else 1
+    sequence = next_sequence(unit, model_id)
     there, back = new_id(), new_id()
     ways = (
         (there, back, Way(model, start, result, sequence)),
@@ -102,6 +99,14 @@ def create_packet(
             sha256=packet.envelope_sha256,
         )
     return made[0]
+
+
+def next_sequence(unit: Unit, model_id: str) -> int:
+    """Above that of every packet of the model."""
+    newest = unit.fleet.packets.page(
+        order="sequence", after=None, limit=1, down=True, model_id=model_id
+    )
+    return newest[0].sequence + 1 if newest else 1
 
 
 def _base_of(result: VersionRecord, base: int | None) -> int:
@@ -141,17 +146,20 @@ def _store(
     unit.fleet.packets.add(record)
     content = Content(packet.envelope, way.sequence, bytes.fromhex(packet.result_digest))
     for form in possible_forms(context.settings, signer):
-        _store_artifact(context, unit, record.id, form, content, signer)
+        store_artifact(context, unit, record.id, form, content, signer)
     return record
 
 
-def _store_artifact(
+def store_artifact(
     context: Context, unit: Unit, packet_id: str, form: str, content: Content, signer: Signer
 ) -> None:
+    """Make a packet's artifact of a form, and keep it. Raises: KeyFileError, InvalidInputError."""
     data = make(form, content, context.settings, signer)
     found = digests(data)
     context.blobs.put(data)
     suffix = {"suit": "suit", "mcuboot": "bin", "swu": "swu"}[form]
+    if content.firmware and form == "suit":
+        suffix = "img"
     unit.fleet.artifacts.add(
         ArtifactRecord(
             packet_id=packet_id,

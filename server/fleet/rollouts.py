@@ -10,6 +10,7 @@ from server.errors import ConflictError, InvalidInputError, Issue, NotFoundError
 from server.fleet import audit, rollout
 from server.fleet.packets import artifacts_of, require_packet
 from server.fleet.rollout import Member, Policy, Rollout, Verb
+from server.fleet.standing import base_text, packets_from, stands_at_base, stands_at_result
 from server.fleet.stored_fleet import StoredFleet
 from server.ids import new_id, utc_text
 from server.services.context import Context
@@ -92,15 +93,15 @@ def _choose(unit: Unit, packet: PacketRecord, names: list[str] | None) -> list[T
     found = unit.fleet.targets.page(
         order="controller_id", after=None, limit=MAX_MEMBERS, model_id=packet.model_id
     )
-    known = {t.controller_id: t for t in found if t.version == packet.base_version}
+    known = {t.controller_id: t for t in found if stands_at_base(t, packet)}
     issues = [
-        Issue(f"device {n[:100]!r}", "targets", f"a device at version {packet.base_version}")
+        Issue(f"device {n[:100]!r}", "targets", f"a device {base_text(packet)}")
         for n in names or []
         if n not in known
     ]
     chosen = list(known.values()) if names is None else [known[n] for n in names if n in known]
     if not chosen and not issues:
-        issues = [Issue("no device", "targets", f"devices at version {packet.base_version}")]
+        issues = [Issue("no device", "targets", f"devices {base_text(packet)}")]
     made = {a.form for a in artifacts_of(unit, packet.id)}
     issues += [
         Issue(f"{t.controller_id} wants {t.form}", "targets", "keys for that form, see settings")
@@ -286,14 +287,7 @@ def _rollouts_of(
 
 def _late(unit: Unit, target: TargetRecord, now: float) -> list[tuple[RolloutRecord, Member]]:
     """Rollouts to all devices that begin where this one stands and that it is not part of yet."""
-    packets = unit.fleet.packets.page(
-        order="id",
-        after=None,
-        limit=RECENT,
-        down=True,
-        model_id=target.model_id or "",
-        base_version=target.version,
-    )
+    packets = packets_from(unit, target)
     if not packets:
         return []
     found = unit.fleet.rollouts.page(
@@ -320,7 +314,7 @@ def _offer(
     packet = require_packet(unit, record.packet_id)
     if told == "revert":
         packet = require_packet(unit, packet.counterpart)
-    if target.version != packet.base_version:
+    if not stands_at_base(target, packet):
         return
     asks = told == "update" and policy_of(record).confirm
     state = ACTION_WAITING if asks and AUTO_CONFIRM not in target.attributes else ACTION_OPEN
@@ -357,7 +351,7 @@ def on_metrics(unit: Unit, target: TargetRecord, metrics: Json, now: float) -> N
         return
     for record, member in _rollouts_of(unit, target, now):
         packet = require_packet(unit, record.packet_id)
-        if member.state == "installed" and packet.version == target.version:
+        if member.state == "installed" and stands_at_result(target, packet):
             figures = {"accuracy_after": accuracy, "forgetting": forgetting}
             known = {k: v for k, v in figures.items() if v is not None}
             _put_member(unit, record.id, dataclasses.replace(member, **cast(Any, known)))

@@ -25,8 +25,10 @@ from server.services.context import Context
 from server.services.devices import require_device
 from server.services.models import require_model
 from server.services.paging import Page, decode_cursor, make_page
+from server.services.products import require_firmware
 from server.storage.fleet import GatewayRecord, TargetRecord
 from server.storage.ports import Unit
+from server.storage.records import DeviceRecord
 
 # Zephyr's client has 200 characters for the whole download path.
 CONTROLLER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
@@ -38,9 +40,17 @@ def token_hash(token: str) -> str:
 
 
 def create_target(
-    unit: Unit, device_id: str, form: str, version: int, actor: str
+    unit: Unit,
+    device_id: str,
+    form: str,
+    version: int,
+    actor: str,
+    firmware_id: str | None = None,
 ) -> tuple[TargetRecord, str]:
     """Let a registered device speak DDI under its name. Returns: the record and its token.
+
+    Args:
+        firmware_id: the firmware it runs, if it is to be given others.
 
     Raises: NotFoundError, ConflictError, InvalidInputError.
     """
@@ -50,6 +60,8 @@ def create_target(
         expected = "1 to 100 letters, digits and ._:- (the name becomes a path)"
         issue = Issue(f"name {device.name[:60]!r}", "device", expected)
         raise InvalidInputError("The device's name cannot be a controller id.", [issue])
+    if firmware_id is not None:
+        _check_firmware(unit, device, firmware_id)
     token = secrets.token_hex(32)
     target = TargetRecord(
         controller_id=device.name,
@@ -59,10 +71,23 @@ def create_target(
         model_id=device.model_id,
         device_id=device.id,
         version=version,
+        firmware_id=firmware_id,
     )
     unit.fleet.targets.add(target)
     audit.record(unit, actor, "target.create", device.name, form=form)
     return target, token
+
+
+def _check_firmware(unit: Unit, device: DeviceRecord, firmware_id: str) -> None:
+    """Raises: NotFoundError; InvalidInputError for a firmware of another model or board."""
+    firmware = require_firmware(unit, firmware_id)
+    issues = [
+        Issue(f"{name} {getattr(firmware, name)}", "firmware_id", str(getattr(device, name)))
+        for name in ("model_id", "board")
+        if getattr(firmware, name) != getattr(device, name)
+    ]
+    if issues:
+        raise InvalidInputError("The device cannot run that firmware.", issues)
 
 
 def renew_token(unit: Unit, controller_id: str, actor: str) -> tuple[TargetRecord, str]:

@@ -34,6 +34,8 @@ from server.learning.firmwares import (
     build_field,
     build_firmware,
     cache_folder,
+    device_board,
+    field_binary,
     field_sources,
     get_board,
     host_learner,
@@ -252,7 +254,7 @@ class HadaptEngine(Inspection):
                 [Issue("unknown layout", "layout", f"one of {', '.join(LAYOUTS)}")],
             )
         model = IntModel.from_bytes(int_model)
-        target = get_board(board)
+        target = device_board(board)
         if layout == FIELD:
             build_field(model, target, self.cache)  # refuses what does not fit
             sources = field_sources(model, target, self.cache)
@@ -267,6 +269,14 @@ class HadaptEngine(Inspection):
             classes=data.n_classes, digest=data.state_hash.hex(), exemplars=len(data.exemplars)
         ).encode()
         return zip_bytes(files)
+
+    def model_id(self, int_model: bytes) -> bytes:
+        """See Engine.model_id."""
+        return IntModel.from_bytes(int_model).model_id
+
+    def image(self, int_model: bytes, board: str) -> bytes:
+        """See Engine.image."""
+        return field_binary(IntModel.from_bytes(int_model), device_board(board), self.cache)
 
     def resources(self, int_model: bytes, board: str, stop: StopSignal) -> Json:
         """Bytes of the linked firmware, and what the generator says of its memory."""

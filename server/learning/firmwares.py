@@ -17,6 +17,7 @@ from device.harness.build import build
 from device.harness.client import DeviceClient
 from device.harness.devices import Backend, open_device, qemu_command
 from device.harness.ed25519 import ed25519_files
+from device.harness.elf import EM_ARM, EM_RISCV, flash_image, write_elf
 from device.harness.errors import (
     DeviceError,
     FirmwareTooLargeError,
@@ -50,6 +51,11 @@ def get_board(name: str) -> Board:
     Raises: InvalidInputError that lists what there is.
     """
     return find_part(name).board()
+
+
+def device_board(name: str) -> Board:
+    """What an emulated device runs on: `host` for the host build, or as in get_board."""
+    return _HOST if name == _HOST.name else get_board(name)
 
 
 def write_sources(model: IntModel, board: Board, cache: Path, trace: bool = False) -> Path:
@@ -132,6 +138,27 @@ def build_field(model: IntModel, board: Board, cache: Path, in_file: bool = True
 
     with service_errors(lambda error: _fitting(write, board, cache, error)):
         return build(write(board), board, find_toolchain(board), cache / "builds")
+
+
+def stored_image(binary: bytes, board: Board, cache: Path) -> Firmware:
+    """A firmware that was delivered as field_binary gives it, ready to run."""
+    digest = hashlib.sha256(binary).hexdigest()
+    path = cache / "images" / digest / "firmware.elf"
+    if not path.exists():
+        machine = EM_RISCV if board.family == "rv32" else EM_ARM
+        data = binary if board.is_host else write_elf(binary, board.code_origin, machine)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(data)
+        os.chmod(file.name, 0o755)
+        os.replace(file.name, path)
+    return Firmware(path, digest, board.name, "", "", len(binary), 0, {}, ())
+
+
+def field_binary(model: IntModel, board: Board, cache: Path) -> bytes:
+    """A field device's firmware as it is flashed; on the host the executable."""
+    elf = build_field(model, board, cache).elf
+    return elf.read_bytes() if board.is_host else flash_image(elf, board.code_origin)
 
 
 def _fitting(

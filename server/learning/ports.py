@@ -345,6 +345,15 @@ class Engine(Protocol):
         Raises: ModelDoesNotFitError; InvalidInputError for an unknown layout.
         """
 
+    def model_id(self, int_model: bytes) -> bytes:
+        """16 bytes that learned state and firmware are bound to."""
+
+    def image(self, int_model: bytes, board: str) -> bytes:
+        """The binary of a field firmware as it is flashed; for `host` the executable.
+
+        Raises: ModelDoesNotFitError, ToolMissingError.
+        """
+
     def resources(self, int_model: bytes, board: str, stop: StopSignal) -> Json:
         """Flash, RAM and stack bytes, arena map, instructions if counted.
 

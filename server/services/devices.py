@@ -12,15 +12,22 @@ from server.services.paging import Page, decode_cursor, make_page
 from server.storage.ports import Unit
 from server.storage.records import DeviceRecord
 
+# An emulated device that is a host build.
+HOST = "host"
 
-def check_boards(context: Context, names: list[str]) -> list[BoardInfo]:
-    """The boards of these names. Raises: InvalidInputError naming those there are."""
+
+def check_boards(context: Context, names: list[str], host_too: bool = False) -> list[BoardInfo]:
+    """The boards of these names; `host` passes, without a board, where devices may be host builds.
+
+    Raises: InvalidInputError naming those there are.
+    """
     found: list[BoardInfo] = []
     issues: list[Issue] = []
     said = ""
     for name in names:
         try:
-            found.append(context.engine.board(name))
+            if name != HOST or not host_too:
+                found.append(context.engine.board(name))
         except InvalidInputError as error:
             said = said or error.detail
             issues += [replace(issue, where="boards") for issue in error.errors]
@@ -33,7 +40,7 @@ def create_device(
     context: Context, unit: Unit, name: str, model_id: str, board: str
 ) -> DeviceRecord:
     """Raises: NotFoundError, InvalidInputError, ConflictError if the name is taken."""
-    check_boards(context, [board])
+    check_boards(context, [board], host_too=True)
     require_model(unit, model_id)
     device = DeviceRecord(new_id(), name, model_id, board, utc_text())
     unit.devices.add(device)

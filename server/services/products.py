@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What jobs make of a version: firmware, device tests, resource reports."""
 
-from server.errors import InvalidInputError, Issue, NotFoundError, NotReadyError
+from pathlib import Path
+
+from server.errors import ConflictError, InvalidInputError, Issue, NotFoundError, NotReadyError
 from server.ids import new_id, utc_text
 from server.services.context import Context
 from server.services.devices import check_boards
@@ -32,7 +34,7 @@ def create_firmware(
     layout: str,
 ) -> FirmwareRecord:
     """Queue a firmware. Raises: NotFoundError, NotReadyError, InvalidInputError."""
-    check_boards(context, [board])
+    check_boards(context, [board], host_too=True)
     version = require_version(unit, model_id, number)
     firmware_id = new_id()
     job = create_job(context, unit, "firmware", firmware_id)
@@ -49,6 +51,38 @@ def require_firmware(unit: Unit, firmware_id: str) -> FirmwareRecord:
     if firmware is None:
         raise NotFoundError(f"There is no firmware {firmware_id}.")
     return firmware
+
+
+def store_image(
+    context: Context, unit: Unit, firmware_id: str, file: Path, sha256: str, size_bytes: int
+) -> FirmwareRecord:
+    """Keep the binary that somebody built from a firmware's sources.
+
+    Raises: NotFoundError; ConflictError once a packet was signed with another one.
+    """
+    firmware = require_firmware(unit, firmware_id)
+    if firmware.image_sha256 != sha256 and unit.fleet.packets.count(firmware_id=firmware_id):
+        issue = Issue("signed already", f"firmware {firmware_id}", "a firmware without packets")
+        raise ConflictError("The image of a signed packet cannot be replaced.", [issue])
+    context.blobs.put_file(file, sha256)
+    unit.firmware.change({"id": firmware_id}, image_sha256=sha256, image_bytes=size_bytes)
+    return require_firmware(unit, firmware_id)
+
+
+def firmware_image(context: Context, firmware_id: str) -> tuple[FirmwareRecord, str]:
+    """A firmware and the digest of its binary. Raises: NotFoundError, NotReadyError."""
+    with context.database.read() as unit:
+        firmware = require_firmware(unit, firmware_id)
+    return firmware, require_image(firmware)
+
+
+def require_image(firmware: FirmwareRecord) -> str:
+    """Digest of a firmware's binary. Raises: NotReadyError if it has none."""
+    if firmware.image_sha256 is None:
+        expected = "layout field and a finished job, or PUT .../image"
+        issue = Issue("no image", f"firmware {firmware.id}", expected)
+        raise NotReadyError(f"Firmware {firmware.id} has no image.", [issue])
+    return firmware.image_sha256
 
 
 def firmware_zip(context: Context, firmware_id: str) -> tuple[FirmwareRecord, str]:

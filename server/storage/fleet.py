@@ -9,6 +9,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
+PACKET_WEIGHTS, PACKET_FIRMWARE = "weights", "firmware"
 ACTION_OPEN, ACTION_CANCELING, ACTION_WAITING = "open", "canceling", "waiting"
 ACTION_FINISHED, ACTION_FAILED, ACTION_CANCELED = "finished", "failed", "canceled"
 
@@ -29,9 +30,11 @@ class AuditRecord:
 
 @dataclass(frozen=True)
 class PacketRecord:
-    """A signed packet from one version's state to another's.
+    """A signed packet from one version's state to another's, or from one firmware to another.
 
     counterpart: the packet that leads back. sequence: unique in the model, grows with each packet.
+    kind: PACKET_WEIGHTS, or PACKET_FIRMWARE: then the digests are of the firmware's binaries, both
+    versions that of the firmware (devices keep the one they have), and the envelope is the image.
     """
 
     id: str
@@ -47,6 +50,9 @@ class PacketRecord:
     base_digest: str
     result_digest: str
     report: Json
+    kind: str = PACKET_WEIGHTS
+    firmware_id: str | None = None
+    base_firmware_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class TargetRecord:
     """A device as the DDI protocol sees it; `controller_id` is the device's name.
 
     version: what the service knows it to run; 0 if unknown. token_sha256 "" accepts only gateways.
+    firmware_id: the firmware it runs, None if unknown.
     """
 
     controller_id: str
@@ -81,6 +88,7 @@ class TargetRecord:
     state_hash: str | None = None
     attributes: Json = field(default_factory=dict)
     polled_s: float = 0.0
+    firmware_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,11 @@ packets = Table(
     _text("base_digest", 64),
     _text("result_digest", 64),
     _json("report"),
+    _text("kind", 20),
+    _ref("firmware_id", "firmware.id", null=True),
+    _ref("base_firmware_id", "firmware.id", null=True),
     UniqueConstraint("model_id", "sequence"),
+    Index("ix_packets_base_firmware_id_id", "base_firmware_id", "id"),
     Index("ix_packets_model_id_id", "model_id", "id"),
     Index("ix_packets_model_id_base_version_id", "model_id", "base_version", "id"),
 )
@@ -94,6 +98,7 @@ targets = Table(
     Column("state_hash", Sha),
     _json("attributes"),
     Column("polled_s", Float, nullable=False),
+    _ref("firmware_id", "firmware.id", null=True),
     Index("ix_targets_model_id_controller_id", "model_id", "controller_id"),
 )
 gateways = Table(

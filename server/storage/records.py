@@ -139,7 +139,7 @@ class UpdateRecord:
 
 @dataclass(frozen=True)
 class FirmwareRecord:
-    """A zip of generated sources."""
+    """A zip of generated sources; image: its binary, as built here or uploaded."""
 
     id: str
     model_id: str
@@ -150,6 +150,8 @@ class FirmwareRecord:
     created_at: str
     zip_sha256: str | None = None
     zip_bytes: int | None = None
+    image_sha256: str | None = None
+    image_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,8 @@ firmware = Table(
     _created(),
     Column("zip_sha256", Sha),
     Column("zip_bytes", BigInteger),
+    Column("image_sha256", Sha),
+    Column("image_bytes", BigInteger),
     Index("ix_firmware_model_id_id", "model_id", "id"),
 )
 device_tests = Table(

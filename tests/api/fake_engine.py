@@ -245,8 +245,9 @@ class FakeEngine:
         layout: str,
         class_names: Sequence[str] = (),
     ) -> bytes:
-        _check_board(board)
-        if layout != "plain":
+        if board != "host":
+            _check_board(board)
+        if layout not in ("plain", "field"):
             raise InvalidInputError("layout", [Issue(layout, "layout", "plain")])
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
@@ -254,6 +255,12 @@ class FakeEngine:
             archive.writestr(zipfile.ZipInfo("state.bin"), learner)
             archive.writestr(zipfile.ZipInfo("names.json"), json.dumps(list(class_names)))
         return buffer.getvalue()
+
+    def model_id(self, int_model: bytes) -> bytes:
+        return hashlib.sha256(int_model).digest()[:16]
+
+    def image(self, int_model: bytes, board: str) -> bytes:
+        return f"firmware of {_digest(int_model)} for {board}".encode()
 
     def resources(self, int_model: bytes, board: str, stop: ports.StopSignal) -> ports.Json:
         _check_board(board)

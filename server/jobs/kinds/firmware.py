@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Firmware: generate the sources of a version for a board, as a zip."""
+"""Firmware: the sources of a version for a board, as a zip; of field devices the binary too."""
 
+from codegen.layouts import FIELD
 from server.jobs.runner import Cursor, Step
 from server.services.jobs import succeed_job
 from server.services.models import version_with_model
@@ -21,11 +22,14 @@ def advance(step: Step, cursor: Cursor) -> Cursor | None:
         firmware.layout,
         version.classes,
     )
-    sha256 = context.blobs.put(data)
+    values: dict[str, object] = {"zip_sha256": context.blobs.put(data), "zip_bytes": len(data)}
+    if firmware.layout == FIELD:
+        image = context.engine.image(context.blobs.get(str(model.int_model_sha256)), firmware.board)
+        values |= {"image_sha256": context.blobs.put(image), "image_bytes": len(image)}
 
     def store(unit: Unit) -> None:
         if succeed_job(unit, step.job.id):
-            unit.firmware.change({"id": firmware.id}, zip_sha256=sha256, zip_bytes=len(data))
+            unit.firmware.change({"id": firmware.id}, **values)
 
     step.commit(store)
     return None

@@ -18,7 +18,8 @@ from device.packet.learning_log import LearningLog
 from server.commands.model_file import ModelFile, load_model_file
 from server.demo.example import write_example
 from server.errors import InvalidInputError
-from server.fleet.field_device import FieldDevice, Memory
+from server.fleet.device_memory import Memory
+from server.fleet.field_device import FieldDevice
 from server.fleet.keys import FileSigner, generate_key
 from server.fleet.trust import changed, first_trust, signed
 from server.learning.firmwares import cache_folder
