@@ -10,7 +10,7 @@ from codegen.emit.source import plan_source
 from codegen.emit.tables import model_header, tables_source
 from codegen.field import Field, field_config, field_readme
 from codegen.lower import Plan, lower
-from codegen.sources import left_out
+from codegen.sources import idle_folders, left_out
 from device.harness.boards import Board
 from device.harness.port import port_files
 from device.twin.model import IntModel
@@ -46,8 +46,8 @@ def generate(
     files = {path: _text(lines) for path, lines in texts.items()}
     if trace:
         files["port/trace.c"] = (RUNTIME_DIR / "port" / "trace.c").read_bytes()
-    without = left_out(model, plan, board, field is not None)
-    needed = {name: c for name, c in runtime_files().items() if name not in without}
+    idle = idle_folders(model, plan, board, field is not None)
+    needed = {name: c for name, c in runtime_files().items() if not left_out(name, idle)}
     return {**files, **needed, **port_files(board)}
 
 
@@ -66,7 +66,7 @@ def _config(model: IntModel, plan: Plan, board: Board, field: Field | None) -> l
 
 def runtime_files() -> dict[str, bytes]:
     """The whole fixed runtime, below runtime/."""
-    files = sorted(p for part in RUNTIME_PARTS for p in (RUNTIME_DIR / part).glob("*.[ch]"))
+    files = sorted(p for part in RUNTIME_PARTS for p in (RUNTIME_DIR / part).rglob("*.[ch]"))
     return {f"runtime/{p.relative_to(RUNTIME_DIR).as_posix()}": p.read_bytes() for p in files}
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources of the runtime that a folder does without: they would compile to nothing, or uncalled.
+"""Folders of the runtime that a firmware does without: they would compile to nothing, or uncalled.
 
-A source that is not named here always goes along.
+What is not named here always goes along, and so do private headers, for other folders read them.
 """
 
 from codegen.emit.header import has_conv
@@ -9,57 +9,28 @@ from codegen.lower import Plan
 from device.harness.boards import Board
 from device.twin.model import IntModel
 
-FRONT = ("conv", "elementwise", "pool")
-TRAINED_CONVOLUTIONS = (
-    "conv_error",
-    "conv_forward",
-    "conv_infer",
-    "conv_layer",
-    "conv_update",
-    "groups_error",
-    "pool_train",
-)
+SOURCES = "runtime/src/"
+FRONT, TRAINED_CONVOLUTIONS, FIELD = "front", "convolution", "field"
 # Kernels of layouts that no host has; with a device's layout they run on the host too, for tests.
-DEVICE_LAYOUTS = (
-    "dot_mve",
-    "dsp",
-    "dsp_masters",
-    "dsp_product",
-    "dsp_update",
-    "dsp_values",
-    "long",
-    "long_thumb",
-    "mve_rows",
-    "octet",
-    "octet_thumb",
-    "packed",
-    "packed_dsp",
-    "packed_mve",
-)
-# A board's own build may set HAD_FIELD=1 (docs/how-to/port-to-a-board.md): only hosts go without.
-FIELD = (
-    "archive",
-    "decoder",
-    "envelope",
-    "guard",
-    "journal",
-    "log",
-    "node",
-    "packet",
-    "store",
-    "wire_field",
-)
+DEVICE_LAYOUTS = "cores"
 
 
-def left_out(model: IntModel, plan: Plan, board: Board, field: bool) -> set[str]:
-    """Paths of sources that the folder does without.
+def idle_folders(model: IntModel, plan: Plan, board: Board, field: bool) -> frozenset[str]:
+    """Folders below runtime/src/ whose sources are left out.
 
     Args:
-        field: it is a field device (SPEC.md 12, 13).
+        field: it is a field device (SPEC.md 12, 13). A board's own build may set HAD_FIELD=1
+            (docs/how-to/port-to-a-board.md): only hosts go without.
     """
-    names: tuple[str, ...] = ()
-    names += () if model.has_image else FRONT
-    names += () if has_conv(plan) else TRAINED_CONVOLUTIONS
-    names += DEVICE_LAYOUTS if board.is_host else ()
-    names += FIELD if board.is_host and not field else ()
-    return {f"runtime/src/had_{name}.c" for name in names}
+    idle = {
+        FRONT: not model.has_image,
+        TRAINED_CONVOLUTIONS: not has_conv(plan),
+        DEVICE_LAYOUTS: board.is_host,
+        FIELD: board.is_host and not field,
+    }
+    return frozenset(folder for folder, without in idle.items() if without)
+
+
+def left_out(path: str, idle: frozenset[str]) -> bool:
+    """True for a source, by its path in the generated folder, in one of the idle folders."""
+    return path.endswith(".c") and path.removeprefix(SOURCES).partition("/")[0] in idle

@@ -34,7 +34,7 @@ def makefile(board: Board, field: bool = False) -> list[str]:
         "OPT = -O2",
         f"TARGET = {flags}".rstrip(),
         f"CFLAGS = -std=c11 {WARNINGS} -ffunction-sections -fdata-sections {folders}",
-        f"SOURCES = $(wildcard *.c runtime/src/*.c port/*.c{more})",
+        f"SOURCES = $(wildcard *.c runtime/src/*/*.c port/*.c{more})",
         "",
         "firmware.elf: $(SOURCES)",
         f"\t$(CC) $(TARGET) $(OPT) $(CFLAGS) $(SOURCES) -Wl,--gc-sections {link} -o $@".replace(
@@ -108,7 +108,7 @@ def readme(model: IntModel, plan: Plan, board: Board) -> list[str]:
         "| hadapt_config.h | compile-time constants |",
         "| hadapt_model.h, hadapt_tables.c | the network's constants |",
         "| hadapt_plan.c | arena maps, and the calls of a training step and of an inference |",
-        "| runtime/ | the fixed runtime; include/hadapt/learner.h is its manual |",
+        "| runtime/ | what is the same for every model; include/hadapt/learner.h is its manual |",
         "| port/ | start-up, transport and main loop of the board |",
         "| manifest.json | options, sizes, and the grid of the raw features |",
         "",

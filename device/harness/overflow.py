@@ -38,9 +38,9 @@ CONFIG = {
     "ORDER": "16",
     "X0_SIGNED": "1U",
 }
-SOURCE = "src/had_dot_row.c"
-CONV = "src/had_conv.c"
-STATISTICS = "src/had_window_stats.c"
+SOURCE = "src/kernels/had_dot_row.c"
+CONV = "src/front/had_conv.c"
+STATISTICS = "src/signal/had_window_stats.c"
 SOURCES = (SOURCE, CONV, STATISTICS)
 HEADER = "include/hadapt/quant.h"
 # Functions proved; each carries its contract.

@@ -91,22 +91,22 @@ def test_cuts_in_qemu_leave_the_old_or_the_new_state(board: str, tmp_path: Path)
 
 PLANTED = {
     "the current slot is overwritten": (
-        "runtime/src/had_store.c",
+        "runtime/src/field/had_store.c",
         b"uint32_t index = store->current == HAD_STORE_NONE ? 0U : store->current + 1U;",
         b"uint32_t index = store->current == HAD_STORE_NONE ? 0U : store->current;",
     ),
     "a record's check sum is not looked at": (
-        "runtime/src/had_journal.c",
+        "runtime/src/field/had_journal.c",
         b"had_load_u32(record->payload + record->bytes) == record_crc(store, record);",
         b"record_crc(store, record) != 1U;",
     ),
     "the place behind a torn record is used": (
-        "runtime/src/had_journal.c",
+        "runtime/src/field/had_journal.c",
         b"erased != 0U ? store->journal_at : store->slot_bytes;",
         b"erased < 2U ? store->journal_at : store->slot_bytes;",
     ),
     "a session forgets its place": (
-        "runtime/src/had_archive.c",
+        "runtime/src/field/had_archive.c",
         b"        session->done = place->done;",
         b"        session->done = 0U;",
     ),

@@ -37,7 +37,7 @@ CHECK = "if (gap >= d->columns - d->column) {"
 def test_planted_fault_is_found(sources: Path, tmp_path: Path) -> None:
     """Without the check of a gap a sparse row writes behind the weights."""
     copy = shutil.copytree(sources, tmp_path / "sources")
-    path = copy / "runtime" / "src" / "had_decoder.c"
+    path = copy / "runtime" / "src" / "field" / "had_decoder.c"
     text = path.read_text()
     assert text.count(CHECK) == 1
     path.write_text(text.replace(CHECK, "if (gap > 4000000U) {"))

@@ -13,7 +13,7 @@ from device.harness.toolchain import find_toolchain
 from device.twin.mfcc import Mfcc
 
 RUNTIME = Path(__file__).parents[2] / "device" / "runtime"
-SOURCES = ("had_mfcc.c", "had_rfft.c")
+SOURCES = ("signal/had_mfcc.c", "signal/had_rfft.c")
 MAIN = """
 #include <stdio.h>
 static uint8_t raw[2 * 65535], out[2 * 65535];
@@ -43,7 +43,7 @@ def build_program(
         if change is not None and change[0] == name:
             assert change[1] in text, f"{name} has no {change[1]!r}"
             text = text.replace(change[1], change[2], 1)
-        (folder / name).write_text(text)
+        (folder / Path(name).name).write_text(text)
     tables = "\n".join(['#include "hadapt/features.h"', *mfcc_lines(signal), MAIN])
     (folder / "main.c").write_text(tables)
     tool = find_toolchain(BOARDS["host"])
@@ -51,8 +51,8 @@ def build_program(
     if sanitize:
         flags = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
         flags += ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
-    includes = [f"-I{RUNTIME / 'include'}", f"-I{RUNTIME / 'src'}"]
-    sources = [str(folder / name) for name in (*SOURCES, "main.c")]
+    includes = [f"-I{RUNTIME / 'include'}", f"-I{RUNTIME / 'src' / 'signal'}"]
+    sources = [str(folder / Path(name).name) for name in (*SOURCES, "main.c")]
     elf = folder / "mfcc"
     command = [*tool.command, *flags, *includes, *sources, "-o", str(elf)]
     subprocess.run(command, check=True, capture_output=True, timeout=60)

@@ -25,7 +25,7 @@ from tests.parity.conftest import COUNTERS, OpenDevice, OpenPair
 from tests.parity.convs import CONV_SPECS, make_conv_model
 from tests.parity.models import random_raw
 from tests.parity.sessions import SCHEDULE, Pair, run_session
-from tests.parity.test_mutation import SOURCE, Mutation, Workshop
+from tests.parity.test_mutation import Mutation, Workshop
 
 SPEC = {spec.name: spec for spec in CONV_SPECS}
 DSP = "HAD_DSP_IN_C"
@@ -48,36 +48,34 @@ LONG = [
     if (name, layout, macro) not in USUAL
 ]
 MUTATIONS = (
-    Mutation(SOURCE + "had_conv_layer.c", "w->kernel_width - columns.last", "columns.last * 0U"),
-    Mutation(SOURCE + "had_conv_layer.c", "j * w->dilation_width", "j"),
-    Mutation(SOURCE + "had_conv_forward.c", "value > y_max ? value", "value < y_max ? value"),
-    Mutation(
-        SOURCE + "had_pool_train.c", "value > largest ? feature", "value >= largest ? feature"
-    ),
-    Mutation(SOURCE + "had_pool_train.c", "passes != 0U ? dz", "passes == 0U ? dz"),
-    Mutation(SOURCE + "had_conv_error.c", "(p * HAD_BATCH + b)", "(p + b)"),
-    Mutation(SOURCE + "had_conv_error.c", "= channel % HAD_ROWS", "= (channel + 1U) % HAD_ROWS"),
-    Mutation(SOURCE + "had_conv_layer.h", "at % stride != 0U", "at % stride == 7U"),
-    Mutation(SOURCE + "had_conv_error.c", "total[k] += acc[k]", "total[k] = acc[k]"),
-    Mutation(SOURCE + "had_conv_update.c", "p == 0U ? 0 : amax[o]", "0"),
-    Mutation(SOURCE + "had_conv_update.c", "(p * layer->outputs + o + r) *", "(p + o + r) *"),
-    Mutation(SOURCE + "had_conv_update.c", "(word << 16) >> 2", "(word << 16) >> 3"),
-    Mutation(SOURCE + "had_conv_update.c", "gradient += errors[b]", "gradient = errors[b]"),
-    Mutation(SOURCE + "had_conv_infer.c", "window.out_width + j)", "window.out_width)"),
-    Mutation(SOURCE + "had_conv_infer.c", "so_far + y;", "so_far + y / 2;"),
-    Mutation(SOURCE + "had_pool_train.c", "had_scale_mul(flow->d_scale, part)", "part"),
+    Mutation("had_conv_layer.c", "w->kernel_width - columns.last", "columns.last * 0U"),
+    Mutation("had_conv_layer.c", "j * w->dilation_width", "j"),
+    Mutation("had_conv_forward.c", "value > y_max ? value", "value < y_max ? value"),
+    Mutation("had_pool_train.c", "value > largest ? feature", "value >= largest ? feature"),
+    Mutation("had_pool_train.c", "passes != 0U ? dz", "passes == 0U ? dz"),
+    Mutation("had_conv_error.c", "(p * HAD_BATCH + b)", "(p + b)"),
+    Mutation("had_conv_error.c", "= channel % HAD_ROWS", "= (channel + 1U) % HAD_ROWS"),
+    Mutation("had_conv_layer.h", "at % stride != 0U", "at % stride == 7U"),
+    Mutation("had_conv_error.c", "total[k] += acc[k]", "total[k] = acc[k]"),
+    Mutation("had_conv_update.c", "p == 0U ? 0 : amax[o]", "0"),
+    Mutation("had_conv_update.c", "(p * layer->outputs + o + r) *", "(p + o + r) *"),
+    Mutation("had_conv_update.c", "(word << 16) >> 2", "(word << 16) >> 3"),
+    Mutation("had_conv_update.c", "gradient += errors[b]", "gradient = errors[b]"),
+    Mutation("had_conv_infer.c", "window.out_width + j)", "window.out_width)"),
+    Mutation("had_conv_infer.c", "so_far + y;", "so_far + y / 2;"),
+    Mutation("had_pool_train.c", "had_scale_mul(flow->d_scale, part)", "part"),
 )
 # In the model "depthwise".
 GROUP_MUTATIONS = (
-    Mutation(SOURCE + "had_groups_error.c", "layer->outputs + g * outputs", "layer->outputs"),
-    Mutation(SOURCE + "had_groups_error.c", "t / outputs * channels", "0U"),
-    Mutation(SOURCE + "had_groups_error.c", "at * HAD_BATCH * layer->", "HAD_BATCH * layer->"),
-    Mutation(SOURCE + "had_groups_error.c", "at % groups * group_words", "0U * group_words"),
-    Mutation(SOURCE + "had_conv_layer.c", "x += group * part", "x += 0U * part"),
-    Mutation(SOURCE + "had_conv_layer.h", "conv->top != 0U", "conv->top == 7U"),
-    Mutation(SOURCE + "had_activate.c", "y[b] >= top", "y[b] > top"),
-    Mutation(SOURCE + "had_conv_update.c", "+ group * channels", "+ 0U * channels"),
-    Mutation(SOURCE + "had_conv_infer.c", "& 0xFU) - 8", "& 0xFU) - 7"),
+    Mutation("had_groups_error.c", "layer->outputs + g * outputs", "layer->outputs"),
+    Mutation("had_groups_error.c", "t / outputs * channels", "0U"),
+    Mutation("had_groups_error.c", "at * HAD_BATCH * layer->", "HAD_BATCH * layer->"),
+    Mutation("had_groups_error.c", "at % groups * group_words", "0U * group_words"),
+    Mutation("had_conv_layer.c", "x += group * part", "x += 0U * part"),
+    Mutation("had_conv_layer.h", "conv->top != 0U", "conv->top == 7U"),
+    Mutation("had_activate.c", "y[b] >= top", "y[b] > top"),
+    Mutation("had_conv_update.c", "+ group * channels", "+ 0U * channels"),
+    Mutation("had_conv_infer.c", "& 0xFU) - 8", "& 0xFU) - 7"),
 )
 
 

@@ -36,7 +36,7 @@ def _run(folder: Path, text: str) -> int:
     (folder / "main.c").write_text(PROGRAM)
     (folder / "divide.c").write_text(text)
     sources = [str(folder / "main.c"), str(folder / "divide.c")]
-    sources.append(str(RUNTIME / "src" / "had_scale.c"))
+    sources.append(str(RUNTIME / "src" / "arithmetic/had_scale.c"))
     command = [*find_toolchain(BOARDS["host"]).command, "-O2", "-DHAD_DIVIDES=0"]
     command += [f"-I{folder}", f"-I{RUNTIME / 'include'}", *sources, "-o", str(folder / "divide")]
     subprocess.run(command, check=True, timeout=100)
@@ -44,13 +44,13 @@ def _run(folder: Path, text: str) -> int:
 
 
 def test_divide_of_every_divisor_equals_the_operator(tmp_path: Path) -> None:
-    assert _run(tmp_path, (RUNTIME / "src" / "had_divide.c").read_text()) == 0
+    assert _run(tmp_path, (RUNTIME / "src" / "arithmetic/had_divide.c").read_text()) == 0
 
 
 @pytest.mark.parametrize(
     ("old", "new"), [("quotient += digit;", "quotient += 0U;"), ("rest >= d;", "rest > d;")]
 )
 def test_divide_with_planted_error_differs(tmp_path: Path, old: str, new: str) -> None:
-    text = (RUNTIME / "src" / "had_divide.c").read_text()
+    text = (RUNTIME / "src" / "arithmetic/had_divide.c").read_text()
     assert old in text
     assert _run(tmp_path, text.replace(old, new, 1)) == 1

@@ -136,7 +136,7 @@ def test_planted_error_is_seen(
 ) -> None:
     old, new, name = ERRORS[number]
     workshop = workshops[name]
-    elf = workshop.planted(Mutation("runtime/src/had_expand.c", old, new), number)
+    elf = workshop.planted(Mutation("had_expand.c", old, new), number)
     with pytest.raises((AssertionError, DeviceError)):
         run(_pair(workshop, elf, stack))
 

@@ -118,7 +118,7 @@ def test_wrong_expectation_of_sums_is_seen_by_the_result_digest(work: Path) -> N
         {**generate(MODEL, BOARDS["host"]), **runtime_files(), **ed25519_files(CACHE)},
         work / "planted",
     )
-    path = folder / "runtime" / "src" / "had_decoder.c"
+    path = folder / "runtime" / "src" / "field/had_decoder.c"
     assert path.read_text().count(SHARE) == 1
     path.write_text(path.read_text().replace(SHARE, f"{SHARE} + 4096U"))
     device = open_field(work, "host", folder=folder)

@@ -69,9 +69,8 @@ def test_elementwise_nodes_work_in_place() -> None:
     assert any(count < 25 + 5 for count in vectors)
 
 
-SOURCE = "runtime/src/"
 MUTATIONS = tuple(
-    Mutation(SOURCE + file, old, new)
+    Mutation(file, old, new)
     for file, old, new in (
         ("had_conv.c", "at->kernel_width + j) * inputs", "at->kernel_width) * inputs"),
         ("had_conv.c", "o / outputs * inputs", "o % outputs * inputs"),

@@ -80,7 +80,7 @@ def test_session_on_raw_audio_behind_convolutions_equals_twin(open_pair: OpenPai
     run_session(open_pair(make_mfcc_image_model()), seed=3, steps=2)
 
 
-RFFT, MFCC = "had_rfft.c", "had_mfcc.c"
+RFFT, MFCC = "signal/had_rfft.c", "signal/had_mfcc.c"
 MUTATIONS = (
     (RFFT, "i < back ? i : back", "i < back ? i : back - 1U"),
     (RFFT, "(1 << 9)) >> 10", "0) >> 10"),

@@ -21,7 +21,6 @@ from tests.parity.models import METHOD_SPECS, SPECS, ModelSpec, make_model
 from tests.parity.sessions import Pair, run_correction_session, run_method_session, run_session
 
 PACKED, OCTET = "mps2-an386", "microbit"  # whose layouts use four rows, or eight, in fields
-SOURCE = "runtime/src/"
 HEADER = "runtime/include/hadapt/"
 
 SMALL = ModelSpec(
@@ -60,29 +59,29 @@ class Mutation:
 
 
 MUTATIONS = (
-    Mutation(SOURCE + "had_scale.c", "(product + (1U << (shift - 1U)))", "(product)"),
-    Mutation(SOURCE + "had_scale.c", "-29 - a.exponent", "-28 - a.exponent"),
-    Mutation(SOURCE + "had_quant.c", "amax >> q.k", "(amax >> q.k) | 1"),
+    Mutation("had_scale.c", "(product + (1U << (shift - 1U)))", "(product)"),
+    Mutation("had_scale.c", "-29 - a.exponent", "-28 - a.exponent"),
+    Mutation("had_quant.c", "amax >> q.k", "(amax >> q.k) | 1"),
     Mutation(HEADER + "quant.h", "- 8U))) >>", "- 9U))) >>"),
     Mutation(
         HEADER + "quant.h",
         "q, 0);\n    return (int8_t)((clipped * q->r + (1 <<",
         "q, 0);\n    return (int8_t)((clipped * q->r + (0 <<",
     ),
-    Mutation(SOURCE + "had_random.c", "0x7feb352dU", "0x7feb352fU"),
+    Mutation("had_random.c", "0x7feb352dU", "0x7feb352fU"),
     Mutation(HEADER + "random.h", "(l) + 2U)", "(l) + 3U)"),
     Mutation(HEADER + "random.h", "0xFFFF0000U", "0xFFFF0001U"),
-    Mutation(SOURCE + "had_fwht.c", "a[h] = odd + difference", "a[h] = odd - difference"),
-    Mutation(SOURCE + "had_tile.h", "(-HAD_ACC_MAX - 1)", "(-HAD_ACC_MAX)"),
+    Mutation("had_fwht.c", "a[h] = odd + difference", "a[h] = odd - difference"),
+    Mutation("had_tile.h", "(-HAD_ACC_MAX - 1)", "(-HAD_ACC_MAX)"),
     Mutation(
-        SOURCE + "had_dot_columns.c",
+        "had_dot_columns.c",
         "terms < HAD_TILE_K ? terms : HAD_TILE_K",
         "terms < HAD_TILE_K + 1U ? terms : HAD_TILE_K + 1U",
         "tiles",
     ),
-    Mutation(SOURCE + "had_dot_row.c", "return had_saturate_acc(acc)", "return acc", "tiles"),
+    Mutation("had_dot_row.c", "return had_saturate_acc(acc)", "return acc", "tiles"),
     *(
-        Mutation(SOURCE + "had_dot_packed.c", old, new, "tiles", layout)
+        Mutation("had_dot_packed.c", old, new, "tiles", layout)
         for layout, old, new in (
             ("host", "total[0] += had_saturate_acc(low)", "total[0] += low"),
             ("host", "s->p2 += (word >> 8 & FIELDS)", "s->p2 += (word >> 9 & FIELDS)"),
@@ -92,9 +91,9 @@ MUTATIONS = (
             (OCTET, "(word >> 4 & NIBBLES)", "(word >> 5 & NIBBLES)"),
         )
     ),
-    Mutation(SOURCE + "had_dot_packed.c", "? 0x80808080U", "? 0x80808000U", "head", OCTET),
+    Mutation("had_dot_packed.c", "? 0x80808080U", "? 0x80808000U", "head", OCTET),
     *(
-        Mutation(SOURCE + file, old, new, "tiles", layout)
+        Mutation(file, old, new, "tiles", layout)
         for layout, file, old, new in (
             (PACKED, "had_packed.h", "s->a1 += value * w0", "s->a1 += value * (w0 + 1)"),
             (PACKED, "had_packed.c", "*low = had_saturate_acc(*low)", "*low = *low + 0"),
@@ -133,19 +132,19 @@ MUTATIONS = (
     *(
         Mutation(file, old, new, "chunks", "mps2-an386+dsp")
         for file, old, new in (
-            (SOURCE + "had_dsp.c", "had_saturate_acc16(tile)", "tile"),
-            (SOURCE + "had_dsp.c", "had_add16(tile, chunk", "had_add16(0U, chunk"),
-            (SOURCE + "had_dsp.c", "had_bytes_odd(v[2]), v[3] << 4", "had_bytes_odd(v[2]), v[3]"),
-            (SOURCE + "had_dsp.c", "(acc - low) >> 12", "acc >> 12"),
-            (SOURCE + "had_dsp.c", "(uint32_t)s1 << 16", "(uint32_t)s0 << 16"),
-            (SOURCE + "had_dsp.c", "raise != 0U ? 0U", "raise == 0U ? 0U"),
+            ("had_dsp.c", "had_saturate_acc16(tile)", "tile"),
+            ("had_dsp.c", "had_add16(tile, chunk", "had_add16(0U, chunk"),
+            ("had_dsp.c", "had_bytes_odd(v[2]), v[3] << 4", "had_bytes_odd(v[2]), v[3]"),
+            ("had_dsp.c", "(acc - low) >> 12", "acc >> 12"),
+            ("had_dsp.c", "(uint32_t)s1 << 16", "(uint32_t)s0 << 16"),
+            ("had_dsp.c", "raise != 0U ? 0U", "raise == 0U ? 0U"),
             (HEADER + "dot.h", "| (uint32_t)v1 << 16", "| (uint32_t)v0 << 16"),
-            (SOURCE + "had_packed_dsp.c", "SATURATED(s.a2)", "s.a2"),
-            (SOURCE + "had_dsp.h", "{0U, 12U, 8U, 20U}", "{0U, 12U, 20U, 8U}"),
+            ("had_packed_dsp.c", "SATURATED(s.a2)", "s.a2"),
+            ("had_dsp.h", "{0U, 12U, 8U, 20U}", "{0U, 12U, 20U, 8U}"),
         )
     ),
     *(
-        Mutation(SOURCE + "had_dsp_values." + file, old, new, "small", "mps2-an386+dsp")
+        Mutation("had_dsp_values." + file, old, new, "small", "mps2-an386+dsp")
         for file, old, new in (
             ("c", "had_abs16(v[1])", "had_abs16(v[0])"),
             ("c", "word >> 6 &", "word >> 5 &"),
@@ -155,7 +154,7 @@ MUTATIONS = (
         )
     ),
     *(
-        Mutation(SOURCE + file, old, new, model, "mps2-an385+long")
+        Mutation(file, old, new, model, "mps2-an385+long")
         for model, file, old, new in (
             ("chunks", "had_long.c", "(uint32_t)(had_saturate_acc(sum) +", "(uint32_t)(sum +"),
             ("steep", "had_long.c", "c + signed_field(rest - c)", "signed_field(rest)"),
@@ -170,100 +169,92 @@ MUTATIONS = (
     *(
         Mutation(file, old, new, "chunks", "mps3-an547")
         for file, old, new in (
-            (SOURCE + "had_dot_mve.c", "value = had_saturate_acc(sum)", "value = sum"),
-            (SOURCE + "had_dot_mve.c", "* HAD_BATCH_STRIDE + c]", "* HAD_BATCH_STRIDE + (c ^ 1U)]"),
+            ("had_dot_mve.c", "value = had_saturate_acc(sum)", "value = sum"),
+            ("had_dot_mve.c", "* HAD_BATCH_STRIDE + c]", "* HAD_BATCH_STRIDE + (c ^ 1U)]"),
             (HEADER + "dot.h", "* HAD_ROWS + row) *", "* (HAD_ROWS - 1U) + row) *"),
-            (SOURCE + "had_packed_mve.c", "return had_saturate_acc(sum)", "return sum"),
-            (SOURCE + "had_packed_mve.c", "(bytes[k] + 8) >> 4", "bytes[k] >> 4"),
-            (SOURCE + "had_view.c", "*at + 16U * value", "*at + 15U * value"),
+            ("had_packed_mve.c", "return had_saturate_acc(sum)", "return sum"),
+            ("had_packed_mve.c", "(bytes[k] + 8) >> 4", "bytes[k] >> 4"),
+            ("had_view.c", "*at + 16U * value", "*at + 15U * value"),
         )
     ),
-    Mutation(SOURCE + "had_gather.c", "(word & 0xFFFFU) * classes", "(word >> 16) * classes"),
-    Mutation(SOURCE + "had_row.c", "had_widen(amax, layer->w_range)", "amax"),
-    Mutation(SOURCE + "had_row.c", "(int32_t)layer->forward_shift", "0", "wide"),
-    Mutation(SOURCE + "had_forward.c", "value > y_max ? value", "value > y_max + 90 ? value"),
-    Mutation(SOURCE + "had_activate.c", "y[b] > 0 ?", "y[b] > 1000 ?"),
+    Mutation("had_gather.c", "(word & 0xFFFFU) * classes", "(word >> 16) * classes"),
+    Mutation("had_row.c", "had_widen(amax, layer->w_range)", "amax"),
+    Mutation("had_row.c", "(int32_t)layer->forward_shift", "0", "wide"),
+    Mutation("had_forward.c", "value > y_max ? value", "value > y_max + 90 ? value"),
+    Mutation("had_activate.c", "y[b] > 0 ?", "y[b] > 1000 ?"),
+    Mutation("had_activate.c", "working.tracked[next]) >> 4", "working.tracked[next]) >> 3"),
+    Mutation("had_loss.c", "23637U", "23737U"),
+    Mutation("had_block.c", "w[c] * factor", "w[c]"),
+    Mutation("had_error.c", "word >>= 8;", "word >>= 7;"),
+    Mutation("had_input_grad.c", "- HAD_ORDER_LOG2", "- HAD_ORDER_LOG2 + 1"),
     Mutation(
-        SOURCE + "had_activate.c", "working.tracked[next]) >> 4", "working.tracked[next]) >> 3"
-    ),
-    Mutation(SOURCE + "had_loss.c", "23637U", "23737U"),
-    Mutation(SOURCE + "had_block.c", "w[c] * factor", "w[c]"),
-    Mutation(SOURCE + "had_error.c", "word >>= 8;", "word >>= 7;"),
-    Mutation(SOURCE + "had_input_grad.c", "- HAD_ORDER_LOG2", "- HAD_ORDER_LOG2 + 1"),
-    Mutation(
-        SOURCE + "had_input_grad.c",
+        "had_input_grad.c",
         "(bits & 1U) != 0U ? had_sat",
         "(bits & 1U) == 0U ? had_sat",
         "tiles",
     ),
-    Mutation(
-        SOURCE + "had_activation.c", "r, key, i * HAD_BATCH_PADDED);\n        H", "r, key, i);H"
-    ),
+    Mutation("had_activation.c", "r, key, i * HAD_BATCH_PADDED);\n        H", "r, key, i);H"),
     *(
-        Mutation(SOURCE + "had_activation.c", old, new, layout=OCTET)
+        Mutation("had_activation.c", old, new, layout=OCTET)
         for old, new in (
             ("r, key, i * HAD_BATCH_PADDED", "r, key, i"),
             ("x[1] = (int8_t)high", "x[1] = (int8_t)low"),
         )
     ),
-    Mutation(SOURCE + "had_update.c", "(word << 16) >> 2", "(word << 16) >> 3", "tiles"),
-    Mutation(SOURCE + "had_update_panel.c", "u[i] << 14", "u[i] << 13"),
-    Mutation(SOURCE + "had_panel.c", "start[r];", "0;"),
-    Mutation(SOURCE + "had_panel.c", "had_saturate_acc(sums[r][c])", "sums[r][c]"),
-    Mutation(SOURCE + "had_wide.h", "bits >> c & 1U", "bits >> (c ^ 1U) & 1U"),
-    Mutation(SOURCE + "had_wide.h", "key + first / 4U", "key", "blocks"),
-    Mutation(SOURCE + "had_panel.c", "? to[c] : 0)", "? 0 : 0)", "blocks"),
-    Mutation(SOURCE + "had_weight_grad.c", "+ half)", "+ half / 2)"),
-    Mutation(SOURCE + "had_view.c", "had_widen(range, layer->x_range)", "range"),
-    Mutation(SOURCE + "had_infer.c", "shift = layer->forward_shift", "shift = 0U", "wide"),
+    Mutation("had_update.c", "(word << 16) >> 2", "(word << 16) >> 3", "tiles"),
+    Mutation("had_update_panel.c", "u[i] << 14", "u[i] << 13"),
+    Mutation("had_panel.c", "start[r];", "0;"),
+    Mutation("had_panel.c", "had_saturate_acc(sums[r][c])", "sums[r][c]"),
+    Mutation("had_wide.h", "bits >> c & 1U", "bits >> (c ^ 1U) & 1U"),
+    Mutation("had_wide.h", "key + first / 4U", "key", "blocks"),
+    Mutation("had_panel.c", "? to[c] : 0)", "? 0 : 0)", "blocks"),
+    Mutation("had_weight_grad.c", "+ half)", "+ half / 2)"),
+    Mutation("had_view.c", "had_widen(range, layer->x_range)", "range"),
+    Mutation("had_infer.c", "shift = layer->forward_shift", "shift = 0U", "wide"),
+    Mutation("had_frozen.c", "layer->acc_shift) *", "(layer->acc_shift + 1U)) *", "frozen"),
+    Mutation("had_frozen.c", "stage->is_signed != 0U", "stage->is_signed == 0U", "frozen"),
+    Mutation("had_herding.c", "512 * f", "256 * f"),
+    Mutation("had_herding.c", "256 * sum + n", "128 * sum + n"),
+    Mutation("had_prototype.c", "(sum[j] + 1) >> 1", "sum[j] >> 1"),
+    Mutation("had_prototype.c", "count * count", "count"),
+    Mutation("had_exemplar.c", "ex->rank[slot] < rank", "ex->rank[slot] > rank"),
+    Mutation("had_train.c", "session.done += 1U", "session.done += 1U + (ln->session.done & 1U)"),
+    Mutation("had_state.c", "copy->tracked + 1", "copy->tracked"),
+    Mutation("had_sha256.c", "rotate(e, 25U)", "rotate(e, 24U)"),
+    Mutation("had_loss.c", "(257 * t->target[c]) >> 1", "128 * t->target[c]", "distil"),
+    Mutation("had_loss.c", "difference + 128) >> 8", "difference + 127) >> 8", "distil"),
+    Mutation("had_loss.c", "frac_bits + t.soften)", "frac_bits)", "distil"),
+    Mutation("had_loss.c", "255U * probability", "256U * probability", "distil"),
     Mutation(
-        SOURCE + "had_frozen.c", "layer->acc_shift) *", "(layer->acc_shift + 1U)) *", "frozen"
-    ),
-    Mutation(SOURCE + "had_frozen.c", "stage->is_signed != 0U", "stage->is_signed == 0U", "frozen"),
-    Mutation(SOURCE + "had_herding.c", "512 * f", "256 * f"),
-    Mutation(SOURCE + "had_herding.c", "256 * sum + n", "128 * sum + n"),
-    Mutation(SOURCE + "had_prototype.c", "(sum[j] + 1) >> 1", "sum[j] >> 1"),
-    Mutation(SOURCE + "had_prototype.c", "count * count", "count"),
-    Mutation(SOURCE + "had_exemplar.c", "ex->rank[slot] < rank", "ex->rank[slot] > rank"),
-    Mutation(
-        SOURCE + "had_train.c", "session.done += 1U", "session.done += 1U + (ln->session.done & 1U)"
-    ),
-    Mutation(SOURCE + "had_state.c", "copy->tracked + 1", "copy->tracked"),
-    Mutation(SOURCE + "had_sha256.c", "rotate(e, 25U)", "rotate(e, 24U)"),
-    Mutation(SOURCE + "had_loss.c", "(257 * t->target[c]) >> 1", "128 * t->target[c]", "distil"),
-    Mutation(SOURCE + "had_loss.c", "difference + 128) >> 8", "difference + 127) >> 8", "distil"),
-    Mutation(SOURCE + "had_loss.c", "frac_bits + t.soften)", "frac_bits)", "distil"),
-    Mutation(SOURCE + "had_loss.c", "255U * probability", "256U * probability", "distil"),
-    Mutation(
-        SOURCE + "had_train.c",
+        "had_train.c",
         "out_frac_bits + session->",
         "out_frac_bits + 0U * session->",
         "distil",
     ),
-    Mutation(SOURCE + "had_train.c", "known < ln->working", "known > ln->working", "distil"),
-    Mutation(SOURCE + "had_train.c", "(used, HAD_TARGET_UNITS)", "(used, 1U)", "distil"),
-    Mutation(SOURCE + "had_exemplar.c", "new_only != 0U ? HAD_RANK_STAGED : 0U", "0U", "distil"),
-    Mutation(SOURCE + "had_gather.c", "number -= ex->part_count[label]", "number -= 1U", "distil"),
-    Mutation(SOURCE + "had_correction.c", "(1 << 11)) >> 12", "(1 << 11)) >> 11", "bic"),
-    Mutation(SOURCE + "had_correction.c", "d->step >> 1 : 1", "d->step >> 2 : 1", "bic"),
-    Mutation(SOURCE + "had_correction.c", "e * y[c]", "e * z[c]", "bic"),
-    Mutation(SOURCE + "had_correction.c", "sign * d->sign < 0", "sign * d->sign > 0", "bic"),
-    Mutation(SOURCE + "had_exemplar.c", "most > 0U ? most : 1U", "most", "bic"),
-    Mutation(SOURCE + "had_exemplar.c", "ex->part_total -= held", "ex->part_total -= 0U", "bic"),
+    Mutation("had_train.c", "known < ln->working", "known > ln->working", "distil"),
+    Mutation("had_train.c", "(used, HAD_TARGET_UNITS)", "(used, 1U)", "distil"),
+    Mutation("had_exemplar.c", "new_only != 0U ? HAD_RANK_STAGED : 0U", "0U", "distil"),
+    Mutation("had_gather.c", "number -= ex->part_count[label]", "number -= 1U", "distil"),
+    Mutation("had_correction.c", "(1 << 11)) >> 12", "(1 << 11)) >> 11", "bic"),
+    Mutation("had_correction.c", "d->step >> 1 : 1", "d->step >> 2 : 1", "bic"),
+    Mutation("had_correction.c", "e * y[c]", "e * z[c]", "bic"),
+    Mutation("had_correction.c", "sign * d->sign < 0", "sign * d->sign > 0", "bic"),
+    Mutation("had_exemplar.c", "most > 0U ? most : 1U", "most", "bic"),
+    Mutation("had_exemplar.c", "ex->part_total -= held", "ex->part_total -= 0U", "bic"),
     Mutation(
-        SOURCE + "had_train.c",
+        "had_train.c",
         "(ln), session->old_classes);",
         "(ln), 0U);",
         "bic",
     ),
     Mutation(
-        SOURCE + "had_correction.c",
+        "had_correction.c",
         "ln->trained != 0U ? had_no",
         "ln->trained == 0U ? had_no",
         "bic",
     ),
-    Mutation(SOURCE + "had_state.c", "2U * HAD_LAYERS + 1U) {", "2U * HAD_LAYERS + 2U) {", "bic"),
-    Mutation(SOURCE + "had_learner.c", "logits[c] > logits[best]", "logits[c] >= logits[best] - 9"),
+    Mutation("had_state.c", "2U * HAD_LAYERS + 1U) {", "2U * HAD_LAYERS + 2U) {", "bic"),
+    Mutation("had_learner.c", "logits[c] > logits[best]", "logits[c] >= logits[best] - 9"),
 )
 
 
@@ -288,32 +279,39 @@ class Workshop:
 
     def planted(self, mutation: Mutation, number: int) -> Path:
         """Executable with the error in; its text must be there, and it must compile."""
-        before = self.files[mutation.file].decode()
+        path = self._path(mutation)
+        before = self.files[path].decode()
         assert mutation.old in before, f"{mutation.file} no longer holds {mutation.old!r}"
         after = before.replace(mutation.old, mutation.new, 1)
         if mutation.file.endswith(".c"):
             return self._link(self._with_file(mutation, after, number), f"{number}.elf")
-        changed = {**self.files, mutation.file: after.encode()}
+        changed = {**self.files, path: after.encode()}
         folder = write_folder(changed, self.folder / f"sources-{number}")
         return self._link(self._compile(folder, self._including(mutation)), f"{number}.elf")
+
+    def _path(self, mutation: Mutation) -> str:
+        """The one generated file of that name, whatever its folder."""
+        (path,) = [n for n in self.files if f"/{n}".endswith(f"/{mutation.file}")]
+        return path
 
     def _including(self, mutation: Mutation) -> list[str]:
         """Sources that include the mutated header, by the lists that the compiler made."""
         return [
             name
             for name, target in self.objects.items()
-            if f"/{mutation.file}" in target.with_suffix(".d").read_text()
+            if f"/{Path(mutation.file).name}" in target.with_suffix(".d").read_text()
         ]
 
     def _with_file(self, mutation: Mutation, text: str, number: int) -> dict[str, Path]:
-        source = self.folder / "sound" / mutation.file
+        path = self._path(mutation)
+        source = self.folder / "sound" / path
         changed = source.with_name(f"mutant-{number}.txt")
         changed.write_text(text)
         target = self.folder / f"{number}.o"
         _compile(
             self.folder / "sound", [*self.flags, "-x", "c", "-c", str(changed), "-o", str(target)]
         )
-        return {**self.objects, mutation.file: target}
+        return {**self.objects, path: target}
 
     def _compile(self, folder: Path, names: list[str]) -> dict[str, Path]:
         """All objects, those of the named sources made anew from a folder."""

@@ -59,7 +59,7 @@ def test_session_on_raw_windows_equals_twin(open_pair: OpenPair) -> None:
     run_session(open_pair(make_signal_model()), seed=3, steps=2)
 
 
-SOURCE = "runtime/src/had_window_stats.c"
+SOURCE = "had_window_stats.c"
 MUTATIONS = tuple(
     Mutation(SOURCE, old, new)
     for old, new in (

@@ -17,9 +17,9 @@ from server.learning.firmwares import cache_folder
 
 # Kernel, text in its source, planted error, session in which it first shows.
 PLANTED = (
-    ("had_fwht.c", "a[h] = odd + difference;", "a[h] = odd - difference;", 1),
-    ("had_panel.c", "had_saturate_acc(sums[r][c])", "sums[r][c]", 1),
-    ("had_weight_grad.c", "HAD_TENSOR_UPDATE(layer->index)", "HAD_TENSOR_UPDATE(0)", 1),
+    ("arithmetic/had_fwht.c", "a[h] = odd + difference;", "a[h] = odd - difference;", 1),
+    ("kernels/had_panel.c", "had_saturate_acc(sums[r][c])", "sums[r][c]", 1),
+    ("dense/had_weight_grad.c", "HAD_TENSOR_UPDATE(layer->index)", "HAD_TENSOR_UPDATE(0)", 1),
 )
 
 
@@ -75,18 +75,23 @@ def test_proof_with_planted_error_fails_and_names_the_place(
 
 # Inner loops in assembly run on their own core only: board, file, text, planted error.
 PLANTED_ASSEMBLY = (
-    ("microbit", "had_octet_thumb.c", "mov r11, r2", "mov r11, r3"),
-    ("microbit", "had_octet_thumb.c", "bne 17f", "beq 14f"),
-    ("microbit", "had_octet_thumb.c", "adds r6, r6, r3", "adds r6, r6, r2"),
-    ("microbit", "had_dot_packed.c", "add %[odd0], r4", "add %[odd0], r5"),
-    ("mps2-an385", "had_long_thumb.c", "smlal r8, r9, r5, r3", "smlal r8, r9, r4, r3"),
-    ("mps2-an385", "had_long_thumb.c", "bne 19f", "beq 17f"),
-    ("mps2-an385", "had_long_thumb.c", "had_long_add r10, r11, 16", "had_long_add r10, r11, 8"),
-    ("mps2-an385", "had_dot_packed.c", "lsr #12", "lsr #11"),
-    ("mps2-an386", "had_packed_dsp.c", "ror #8", "ror #12"),
-    ("mps3-an547", "had_mve_rows.c", "vaddvat.u16 %[bits], q3", "vaddvat.u16 %[bits], q4"),
-    ("mps3-an547", "had_packed_mve.c", "vmovnt.i32 q4, q5", "vmovnt.i32 q4, q4"),
-    ("mps3-an547", "had_packed_mve.c", "vrshr.s32 q1, q1, #16", "vshr.s32 q1, q1, #16"),
+    ("microbit", "cores/had_octet_thumb.c", "mov r11, r2", "mov r11, r3"),
+    ("microbit", "cores/had_octet_thumb.c", "bne 17f", "beq 14f"),
+    ("microbit", "cores/had_octet_thumb.c", "adds r6, r6, r3", "adds r6, r6, r2"),
+    ("microbit", "kernels/had_dot_packed.c", "add %[odd0], r4", "add %[odd0], r5"),
+    ("mps2-an385", "cores/had_long_thumb.c", "smlal r8, r9, r5, r3", "smlal r8, r9, r4, r3"),
+    ("mps2-an385", "cores/had_long_thumb.c", "bne 19f", "beq 17f"),
+    (
+        "mps2-an385",
+        "cores/had_long_thumb.c",
+        "had_long_add r10, r11, 16",
+        "had_long_add r10, r11, 8",
+    ),
+    ("mps2-an385", "kernels/had_dot_packed.c", "lsr #12", "lsr #11"),
+    ("mps2-an386", "cores/had_packed_dsp.c", "ror #8", "ror #12"),
+    ("mps3-an547", "cores/had_mve_rows.c", "vaddvat.u16 %[bits], q3", "vaddvat.u16 %[bits], q4"),
+    ("mps3-an547", "cores/had_packed_mve.c", "vmovnt.i32 q4, q5", "vmovnt.i32 q4, q4"),
+    ("mps3-an547", "cores/had_packed_mve.c", "vrshr.s32 q1, q1, #16", "vshr.s32 q1, q1, #16"),
 )
 
 

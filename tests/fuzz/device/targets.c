@@ -9,14 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arithmetic/had_bytes.h"
+#include "field/had_decoder.h"
 #include "fuzz_seed.h"
-#include "had_bytes.h"
-#include "had_decoder.h"
-#include "had_fields.h"
 #include "hadapt/node.h"
 #include "hadapt/packet.h"
 #include "hadapt/state.h"
 #include "hadapt/wire.h"
+#include "learner/had_fields.h"
 #include "port/flash_faults.h"
 
 #define TARGET_PACKET 1

@@ -8,9 +8,9 @@ from benchmarks.check_c import DEVIATIONS, FINDING, is_name, render, unknown_rul
 
 
 def test_finding_matches_a_line_of_cppcheck_only() -> None:
-    match = FINDING.match("misra-c2012-15.5 runtime/src/had_wire.c:12 misra violation")
+    match = FINDING.match("misra-c2012-15.5 runtime/src/learner/had_wire.c:12 misra violation")
     assert match is not None and match.group(1) == "misra-c2012-15.5"
-    assert FINDING.match("Checking runtime/src/had_wire.c ...") is None
+    assert FINDING.match("Checking runtime/src/learner/had_wire.c ...") is None
 
 
 def test_unknown_rules_names_what_has_no_deviation() -> None:

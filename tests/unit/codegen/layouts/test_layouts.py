@@ -151,7 +151,7 @@ def test_arduino_library_compiles_for_the_board_and_its_sketch_as_cpp(tmp_path: 
     (tmp_path / "core" / "Arduino.h").write_text(ARDUINO_H)
     compiler = find_toolchain(BOARDS[BOARD]).command[0]
     flags = (*BOARDS[BOARD].flags_gcc, *STRICT.split(), "-c", "-I", "src")
-    for source in sorted((tmp_path / "src").glob("*.c")):
+    for source in sorted((tmp_path / "src").rglob("*.c")):
         run(compiler, *flags, "-std=gnu11", source, cwd=tmp_path)
     sketch = tmp_path / "examples" / "Learn" / "Learn.ino"
     run(

@@ -221,7 +221,7 @@ def test_diff_names_the_layer_and_the_field_of_an_error_planted_in_the_c(
 ) -> None:
     def planted(model: IntModel, board: Board, trace: bool = False) -> dict[str, bytes]:
         files = generate(model, board, trace)
-        path, old = "runtime/src/had_pool.c", b"int8_t most = INT8_MIN"
+        path, old = "runtime/src/front/had_pool.c", b"int8_t most = INT8_MIN"
         assert old in files[path]
         return {**files, path: files[path].replace(old, b"int8_t most = 90")}
 
