@@ -24,7 +24,8 @@
     ├── UnavailableError             503
     │   ├── ToolMissingError         503  a compiler or emulator is not installed
     │   └── DatabaseLostError        503  the database does not answer; nothing was stored
-    └── StorageFullError             507  nothing was stored
+    ├── StorageFullError             507  nothing was stored
+    └── StorageReadOnlyError         507  the disk refuses to be written; nothing was stored
 
 The job that an error ends keeps the same document in its `error` field.
 """
@@ -241,30 +242,49 @@ class StorageFullError(HadaptError):
         super().__init__(detail, [Issue("no space left", "data folder", "free disk space")])
 
 
+class StorageReadOnlyError(HadaptError):
+    """The disk has become read-only, as file systems do after a fault; nothing was stored."""
+
+    status, code, title = 507, "storage-read-only", "The disk cannot be written"
+
+    def __init__(
+        self, detail: str = "The disk cannot be written; nothing of this request was stored."
+    ) -> None:
+        issue = Issue("read-only file system", "data folder", "a disk that can be written")
+        super().__init__(detail, [issue])
+
+
 def tree(root: type[HadaptError] = HadaptError) -> list[type[HadaptError]]:
     """Every class of the tree above, root first; not those that other modules derive."""
     own = [sub for sub in root.__subclasses__() if sub.__module__ == __name__]
     return [root, *(child for sub in own for child in tree(sub))]
 
 
+_READ_ONLY_TEXTS = (
+    "attempt to write a readonly database",
+    "Read-only file system",
+    "(os error 30)",
+    "disk I/O error",
+)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_TEXTS = ("database or disk is full", "No space left on device", "(os error 28)")
 
 
-def is_storage_full(error: BaseException | None) -> bool:
-    """True if this error, or one that caused it, means that the disk is full.
+def storage_error(error: BaseException | None) -> HadaptError | None:
+    """What this error, or one that caused it, says of the disk: full, not to be written; or None.
 
     SQLite and the blob store keep no errno, so their message texts are looked at too.
     """
     while error is not None:
-        if isinstance(error, StorageFullError):
-            return True
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return True
-        if any(text in str(error) for text in _FULL_TEXTS):
-            return True
+        if isinstance(error, StorageFullError | StorageReadOnlyError):
+            return error
+        number, text = getattr(error, "errno", None), str(error)
+        if number in _FULL or any(part in text for part in _FULL_TEXTS):
+            return StorageFullError()
+        if number == errno.EROFS or any(part in text for part in _READ_ONLY_TEXTS):
+            return StorageReadOnlyError()
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def from_problem(problem: Mapping[str, Any], retry_after_s: int = 1) -> HadaptError:
@@ -278,7 +298,7 @@ def from_problem(problem: Mapping[str, Any], retry_after_s: int = 1) -> HadaptEr
     detail = str(problem.get("detail") or problem.get("title") or "unknown error")
     issues = [Issue(e["what"], e["where"], e["expected"]) for e in problem.get("errors", ())]
     kind = next((c for c in tree() if c.code == code), HadaptError)
-    if kind is PayloadTooLargeError or kind is StorageFullError:
+    if kind in (PayloadTooLargeError, StorageFullError, StorageReadOnlyError):
         error: HadaptError = kind.__new__(kind)
         HadaptError.__init__(error, detail, issues)
         return error

@@ -26,6 +26,20 @@ def utc_text(clock: Clock = time.time) -> str:
     return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+_anchor: list[float] = []
+
+
+def steady_s() -> float:
+    """Seconds since 1970 by the clock as it stood when this was first asked, counted on steadily.
+
+    For durations that rows carry from one request to the next: a clock that is set forwards by a
+    day while the process runs must not end a soak, nor one that is set back stop it.
+    """
+    if not _anchor:
+        _anchor.append(time.time() - time.monotonic())
+    return _anchor[0] + time.monotonic()
+
+
 def seconds_between(earlier: str, later: str) -> float:
     """Seconds from one time to another, both as `utc_text` gives them.
 

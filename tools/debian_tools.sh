@@ -28,6 +28,7 @@ test_tools=(
     "cvc4|cvc4|a prover for it"
     "openssl|openssl|an independent check of signatures"
     "nginx|nginx-light|the proxy of docker/, run with its real configuration"
+    "/usr/lib/*/faketime/libfaketime.so.1|faketime|tests of a clock that is set while the service runs"
     "wrk|wrk|make load"
     "swupdate|swupdate|the proof that an unmodified client installs our packets"
 )

@@ -2,7 +2,7 @@
 """Liveness and readiness."""
 
 import shutil
-import time
+import tempfile
 
 import structlog
 from fastapi import APIRouter
@@ -15,9 +15,9 @@ from server.api.problems import documented
 from server.api.schemas import Health
 from server.errors import Issue, UnavailableError
 from server.services.context import Context
+from server.services.workers import SILENCE_S, silence_s
 
 router = APIRouter(route_class=GuardedRoute, tags=["health"])
-WORKER_SILENCE_S = 15.0
 log = structlog.get_logger("health")
 
 
@@ -56,12 +56,15 @@ def _outcome(context: Context, name: str) -> str:
 
 
 def _disk(context: Context) -> str:
-    """Room for uploads and for what jobs write, in the data folder."""
+    """Room for uploads and for what jobs write, in the data folder, which can be written."""
     needed = context.settings.disk_free_min_bytes
     try:
         free = shutil.disk_usage(context.settings.data_dir).free
+        # Written for real: a file system that has failed may still call itself writable.
+        with tempfile.TemporaryFile(dir=context.settings.data_dir) as file:
+            file.write(b"hadapt")
     except OSError as error:
-        return type(error).__name__
+        return f"cannot be written: {(error.strerror or type(error).__name__).lower()}"
     return "ok" if free >= needed else f"{free >> 20} MiB free, less than {needed >> 20}"
 
 
@@ -71,5 +74,5 @@ def _worker(context: Context) -> str:
             workers = unit.workers.page(order="executor_id", after=None, limit=1000)
     except SQLAlchemyError as error:
         return type(error).__name__
-    alive = any(time.time() - w.seen_at < WORKER_SILENCE_S for w in workers)
+    alive = any(silence_s(w.seen_at) < SILENCE_S for w in workers)
     return "ok" if alive else "no worker was seen lately"

@@ -23,8 +23,9 @@ from prometheus_client.registry import Collector
 from server.api.access import GuardedRoute, scope
 from server.api.problems import documented
 from server.fleet.rollouts import MOVING
-from server.ids import seconds_between, utc_text
+from server.ids import seconds_between, steady_s, utc_text
 from server.services.context import Context
+from server.services.workers import silence_s
 from server.storage.ports import Unit
 from server.storage.records import JOB_ENDED, JOB_KINDS, JOB_OPEN, JOB_QUEUED
 
@@ -45,13 +46,14 @@ class StoreCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All of them."""
         now = self._clock()
+        steady = steady_s()
         with self._context.database.read() as unit:
             yield from _jobs(unit, now)
             yield _gates(unit)
-            yield _workers(unit, now)
+            yield _workers(unit)
             yield from _rollouts(unit)
-            if now - self._counted_s >= KEEP_S:
-                self._counts, self._counted_s = list(self._count(unit, now)), now
+            if steady - self._counted_s >= KEEP_S:
+                self._counts, self._counted_s = list(self._count(unit, steady)), steady
         stored = GaugeMetricFamily("hadapt_stored", "Stored resources", labels=["resource"])
         targets = GaugeMetricFamily(
             "hadapt_targets",
@@ -116,12 +118,12 @@ def _gates(unit: Unit) -> Metric:
     return family
 
 
-def _workers(unit: Unit, now: float) -> Metric:
+def _workers(unit: Unit) -> Metric:
     family = GaugeMetricFamily(
         "hadapt_worker_silence_seconds", "Since a worker was last seen", labels=["executor"]
     )
     for worker in unit.workers.page(order="executor_id", after=None, limit=MANY):
-        family.add_metric([worker.executor_id], max(0.0, now - worker.seen_at))
+        family.add_metric([worker.executor_id], silence_s(worker.seen_at))
     return family
 
 

@@ -17,10 +17,9 @@ from server.errors import (
     MalformedRequestError,
     MethodNotAllowedError,
     NotFoundError,
-    StorageFullError,
     TooManyRequestsError,
     UnauthorizedError,
-    is_storage_full,
+    storage_error,
     tree,
 )
 
@@ -82,8 +81,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     if isinstance(error.__cause__, HadaptError):
         # FastAPI wraps what goes wrong while it reads a body, such as the size limit.
         return problem_response(request, error.__cause__)
-    if is_storage_full(error.__cause__):
-        return problem_response(request, StorageFullError())
+    if disk := storage_error(error.__cause__):
+        return problem_response(request, disk)
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail = str(error.detail) if isinstance(error, HTTPException) else "Unknown error."
     if status == 404:
@@ -100,9 +99,9 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
 
 def unexpected(request: Request, error: Exception) -> JSONResponse:
     """The response to an error that nobody handled."""
-    if is_storage_full(error):
-        log.warning("storage full", path=request.url.path)
-        return problem_response(request, StorageFullError())
+    if disk := storage_error(error):
+        log.warning("cannot store", path=request.url.path, why=disk.code)
+        return problem_response(request, disk)
     log.error("request failed", path=request.url.path, exc_info=error)
     detail = "A fault of the service; its log has more under the X-Request-ID of this response."
     return problem_response(request, InternalError(detail))

@@ -4,7 +4,6 @@
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from device.harness import confine
 from server.errors import HadaptError
+from server.services.workers import SILENCE_S, silence_s
 from server.settings import Settings
 from server.storage.blobs import open_blobs
 from server.storage.database import open_engine
@@ -24,7 +24,6 @@ from server.storage.migrate import current_revision, known_revisions
 from server.storage.tables import workers
 
 State = Literal["ok", "note", "wrong"]
-SILENCE_S = 15.0
 OPENS_ONLY_FOR_OWNER = 0o077
 
 
@@ -170,7 +169,7 @@ def _workers(settings: Settings) -> Check:
         with _opened(url) as engine, engine.connect() as connection:
             if current_revision(connection) is not None:
                 seen = list(connection.scalars(select(workers.c.seen_at)))
-    alive = sum(time.time() - at < SILENCE_S for at in seen)
+    alive = sum(silence_s(at) < SILENCE_S for at in seen)
     if not alive:
         return Check("workers", "note", "none seen lately", "`hadapt serve`, or `hadapt worker`")
     return Check("workers", "ok", f"{alive} alive")

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command that runs a worker without the API, or asks whether one is alive."""
 
-import time
 from typing import Annotated
 
 import typer
 
 from server.commands.console import FAILED, command, say
+from server.services.workers import SILENCE_S, silence_s
 from server.settings import Settings
-
-SILENCE_S = 15.0
 
 
 def worker(
@@ -35,13 +33,13 @@ def worker(
 
             work(settings)
             return
-        silence_s = _silence_s(settings)
+        silent_s = _silence_s(settings)
         name = settings.executor_id
-        if silence_s is None:
+        if silent_s is None:
             say(f"worker {name} was never seen")
         else:
-            say(f"worker {name} was seen {silence_s:.0f} s ago")
-        if silence_s is None or silence_s > SILENCE_S:
+            say(f"worker {name} was seen {silent_s:.0f} s ago")
+        if silent_s is None or silent_s > SILENCE_S:
             raise typer.Exit(FAILED)
 
 
@@ -54,4 +52,4 @@ def _silence_s(settings: Settings) -> float | None:
             found = unit.workers.find(executor_id=settings.executor_id)
     finally:
         database.close()
-    return None if found is None else time.time() - found.seen_at
+    return None if found is None else silence_s(found.seen_at)

@@ -8,7 +8,6 @@ three hashes and four links, keys that nobody knows are ignored.
 """
 
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from server.errors import InvalidInputError, Issue, NotFoundError
 from server.fleet import rollouts, targets
 from server.fleet.errors import GoneError
 from server.fleet.packets import artifacts_of, require_packet
-from server.ids import utc_text
+from server.ids import steady_s, utc_text
 from server.services.context import Context
 from server.storage.fleet import (
     ACTION_CANCELED,
@@ -77,7 +76,7 @@ class Links:
 
 def poll(context: Context, target: TargetRecord, links: Links) -> Json:
     """The answer to a poll; the only place where actions come into being."""
-    now = time.time()
+    now = steady_s()
     with context.database.read() as unit:
         due = rollouts.is_due(context, unit, target, now)
         action = rollouts.open_action(unit, target.controller_id)
@@ -149,7 +148,7 @@ def _learned(unit: Unit, target: TargetRecord, fresh: Mapping[str, str]) -> None
         unit.fleet.learning.add(
             LearningRecord(target.controller_id, utc_text(), digest, metrics, log)
         )
-    rollouts.on_metrics(unit, target, metrics, time.time())
+    rollouts.on_metrics(unit, target, metrics, steady_s())
 
 
 def require_action(unit: Unit, target: TargetRecord, number: int) -> ActionRecord:
@@ -311,7 +310,7 @@ def _close(
         ACTION_FINISHED: "success",
         ACTION_CANCELED: "canceled",
     }
-    rollouts.on_result(unit, action, outcomes.get(state, "failure"), metrics, time.time())
+    rollouts.on_result(unit, action, outcomes.get(state, "failure"), metrics, steady_s())
 
 
 def _arrived(packet: PacketRecord) -> Json:

@@ -202,7 +202,8 @@ class Listed:
         return sum(m.state in UNDONE and not self._offline(m) for m in self.members)
 
     def _offline(self, member: Member) -> bool:
-        return self.now - member.seen_s > self.policy.offline_after_s
+        # Both ways: a clock that ran ahead must not make devices seen for years to come.
+        return abs(self.now - member.seen_s) > self.policy.offline_after_s
 
 
 def judge(policy: Policy, tally: Tally) -> list[str]:
@@ -242,7 +243,8 @@ def evaluate(rollout: Rollout, policy: Policy, fleet: Fleet, now: float) -> Roll
 def _advance(rollout: Rollout, policy: Policy, tally: Tally, now: float) -> Rollout:
     if tally.pending or tally.reports < min(policy.min_reports, tally.reached):
         return replace(rollout, complete_s=0.0)
-    if not rollout.complete_s:
+    # After now: the clock was set back since; the soak begins anew.
+    if not 0.0 < rollout.complete_s <= now:
         rollout = replace(rollout, complete_s=now)
     if now - rollout.complete_s < policy.soak_s:
         return rollout

@@ -2,7 +2,6 @@
 """Rollouts over the database: rows in, the state machine of server.fleet.rollout, rows out."""
 
 import dataclasses
-import time
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
@@ -12,7 +11,7 @@ from server.fleet.packets import artifacts_of, require_packet
 from server.fleet.rollout import Member, Policy, Rollout, Verb
 from server.fleet.standing import base_text, packets_from, stands_at_base, stands_at_result
 from server.fleet.stored_fleet import StoredFleet
-from server.ids import new_id, utc_text
+from server.ids import new_id, steady_s, utc_text
 from server.services.context import Context
 from server.services.paging import Page, decode_cursor, make_page
 from server.storage.fleet import (
@@ -167,14 +166,15 @@ def operate(unit: Unit, rollout_id: str, verb: Verb, actor: str) -> RolloutRecor
     record = require_rollout(unit, rollout_id)
     after = rollout.command(_state(record), verb)
     audit.record(unit, actor, f"rollout.{verb}", rollout_id)
-    return evaluate(unit, _save(unit, record, after, actor), time.time())
+    return evaluate(unit, _save(unit, record, after, actor), steady_s())
 
 
 def evaluate(unit: Unit, record: RolloutRecord, now: float) -> RolloutRecord:
     """Let the state machine look at the rows as they are, until it has nothing more to say."""
     policy = policy_of(record)
+    away_s = policy.offline_after_s
     fleet = StoredFleet(
-        unit.fleet.members, record.id, len(policy.shares), now - policy.offline_after_s
+        unit.fleet.members, record.id, len(policy.shares), now - away_s, now + away_s
     )
     while (after := rollout.evaluate(_state(record), policy, fleet, now)) != _state(record):
         record = _save(unit, record, after, "rollout")

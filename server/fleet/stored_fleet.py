@@ -11,13 +11,15 @@ from server.storage.ports import MemberRows
 class StoredFleet:
     """A rollout's devices, counted by the database; see rollout.Fleet.
 
-    since_s: who has not been seen since then is offline.
+    since_s, until_s: who has not been seen between them is offline; later than now is a clock that
+    was set back since.
     """
 
     rows: MemberRows
     rollout_id: str
     stages: int
     since_s: float
+    until_s: float
 
     def tally(self, stage: int) -> Tally:
         """See rollout.Fleet."""
@@ -31,10 +33,14 @@ class StoredFleet:
             sum(states.values()),
             sum(states.get(state, 0) for state in REPORTED),
             states.get("failed", 0),
-            self.rows.count_seen(self.rollout_id, stage, PENDING, self.since_s),
+            self.rows.count_seen(self.rollout_id, stage, PENDING, self._span),
             *means,
         )
 
     def undone(self) -> int:
         """See rollout.Fleet."""
-        return self.rows.count_seen(self.rollout_id, self.stages, UNDONE, self.since_s)
+        return self.rows.count_seen(self.rollout_id, self.stages, UNDONE, self._span)
+
+    @property
+    def _span(self) -> tuple[float, float]:
+        return self.since_s, self.until_s

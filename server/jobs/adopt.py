@@ -5,15 +5,12 @@ A worker that is started again under its own executor id takes up its jobs by it
 gone for good leaves them pending: nothing here guesses whether it is dead, its owner says so.
 """
 
-import time
-
 from dbos import DBOSClient
 
 from server.errors import ConflictError, Issue
 from server.jobs.worker import QUEUE, WORKFLOW, JsonSerializer
 from server.services.context import Context
-
-SILENCE_S = 15.0
+from server.services.workers import SILENCE_S, silence_s
 
 
 def adopt(context: Context, executor_id: str, *, force: bool = False) -> list[str]:
@@ -27,9 +24,9 @@ def adopt(context: Context, executor_id: str, *, force: bool = False) -> list[st
     """
     with context.database.read() as unit:
         worker = unit.workers.find(executor_id=executor_id)
-    silence_s = time.time() - worker.seen_at if worker else SILENCE_S
-    if silence_s < SILENCE_S and not force:
-        issue = Issue(f"seen {silence_s:.0f} s ago", f"worker {executor_id}", "a worker that ended")
+    silent_s = silence_s(worker.seen_at) if worker else SILENCE_S
+    if silent_s < SILENCE_S and not force:
+        issue = Issue(f"seen {silent_s:.0f} s ago", f"worker {executor_id}", "a worker that ended")
         raise ConflictError(f"Worker {executor_id} seems alive; stop it first.", [issue])
     client = DBOSClient(
         system_database_url=context.settings.engine_database_url, serializer=JsonSerializer()

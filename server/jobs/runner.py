@@ -20,7 +20,8 @@ from server.errors import (
     HadaptError,
     InternalError,
     StorageFullError,
-    is_storage_full,
+    StorageReadOnlyError,
+    storage_error,
 )
 from server.learning.ports import StoppedError, StopSignal
 from server.services.context import Context
@@ -90,14 +91,15 @@ class CancelSignal:
 def run_step(context: Context, machine: Machine, job_id: str, cursor: Cursor) -> Cursor | None:
     """Take a job one step further; None once it has ended, well or not. Never raises.
 
-    While the database does not answer, the step is repeated, as after a crash.
+    While the database does not answer, or the disk cannot be written so that not even a failure
+    could be stored, the step is repeated, as after a crash.
     """
     with structlog.contextvars.bound_contextvars(job_id=job_id):
         for attempt in itertools.count():
             try:
                 return _run_step(context, machine, job_id, cursor)
-            except DatabaseLostError:
-                log.warning("database lost, step is repeated", attempt=attempt)
+            except (DatabaseLostError, StorageReadOnlyError) as error:
+                log.warning("step is repeated", why=error.code, attempt=attempt)
                 time.sleep(min(LOST_PAUSE_S * 2 ** min(attempt, 5), LOST_PAUSE_MAX_S))
     return None
 
@@ -113,18 +115,21 @@ def _run_step(context: Context, machine: Machine, job_id: str, cursor: Cursor) -
         return machine(Step(context, job, CancelSignal(context, job_id)), cursor)
     except StoppedError:
         log.info("stopped")
-    except DatabaseLostError:
+    except (DatabaseLostError, StorageReadOnlyError):
         raise
     except HadaptError as error:
         _fail(context, job_id, error)
     except Exception as error:
+        disk = storage_error(error)
+        if isinstance(disk, StorageReadOnlyError):
+            raise disk from error
         log.exception("step failed", phase=cursor["phase"])
         _fail(context, job_id, _named(error))
     return None
 
 
 def _named(error: Exception) -> HadaptError:
-    if is_storage_full(error):
+    if isinstance(storage_error(error), StorageFullError):
         return StorageFullError("The disk became full; nothing of this step was stored.")
     return InternalError(f"The job failed: {type(error).__name__}. The worker's log says more.")
 
@@ -135,7 +140,7 @@ def _fail(context: Context, job_id: str, error: HadaptError) -> None:
         try:
             fail_job(context, job_id, error)
             return
-        except DatabaseLostError:
+        except (DatabaseLostError, StorageReadOnlyError):
             raise
         except Exception:
             log.exception("cannot store the failure")

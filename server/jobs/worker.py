@@ -141,7 +141,11 @@ class Dispatcher:
         while not stop.wait(self._context.settings.job_poll_interval_ms / 1000):
             try:
                 self.round()
-            except (HadaptError, SQLAlchemyError, OSError):
+            except HadaptError as error:
+                # Known and lasting, such as a disk that cannot be written: a line, no trace.
+                log.warning("dispatcher waits", why=error.code)
+                stop.wait(1.0)
+            except (SQLAlchemyError, OSError):
                 log.exception("dispatcher")
                 stop.wait(1.0)
 

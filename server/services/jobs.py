@@ -128,7 +128,8 @@ def end_job(unit: Unit, job_id: str, state: str, **values: Any) -> bool:
     )
     if changed:
         job = require_job(unit, job_id)
-        seconds = seconds_between(job.started_at, ended_at) if job.started_at else 0.0
+        # A clock that is set back must not make the sum of all times fall.
+        seconds = max(0.0, seconds_between(job.started_at or ended_at, ended_at))
         unit.totals.bump("job", job.kind, state, seconds)
         data: Json = {"state": state}
         if values.get("error"):

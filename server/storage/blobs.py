@@ -12,7 +12,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.exceptions import NotFoundError as NoSuchObjectError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
-from server.errors import InternalError, NotFoundError, StorageFullError, is_storage_full
+from server.errors import InternalError, NotFoundError, storage_error
 from server.settings import Settings
 
 PIECE_BYTES = 256 * 1024
@@ -87,8 +87,8 @@ class ObstoreBlobs:
             # Same digest, same bytes: unless a power cut left a file that was not yet on disk.
             self._mend(sha256, data)
         except Exception as error:
-            if is_storage_full(error):
-                raise StorageFullError() from error
+            if disk := storage_error(error):
+                raise disk from error
             raise
         if self._folder is not None:
             self._force_to_disk(self._folder / key_of(sha256))
@@ -103,8 +103,8 @@ class ObstoreBlobs:
             _sync(path)
             _sync(path.parent)
         except OSError as error:
-            if is_storage_full(error):
-                raise StorageFullError() from error
+            if disk := storage_error(error):
+                raise disk from error
             raise
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from server.errors import DatabaseLostError, StorageFullError, is_storage_full
+from server.errors import DatabaseLostError, storage_error
 from server.storage import fleet as f
 from server.storage import fleet_tables as ft
 from server.storage import records as r
@@ -151,20 +151,21 @@ class SqlDatabase:
 
 @contextmanager
 def failures_named() -> Iterator[None]:
-    """Name what the database says. Raises: DatabaseLostError, StorageFullError."""
+    """Name what the database says. Raises: DatabaseLostError, Storage..Error."""
     try:
         yield
     except PoolTimeoutError as error:
         raise DatabaseLostError("No connection to the database became free.") from error
     except DBAPIError as error:
-        if is_storage_full(error):
-            raise StorageFullError() from error
+        if disk := storage_error(error):
+            raise disk from error
         if error.connection_invalidated or _cannot_connect(error):
             raise DatabaseLostError("The database does not answer.") from error
         raise
     except Exception as error:
-        if is_storage_full(error) and not isinstance(error, StorageFullError):
-            raise StorageFullError() from error
+        disk = storage_error(error)
+        if disk is not None and disk is not error:
+            raise disk from error
         raise
 
 

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from server.storage import fleet as f
 from server.storage import fleet_tables as ft
@@ -34,10 +34,10 @@ class MemberRows(TableRows[f.MemberRecord]):
         return tuple(self._connection.execute(query).one())
 
     def count_seen(
-        self, rollout_id: str, stage: int, states: tuple[str, ...], since_s: float
+        self, rollout_id: str, stage: int, states: tuple[str, ...], seen_s: tuple[float, float]
     ) -> int:
-        """Members up to a stage in some states that have been seen since then."""
-        seen: ColumnElement[int] = case((and_(C.seen_s >= since_s), 1), else_=0)
+        """Members up to a stage in some states that were last seen within a span of time."""
+        seen: ColumnElement[int] = case((C.seen_s.between(*seen_s), 1), else_=0)
         query = select(func.sum(seen)).where(
             C.rollout_id == rollout_id, C.stage <= stage, C.state.in_(states)
         )

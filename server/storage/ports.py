@@ -111,9 +111,9 @@ class MemberRows(Rows[f.MemberRecord], Protocol):
         """Means over those up to a stage in some states: accuracy, its fall, forgetting."""
 
     def count_seen(
-        self, rollout_id: str, stage: int, states: tuple[str, ...], since_s: float
+        self, rollout_id: str, stage: int, states: tuple[str, ...], seen_s: tuple[float, float]
     ) -> int:
-        """Those up to a stage in some states that have been seen since then."""
+        """Those up to a stage in some states that were last seen within a span of time."""
 
 
 class TargetRows(Rows[f.TargetRecord], Protocol):

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from server.client import JobEndedError, npz_bytes
-from server.errors import StorageFullError
+from server.errors import StorageFullError, StorageReadOnlyError, UnavailableError
 from tests.api.fake_engine import fake_onnx
-from tests.api.harness import calibration
+from tests.api.harness import calibration, make_samples
 from tests.faults.service_process import ServiceProcess, running
 from tests.faults.test_service_kill import begin_update, prepare, wait_for_progress
 
@@ -118,6 +118,76 @@ def test_disk_full_in_mid_training_ends_the_job_or_lets_it_go_on(
         after = begin_update(service.client, model_id, step_ms=0)
         service.client.wait_job(after.job_id, timeout_s=40)
         assert sum(c.test for c in service.client.classes(model_id)) == 40
+
+
+@pytest.fixture
+def failing_disk(tmp_path: Path) -> Iterator[Path]:
+    """An ext4 of its own on a loop device, which becomes read-only at its first error."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a file system needs root")
+    image, folder = tmp_path / "image", tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["truncate", "-s", "64M", str(image)], check=True)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    mount(image, folder)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def mount(image: Path, folder: Path) -> None:
+    options = ["-o", "loop,errors=remount-ro"]
+    done = subprocess.run(["mount", *options, str(image), str(folder)], capture_output=True)
+    if done.returncode != 0:
+        pytest.skip(f"no loop device: {done.stderr.decode()}")
+
+
+def break_disk(folder: Path) -> None:
+    """What a fault of the disk does: the kernel finds an error and lets nobody write any more."""
+    found = ["findmnt", "-no", "SOURCE", str(folder)]
+    device = subprocess.run(found, check=True, capture_output=True, text=True).stdout.strip()
+    Path(f"/sys/fs/ext4/{Path(device).name}/trigger_fs_error").write_text("test")
+    with pytest.raises(OSError, match="Read-only"):
+        (folder / "probe").touch()
+
+
+def test_disk_that_becomes_read_only_refuses_clearly_and_a_restart_goes_on(
+    failing_disk: Path, tmp_path: Path
+) -> None:
+    settings = {"HADAPT_DISK_FREE_MIN_BYTES": "1000000"}
+    log = tmp_path / "log.txt"
+    with running(failing_disk / "data", log, **settings) as service:
+        model_id = prepare(service.client)
+        before = len(list(service.client.samples(model_id)))
+        update = begin_update(service.client, model_id, step_ms=20)
+        wait_for_progress(service, update.job_id)
+        break_disk(failing_disk)
+        x, y = make_samples(3, 10, seed=9)
+        for _ in range(3):
+            with pytest.raises(StorageReadOnlyError):
+                service.client.send_samples(x, y, model_id=model_id)
+        with pytest.raises(StorageReadOnlyError):
+            service.client.upload_model("m2", fake_onnx(), calibration())
+        assert len(list(service.client.samples(model_id))) == before
+        with pytest.raises(UnavailableError) as caught:
+            service.client.check_ready()
+        assert "cannot be written" in {i.where: i.what for i in caught.value.errors}["disk"]
+        time.sleep(2)
+        assert service.client.job(update.job_id).state == "running"
+        assert len(log.read_text()) < 40_000, "the log is flooded"
+        service.kill_all()
+        assert not service.wait_gone()
+
+        subprocess.run(["umount", str(failing_disk)], check=True)
+        image = tmp_path / "image"
+        subprocess.run(["fsck.ext4", "-fy", str(image)], capture_output=True)
+        mount(image, failing_disk)
+        service.start()
+        service.client.wait_job(update.job_id, timeout_s=40)
+        assert service.client.update(update.id).version == 2
+        assert service.client.send_samples(x, y, model_id=model_id).stored == 10
+        assert service.stop() == 0
 
 
 def test_oversized_stream_is_refused_by_the_real_server(tmp_path: Path) -> None:

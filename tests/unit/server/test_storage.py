@@ -21,7 +21,8 @@ from server.errors import (
     InternalError,
     NotFoundError,
     StorageFullError,
-    is_storage_full,
+    StorageReadOnlyError,
+    storage_error,
 )
 from server.storage.blobs import ObstoreBlobs
 from server.storage.database import SqlDatabase, open_engine
@@ -161,10 +162,12 @@ def test_blob_cut_short_by_a_power_cut_is_mended_by_the_next_put(tmp_path: Path)
 def test_full_disk_is_seen_through_causes(number: int) -> None:
     outer = RuntimeError("outer")
     outer.__cause__ = OSError(number, "x")
-    assert is_storage_full(outer)
-    assert is_storage_full(StorageFullError())
-    assert not is_storage_full(OSError(errno.EIO, "x"))
-    assert not is_storage_full(None)
+    assert isinstance(storage_error(outer), StorageFullError)
+    known = StorageFullError()
+    assert storage_error(known) is known
+    assert isinstance(storage_error(OSError(errno.EROFS, "x")), StorageReadOnlyError)
+    assert storage_error(OSError(errno.EACCES, "x")) is None
+    assert storage_error(None) is None
 
 
 def test_writers_wait_for_each_other_here_and_not_in_sqlite(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def draw_member(draw: random.Random, name: str) -> Member:
         return draw.choice([None, draw.random()])
 
     state: MemberState = draw.choice(get_args(MemberState))
-    seen_s = draw.choice([0.0, 899.0, 900.0, 901.0, 1000.0])
+    seen_s = draw.choice([0.0, 899.0, 900.0, 901.0, 1000.0, 1100.0, 1101.0])
     return Member(name, draw.randrange(3), state, seen_s, maybe(), maybe(), maybe())
 
 
@@ -70,7 +70,7 @@ def test_stored_fleet_equals_the_listed_one(store: SqlDatabase) -> None:
         with store.write() as unit:
             add(unit, f"r{turn}", members)
         with store.read() as unit:
-            stored = StoredFleet(unit.fleet.members, f"r{turn}", 3, NOW - POLICY.offline_after_s)
+            stored = StoredFleet(unit.fleet.members, f"r{turn}", 3, NOW - 100.0, NOW + 100.0)
             listed = Listed(POLICY, members, NOW)
             assert stored.undone() == listed.undone()
             for stage in range(3):
