@@ -27,6 +27,13 @@ from collections.abc import Mapping, Sequence
 Detail = int | float | str | None | list[int] | list[str]
 
 
+INFERENCE_ONLY = (
+    "for an autoencoder, a regressor or an embedding, which has no classes to learn, "
+    "pass inference_only (hadapt quantize --inference-only)"
+)
+"""What refusals of networks without classes say."""
+
+
 class CodegenError(Exception):
     """Root of the tree.
 

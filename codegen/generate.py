@@ -4,15 +4,26 @@
 from pathlib import Path
 
 import device
+from codegen.arena import allocate
 from codegen.emit.header import config_header
+from codegen.emit.network import (
+    network_config,
+    network_header,
+    network_manifest,
+    network_readme,
+    network_source,
+    network_tables,
+)
 from codegen.emit.project import makefile, manifest, readme
 from codegen.emit.source import plan_source
 from codegen.emit.tables import model_header, tables_source
 from codegen.field import Field, field_config, field_readme
+from codegen.inference import network_plan
 from codegen.lower import Plan, lower
-from codegen.sources import idle_folders, left_out
+from codegen.sources import idle_folders, left_out, of_inference
 from device.harness.boards import Board
 from device.harness.port import port_files
+from device.twin.inference import InferenceModel
 from device.twin.model import IntModel
 
 RUNTIME_DIR = Path(device.__file__).resolve().parent / "runtime"
@@ -49,6 +60,30 @@ def generate(
     idle = idle_folders(model, plan, board, field is not None)
     needed = {name: c for name, c in runtime_files().items() if not left_out(name, idle)}
     return {**files, **needed, **port_files(board)}
+
+
+def generate_network(model: InferenceModel, board: Board, trace: bool = False) -> dict[str, bytes]:
+    """Sources of the firmware of an inference-only model (SPEC.md 17) on a board.
+
+    Args and returns: as `generate`.
+    """
+    plan = network_plan(model)
+    arena = allocate(plan.buffers)
+    texts = {
+        "hadapt_config.h": network_config(model, arena, board),
+        "hadapt_model.h": network_header(model, board),
+        "hadapt_tables.c": network_tables(model, board),
+        "hadapt_plan.c": network_source(model, plan, arena, board, trace),
+        "Makefile": makefile(board),
+        "README.md": network_readme(model, board),
+        "manifest.json": network_manifest(model, arena, board),
+    }
+    files = {path: _text(lines) for path, lines in texts.items()}
+    if trace:
+        files["port/trace.c"] = (RUNTIME_DIR / "port" / "trace.c").read_bytes()
+    files |= {name: c for name, c in runtime_files().items() if of_inference(name, model)}
+    port = port_files(board)
+    return {**files, **{name: c for name, c in port.items() if not name.startswith("port/flash_")}}
 
 
 def plan_of(model: IntModel, board: Board) -> Plan:

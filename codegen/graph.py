@@ -126,6 +126,8 @@ Layer = Affine | Dense
 class FloatGraph:
     """A float classifier: layers in order, the last one gives the logits.
 
+    Or a network that is not to learn (SPEC.md 17): all of it in the front, no dense layers.
+
     Attributes:
         name: of the model, printable ASCII without quotes; not unique.
         input_shape: shape of one sample, without the batch axis.
@@ -133,6 +135,9 @@ class FloatGraph:
         class_names: one name a class in logit order, or None where the file has none.
         source_sha256: digest of the imported file, lower-case hex; "" if not from a file.
         front: between normaliser and dense layers, None without.
+        is_decision: the file itself makes a decision or probabilities of the logits.
+        output_order: int64 (outputs,) of a network without dense layers: element i of the file's
+            output is value output_order[i] of the front's; None: the same order.
     Raises: GraphError if the layers do not fit together.
     """
 
@@ -142,6 +147,8 @@ class FloatGraph:
     class_names: tuple[str, ...] | None = None
     source_sha256: str = ""
     front: FloatFront | None = None
+    is_decision: bool = False
+    output_order: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         _check_order(self)
@@ -156,13 +163,20 @@ class FloatGraph:
 
     @property
     def n_classes(self) -> int:
-        """Number of logits."""
-        return self.layers[-1].outputs
+        """Number of logits; 0 of a network that is not to learn."""
+        return self.dense_layers[-1].outputs if self.dense_layers else 0
+
+    @property
+    def outputs(self) -> int:
+        """Numbers put out, per sample."""
+        if self.front is not None and not self.dense_layers:
+            return self.front.outputs
+        return self.n_classes
 
     @property
     def normalizer(self) -> Affine | None:
         """The input normaliser, if there is one."""
-        first = self.layers[0]
+        first = self.layers[0] if self.layers else None
         return first if isinstance(first, Affine) else None
 
     @property
@@ -197,22 +211,29 @@ class FloatGraph:
 
         Args:
             x: float32, shape (N, features) or (N, *input_shape).
-        Returns: logits, float32, shape (N, n_classes).
+        Returns: logits, float32, shape (N, n_classes); or the front's last tensor (N, outputs).
         Raises: ShapeError if x has another shape or dtype.
         """
-        return [y for _, y in self.trace(x)][-1]
+        y = self._behind_front(x)
+        for layer in self.dense_layers:
+            y = layer.forward(y)
+        return y
 
     def trace(self, x: FloatArray) -> Iterator[tuple[Layer, FloatArray]]:
         """Each layer of `layers` with its outputs, float32 (N, outputs), in order."""
-        y = self.flatten(x)
         if self.normalizer is not None:
-            y = self.normalizer.forward(y)
-            yield self.normalizer, y
-        if self.front is not None:
-            y = self.front.forward(y).astype(np.float32)
+            yield self.normalizer, self.normalizer.forward(self.flatten(x))
+        y = self._behind_front(x)
         for layer in self.dense_layers:
             y = layer.forward(y)
             yield layer, y
+
+    def _behind_front(self, x: FloatArray) -> FloatArray:
+        """What the first dense layer reads."""
+        y = self.flatten(x)
+        if self.normalizer is not None:
+            y = self.normalizer.forward(y)
+        return y if self.front is None else self.front.forward(y).astype(np.float32)
 
 
 def _frozen(array: NDArray[np.generic]) -> FloatArray:
@@ -229,6 +250,8 @@ def _require(holds: bool, where: str, what: str, expected: str) -> None:
 
 def _check_order(graph: FloatGraph) -> None:
     body = graph.layers[1:] if graph.layers and graph.normalizer else graph.layers
+    if not body and graph.front is not None:
+        return
     if not body or not all(isinstance(layer, Dense) for layer in body):
         raise GraphError(
             "layers are out of order",
@@ -246,7 +269,7 @@ def _check_order(graph: FloatGraph) -> None:
 def _check_widths(graph: FloatGraph) -> None:
     width = graph.features
     for layer in graph.layers:
-        if graph.front is not None and layer is graph.dense_layers[0]:
+        if graph.front is not None and isinstance(layer, Dense) and layer is graph.dense_layers[0]:
             _require(graph.front.inputs == width, "front", "reads another size", f"{width}")
             width = graph.front.outputs
         _require(layer.inputs == width, layer.name, f"reads {layer.inputs} numbers", f"{width}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from codegen.arena import Buffer
 from codegen.buffers import INT16_BYTES, INT32_BYTES, LayerPlan
 from device.twin.front_node import FrontNode
+from device.twin.inference import AnyModel, InferenceModel
 from device.twin.mfcc import Mfcc
 from device.twin.model import IntModel
 
@@ -123,7 +124,16 @@ def inference_plan(model: IntModel, layers: tuple[LayerPlan, ...]) -> InferenceP
     return InferencePlan(tuple(draft.calls), tuple(draft.buffers.values()), x0, features)
 
 
-def _input(draft: _Draft, model: IntModel) -> None:
+def network_plan(model: InferenceModel) -> InferencePlan:
+    """The same of a model that does not learn: its output stands for x0 and features."""
+    draft = _Draft()
+    _input(draft, model)
+    _front(draft, model.front)
+    output = draft.place[-1]
+    return InferencePlan(tuple(draft.calls), tuple(draft.buffers.values()), output, output)
+
+
+def _input(draft: _Draft, model: AnyModel) -> None:
     raw = "raw"
     if model.signal:
         raw, size = "signal", INT16_BYTES * model.signal.outputs

@@ -18,6 +18,7 @@ from codegen.float_front import FUNCTIONS, FloatNode
 from codegen.graph import Affine, Dense, FloatGraph
 from codegen.quantize.tail import ConvSource, Source, split_front, trainable_tail
 from device.twin.front_node import FrontNode
+from device.twin.inference import AnyModel, InferenceModel
 from device.twin.kernels import widen
 from device.twin.model import FrozenLayer, InputStage, IntModel
 from device.twin.scale import Scale, quantized_scale
@@ -46,6 +47,15 @@ def layer_scales(graph: FloatGraph, model: IntModel, state: LearnerState) -> lis
         scales.append(_frozen_scale(dense, layer, scales[-1], layer is model.frozen[-1]))
     _require(scales[-1] == model.input.scale, "its scale of x0 is another")
     return [*(s.value for s in scales), *_trainable_scales(model, state)]
+
+
+def network_scales(graph: FloatGraph, model: InferenceModel) -> list[float]:
+    """The same of an inference-only model, in the order of `device.twin.trace.trace_network`."""
+    _require(graph.front is not None and not graph.dense_layers, "it has layers that learn")
+    nodes = graph.front.nodes if graph.front else ()
+    scales = _front_scales(nodes, model, _input_scale(graph, model))
+    _require(scales[-1] == model.output_scale, "its scale of the output is another")
+    return [scale.value for scale in scales]
 
 
 def trained_convs(graph: FloatGraph, model: IntModel) -> tuple[ConvSource, ...]:
@@ -123,7 +133,7 @@ def _fixed(mult: NDArray[np.int16], shift: NDArray[np.uint8], at: int) -> float:
     return abs(int(mult[at])) * 2.0 ** -int(shift[min(at, len(shift) - 1)])
 
 
-def _input_scale(graph: FloatGraph, model: IntModel) -> Scale:
+def _input_scale(graph: FloatGraph, model: AnyModel) -> Scale:
     stage = model.input
     at = int(np.argmax(np.abs(stage.mult.astype(np.int64))))
     factor = 1.0
@@ -138,11 +148,11 @@ def _input_scale(graph: FloatGraph, model: IntModel) -> Scale:
     return quantized_scale(_grid(bits), stage.amax, _input_qmax(stage, model))
 
 
-def _input_qmax(stage: InputStage, model: IntModel) -> int:
+def _input_qmax(stage: InputStage, model: AnyModel) -> int:
     return 127 if model.has_frozen_part else (7 if stage.signed else 15)
 
 
-def _front_scales(nodes: Sequence[FloatNode], model: IntModel, first: Scale) -> Sequence[Scale]:
+def _front_scales(nodes: Sequence[FloatNode], model: AnyModel, first: Scale) -> Sequence[Scale]:
     """Of the input stage's tensor, which is the first, and of every node's."""
     # The quantizer may add one change of scale at the end.
     _require(len(model.front) - len(nodes) in (0, 1), "it has other nodes")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from codegen.emit.literals import comment_text, table
 from codegen.inference import TABLES
 from device.twin.front_node import FrontNode
-from device.twin.model import IntModel
+from device.twin.inference import AnyModel
 
 _TYPES = {
     "conv": "had_conv_node",
@@ -18,12 +18,12 @@ _TYPES = {
 }
 
 
-def front_header(model: IntModel) -> list[str]:
+def front_header(model: AnyModel) -> list[str]:
     """Declarations for hadapt_model.h."""
     return [f"extern const {_declaration(model, kind)};" for kind in _kinds(model)]
 
 
-def front_tables(model: IntModel) -> list[str]:
+def front_tables(model: AnyModel) -> list[str]:
     """Definitions for hadapt_tables.c."""
     lines: list[str] = []
     for at, node in enumerate(model.front):
@@ -36,15 +36,15 @@ def front_tables(model: IntModel) -> list[str]:
     return lines
 
 
-def _kinds(model: IntModel) -> list[str]:
+def _kinds(model: AnyModel) -> list[str]:
     return [kind for kind in TABLES if any(node.kind == kind for node in model.front)]
 
 
-def _declaration(model: IntModel, kind: str) -> str:
+def _declaration(model: AnyModel, kind: str) -> str:
     return f"{_TYPES[kind]} {TABLES[kind]}[{len(list(_entries(model, kind)))}]"
 
 
-def _entries(model: IntModel, kind: str) -> Iterator[list[str]]:
+def _entries(model: AnyModel, kind: str) -> Iterator[list[str]]:
     for at, node in enumerate(model.front):
         if node.kind == kind == "concat":
             for part in range(len(node.sources)):

@@ -5,12 +5,12 @@ from typing import Any
 
 from codegen.emit.literals import table
 from codegen.emit.mfcc import mfcc_lines, mfcc_manifest, mfcc_tables
+from device.twin.inference import AnyModel
 from device.twin.mfcc import Mfcc
-from device.twin.model import IntModel
 from device.twin.signal import Signal
 
 
-def signal_header(model: IntModel) -> list[str]:
+def signal_header(model: AnyModel) -> list[str]:
     """Declarations for hadapt_model.h."""
     if model.signal is None:
         return []
@@ -18,7 +18,7 @@ def signal_header(model: IntModel) -> list[str]:
     return [f"extern const {kind} had_signal;", "#define SIGNAL had_signal"]
 
 
-def signal_tables(model: IntModel) -> list[str]:
+def signal_tables(model: AnyModel) -> list[str]:
     """Definitions for hadapt_tables.c."""
     signal = model.signal
     if signal is None:
@@ -48,7 +48,7 @@ def signal_bytes(signal: Signal) -> int:
     return int(signal.extra_bits.nbytes)
 
 
-def signal_manifest(model: IntModel) -> dict[str, Any]:
+def signal_manifest(model: AnyModel) -> dict[str, Any]:
     """What manifest.json says of it."""
     signal = model.signal
     if signal is None:

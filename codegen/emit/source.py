@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """hadapt_plan.c: arena maps and the flat call plans."""
 
+from collections.abc import Sequence
+
 from codegen.arena import Arena
 from codegen.buffers import Operation
 from codegen.emit.header import banner, has_conv
@@ -40,7 +42,7 @@ _C_TYPES = {
     "weights": "had_weight",
     "gains": "had_gain",
 }
-_IN_S32 = (
+IN_S32 = (
     "static int32_t *in_s32(had_learner *ln, uint32_t at) {",
     "    return (int32_t *)(void *)((uint8_t *)(void *)ln->infer + at);",
     "}",
@@ -61,8 +63,8 @@ def plan_source(model: IntModel, plan: Plan, board: str, trace: bool = False) ->
         '#include "hadapt/train.h"',
         '#include "hadapt_model.h"',
         "",
-        *_arena_map("Training", "AT", "HAD_ARENA_BYTES", plan.arena, _labels(plan)),
-        *_arena_map("Inference", "IN", "HAD_INFER_BYTES", plan.infer_arena, _calls(plan)),
+        *arena_map("Training", "AT", "HAD_ARENA_BYTES", plan.arena, _labels(plan)),
+        *arena_map("Inference", "IN", "HAD_INFER_BYTES", plan.infer_arena, moments(plan.calls)),
         *_access(model, plan),
         *_operation_table(plan),
         *_train(plan),
@@ -74,18 +76,19 @@ def _labels(plan: Plan) -> list[str]:
     return [op.label.lower() for op in plan.operations]
 
 
-def _calls(plan: Plan) -> list[str]:
-    return [comment_text(call.comment) for call in plan.calls]
+def moments(calls: Sequence[Call]) -> list[str]:
+    """What is done at each moment of an inference, for `arena_map`."""
+    return [comment_text(call.comment) for call in calls]
 
 
-def _arena_map(title: str, prefix: str, total: str, arena: Arena, moments: list[str]) -> list[str]:
+def arena_map(title: str, prefix: str, total: str, arena: Arena, steps: list[str]) -> list[str]:
     """Comment table, offsets, and asserts that they stay inside."""
     bound = f"{arena.bytes} bytes, lower bound {arena.lower_bound}"
     lines = ["/*", f" * {title} arena: {bound}.", " *", " * offset  bytes  buffer    holds"]
     for place in arena.placements:
         buffer = place.buffer
-        last = min(buffer.last, len(moments) - 1)
-        life = f"{moments[buffer.first]} .. {moments[last]}"
+        last = min(buffer.last, len(steps) - 1)
+        life = f"{steps[buffer.first]} .. {steps[last]}"
         row = f"{place.offset:6d} {buffer.bytes:6d}  {buffer.name:9s} {buffer.owner}; {life}"
         lines.append(f" * {row}")
     lines += [" */"]
@@ -121,7 +124,7 @@ def _access(model: IntModel, plan: Plan) -> list[str]:
         "    return (int8_t *)(void *)ln->infer + at;",
         "}",
         "",
-        *(_IN_S32 if has_conv(plan) or isinstance(model.signal, Mfcc) else ()),
+        *(IN_S32 if has_conv(plan) or isinstance(model.signal, Mfcc) else ()),
         "static int16_t *in_s16(had_learner *ln, uint32_t at) {",
         "    return (int16_t *)(void *)((uint8_t *)(void *)ln->infer + at);",
         "}",
@@ -180,8 +183,8 @@ def _infer(model: IntModel, plan: Plan, trace: bool) -> list[str]:
         *_stage(
             plan, "logits", "void had_plan_logits(had_learner *ln, uint32_t rows) {", (), trace
         ),
-        *_getter("int8_t *had_plan_at_x0(had_learner *ln)", _infer_argument(plan.x0)),
-        *_getter("int8_t *had_plan_at_features(had_learner *ln)", _infer_argument(plan.features)),
+        *_getter("int8_t *had_plan_at_x0(had_learner *ln)", infer_argument(plan.x0)),
+        *_getter("int8_t *had_plan_at_features(had_learner *ln)", infer_argument(plan.features)),
         *_getter("int16_t *had_plan_at_logits(had_learner *ln)", "in_s16(ln, IN_LOGITS)"),
     ]
 
@@ -195,22 +198,24 @@ def _stage(plan: Plan, stage: str, head: str, body: tuple[str, ...], trace: bool
     lines = []
     for call in plan.calls:
         if call.stage == stage:
-            lines.append(_infer_call(call))
+            lines.append(infer_call(call))
             made = call.arguments[0]
             if trace:
-                lines.append(f"    had_trace({_infer_argument(made)}, {sizes[made]}U);")
+                lines.append(f"    had_trace({infer_argument(made)}, {sizes[made]}U);")
     return [head, *body, *lines, "}", ""]
 
 
-def _infer_call(call: Call) -> str:
-    arguments = [_infer_argument(name) for name in call.arguments]
+def infer_call(call: Call) -> str:
+    """One line of an inference."""
+    arguments = [infer_argument(name) for name in call.arguments]
     context = [] if call.stage == "x0" else ["ln"]
     rows = ["rows"] if call.stage == "logits" else []
     text = ", ".join([*context, *arguments, *rows])
     return f"    {call.kernel}({text}); /* {comment_text(call.comment)} */"
 
 
-def _infer_argument(name: str) -> str:
+def infer_argument(name: str) -> str:
+    """A buffer of the inference arena, or a constant."""
     if name == "signal":
         return "(uint8_t *)in_s8(ln, IN_SIGNAL)"
     if name == "logits":

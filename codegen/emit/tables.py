@@ -7,6 +7,7 @@ from codegen.emit.header import banner, has_conv
 from codegen.emit.literals import byte_rows, columns, comment_text, scale, table, unsigned
 from codegen.emit.signal import signal_header, signal_tables
 from codegen.lower import Plan
+from device.twin.inference import AnyModel
 from device.twin.model import Exemplar, FrozenLayer, IntModel, TrainableLayer
 
 
@@ -44,8 +45,8 @@ def tables_source(model: IntModel, plan: Plan, board: str) -> list[str]:
         "",
     ]
     lines = [*banner(model, board, "Constant tables."), *includes]
-    lines += _model_id(model)
-    lines += signal_tables(model) + _input_stage(model)
+    lines += model_id_table(model)
+    lines += signal_tables(model) + input_stage_table(model)
     lines += front_tables(model)
     lines += _frozen(model)
     lines += _trainable(model, plan)
@@ -56,12 +57,14 @@ def tables_source(model: IntModel, plan: Plan, board: str) -> list[str]:
     return lines
 
 
-def _model_id(model: IntModel) -> list[str]:
+def model_id_table(model: AnyModel) -> list[str]:
+    """The 16 bytes that name the model."""
     values = columns([f"0x{b:02x}U" for b in model.model_id])
     return ["const uint8_t had_model_id[16] = {", *values, "};", ""]
 
 
-def _input_stage(model: IntModel) -> list[str]:
+def input_stage_table(model: AnyModel) -> list[str]:
+    """Constants of SPEC.md 3."""
     stage = model.input
     signed_max = 7 if stage.signed else 15
     size = f"{len(stage.zero)}U" if model.has_image or model.signal else "HAD_INPUTS"

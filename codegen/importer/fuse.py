@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from codegen.errors import UnsupportedModelError
+from codegen.errors import INFERENCE_ONLY, UnsupportedModelError
 from codegen.float_front import FloatFront
 from codegen.graph import Activation, Affine, Dense, Layer
 from codegen.importer.fuse_front import count_readers, make_front, ordered
@@ -96,6 +96,19 @@ def fuse(last: Step) -> Fused:
         elif isinstance(step, ClampStep) and step.low == 0.0 and draft.close() is not None:
             _add_relu(draft, ReluStep(step.source, step.origin))
     _check_end(draft, last)
+    return Fused(_layers(draft), front)
+
+
+def fuse_whole(last: Step) -> Fused:
+    """All that computes `last` as a front, dense layers too; nothing of it can learn.
+
+    Raises: UnsupportedModelError, BadWeightError, naming the node.
+    """
+    while isinstance(last, ClampStep) and last.measured:
+        last = last.source
+    steps = ordered(last)
+    front, normalizer = _front(steps, count_readers(steps))
+    draft = _Draft(normalizer=normalizer)
     return Fused(_layers(draft), front)
 
 
@@ -243,12 +256,13 @@ def _no_dense_end(last: Step) -> UnsupportedModelError:
         return UnsupportedModelError(
             f"sigmoid of {last.size} numbers (several labels at once)",
             where=f"node {last.origin}",
-            expected="Softmax at the end, or one sigmoid for two classes",
+            expected=f"Softmax at the end, or one sigmoid for two classes; {INFERENCE_ONLY}",
         )
     return UnsupportedModelError(
         "the logits do not come straight from a dense layer",
         where="graph outputs" if isinstance(last, InputStep) else f"node {last.origin}",
-        expected="Gemm, MatMul, or Conv of one pixel last, without an activation after it",
+        expected="Gemm, MatMul, or Conv of one pixel last, without an activation after it; "
+        f"if these are no classes: {INFERENCE_ONLY}",
     )
 
 

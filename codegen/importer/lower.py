@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from codegen.errors import MalformedModelError, UnsupportedModelError
+from codegen.errors import INFERENCE_ONLY, MalformedModelError, UnsupportedModelError
 from codegen.importer.budget import Budget
 from codegen.importer.fold import FOLDABLE, fold
 from codegen.importer.limits import MAX_CLASS_NAME_CHARACTERS
@@ -27,17 +27,22 @@ SUPPORTED = frozenset(OPERATORS) | frozenset(SHAPERS) | frozenset(FOLDABLE)
 
 @dataclass(frozen=True)
 class Lowered:
-    """The logits, and the names of the classes if the file has them."""
+    """The logits, and the names of the classes if the file has them.
+
+    `is_decision`: the file itself says that these are classes, by what it makes of them.
+    """
 
     logits: Signal
     class_names: tuple[str, ...] | None
+    is_decision: bool
 
 
-def lower(graph: SourceGraph) -> Lowered:
+def lower(graph: SourceGraph, inference_only: bool = False) -> Lowered:
     """Give every tensor its value and find the logits behind the outputs.
 
     Args:
         graph: live nodes in order, operators in SUPPORTED.
+        inference_only: any output will do, not only logits.
     Raises: ModelImportError of the fitting kind, naming the node.
     """
     values: dict[str, Value] = {name: Constant(array) for name, array in graph.constants.items()}
@@ -49,7 +54,7 @@ def lower(graph: SourceGraph) -> Lowered:
         args = tuple(_argument(node, name, values) for name in node.inputs)
         results = _evaluate(node, args, source.batch, budget)
         _store(node, results, values, budget)
-    return _logits(graph, [_output(name, values) for name in graph.outputs])
+    return _logits(graph, [_output(name, values) for name in graph.outputs], inference_only)
 
 
 def _argument(node: SourceNode, name: str, values: dict[str, Value]) -> Value | None:
@@ -103,24 +108,42 @@ def _output(name: str, values: dict[str, Value]) -> Signal | Prediction:
     )
 
 
-def _logits(graph: SourceGraph, outputs: Sequence[Signal | Prediction]) -> Lowered:
+def _logits(
+    graph: SourceGraph, outputs: Sequence[Signal | Prediction], inference_only: bool
+) -> Lowered:
     signals = [value.logits if isinstance(value, Prediction) else value for value in outputs]
     if any(signal.step is not signals[0].step for signal in signals):
         names = ", ".join(shown(name) for name in graph.outputs[:8])
         raise UnsupportedModelError(
             f"outputs {names} are computed from different tensors",
             where="graph outputs",
-            expected="outputs made of the same logits",
+            expected="outputs made of the same logits; cut the file to one of them "
+            "(onnx.utils.extract_model)",
         )
     logits = signals[0]
-    if len(logits.shape) != 1 or logits.size < 2:
+    if inference_only:
+        _check_whole(graph, logits)
+    elif len(logits.shape) != 1 or logits.size < 2:
         raise UnsupportedModelError(
             f"output of shape {list(logits.shape)} a sample",
             where=f"output {shown(graph.outputs[0])}",
             expected="one logit for each of two or more classes, or one sigmoid for two classes; "
-            "a regressor has no classes to learn",
+            f"a regressor has no classes to learn: {INFERENCE_ONLY}",
         )
-    return Lowered(logits, _class_names(outputs))
+    decision = any(isinstance(value, Prediction) for value in outputs)
+    return Lowered(logits, _class_names(outputs), decision)
+
+
+def _check_whole(graph: SourceGraph, output: Signal) -> None:
+    where = f"output {shown(graph.outputs[0])}"
+    if output.margin:
+        raise UnsupportedModelError(
+            "is padded", where=where, expected="no Pad behind the last layer"
+        )
+    if output.grid is not None or not output.is_float:
+        raise UnsupportedModelError(
+            "is an integer", where=where, expected="a DequantizeLinear last, as quantize_static has"
+        )
 
 
 def _class_names(outputs: Sequence[Signal | Prediction]) -> tuple[str, ...] | None:

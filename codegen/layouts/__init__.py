@@ -12,7 +12,7 @@ from codegen.layouts import arduino, cmake, cmsis_pack, esp_idf, platformio, zep
 from codegen.layouts.about import About, about, bill_of_materials, license_text
 from codegen.layouts.library import Library, library
 from device.harness.ed25519 import THIRD_PARTY
-from device.twin.model import IntModel
+from device.twin.inference import AnyModel
 
 PLAIN, FIELD = "plain", "field"
 _LIBRARIES: dict[str, Callable[[About, Library], dict[str, bytes]]] = {
@@ -35,7 +35,7 @@ _USE = {
 
 
 def arrange(
-    files: Mapping[str, bytes], layout: str, model: IntModel, board: str
+    files: Mapping[str, bytes], layout: str, model: AnyModel, board: str
 ) -> dict[str, bytes]:
     """The files of generate() in a layout.
 

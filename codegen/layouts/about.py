@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import device
-from device.twin.model import IntModel
+from device.twin.inference import AnyModel
 
 LICENSE_FILE = Path(device.__file__).resolve().parent / "runtime" / "LICENSE"
 AUTHOR = "Hadapt"
@@ -33,7 +33,7 @@ class About:
     board: str
 
 
-def about(model: IntModel, board: str) -> About:
+def about(model: AnyModel, board: str) -> About:
     """Names of the package of a model for a board."""
     cleaned = re.sub(r"[^a-z0-9]+", "_", model.name.lower()).strip("_")[:_SLUG_MAX].rstrip("_")
     slug = f"hadapt_{cleaned or 'model'}"

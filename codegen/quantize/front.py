@@ -86,22 +86,36 @@ def fit_front(
             "concat", f"rescale{len(float_nodes)}", (len(float_nodes),), (shape,), shape
         )
         float_nodes.append(rescale)
-    nodes: list[FrontNode] = []
-    for at, node in enumerate(float_nodes):
-        last = at == len(float_nodes) - 1
-        fitted = _Fit(node, tensors, makes_x0 and last)
-        made, frac_bits = fitted.node()
-        nodes.append(made)
-        inputs = [
-            tensors.q[i].reshape(-1, *s) for i, s in zip(made.sources, made.in_shapes, strict=True)
-        ]
-        if last:
-            return FittedFront(tuple(nodes), accumulate(made, inputs), frac_bits)
-        tensors.q.append(run_node(made, inputs).reshape(len(x), -1))
-        tensors.scale.append(fitted.scale)
-        tensors.nonnegative.append(made.nonnegative)
-        _forget(tensors, float_nodes, at)
-    raise AssertionError("a front has nodes")
+    nodes = [_fitted(tensors, float_nodes, at) for at in range(len(float_nodes) - 1)]
+    fit = _Fit(float_nodes[-1], tensors, makes_x0)
+    last, frac_bits = fit.node()
+    return FittedFront((*nodes, last), accumulate(last, _inputs(tensors, last)), frac_bits)
+
+
+def fit_whole(
+    front: FloatFront, x: IntArray, scale: Scale, nonnegative: bool
+) -> tuple[tuple[FrontNode, ...], Scale]:
+    """Integer nodes for all float ones, whose last tensor is an output, and its scale."""
+    tensors = _Tensors([x], [scale], [nonnegative])
+    nodes = [_fitted(tensors, front.nodes, at) for at in range(len(front.nodes))]
+    return tuple(nodes), tensors.scale[-1]
+
+
+def _fitted(tensors: _Tensors, float_nodes: Sequence[FloatNode], at: int) -> FrontNode:
+    """Node `at`, and its tensor among the others."""
+    fit = _Fit(float_nodes[at], tensors, False)
+    node, _ = fit.node()
+    made = run_node(node, _inputs(tensors, node))
+    tensors.q.append(made.reshape(len(made), -1))
+    tensors.scale.append(fit.scale)
+    tensors.nonnegative.append(node.nonnegative)
+    _forget(tensors, float_nodes, at)
+    return node
+
+
+def _inputs(tensors: _Tensors, node: FrontNode) -> list[IntArray]:
+    pairs = zip(node.sources, node.in_shapes, strict=True)
+    return [tensors.q[i].reshape(-1, *shape) for i, shape in pairs]
 
 
 def _forget(tensors: _Tensors, nodes: Sequence[FloatNode], at: int) -> None:

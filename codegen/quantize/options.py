@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass, field
 
-from codegen.errors import QuantizeError
+from codegen.errors import INFERENCE_ONLY, QuantizeError
 from device.twin.model import Arithmetic
 
 MEMO, DER = "memo", "der_expandable"
@@ -38,6 +38,8 @@ class QuantizeOptions:
         expansion: rows reserved for tasks to come (SPEC.md 16): "memo" in the last hidden layer,
             "der_expandable" in all trained ones; None: none.
         expansion_blocks, expansion_rows: blocks, one a task, and rows of one in a layer.
+        inference_only: the network only runs (SPEC.md 17): autoencoders, regressors, embeddings.
+            Of the other options only `features` is used then.
     """
 
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
@@ -53,6 +55,7 @@ class QuantizeOptions:
     expansion: str | None = None
     expansion_blocks: int = 4
     expansion_rows: int = 16
+    inference_only: bool = False
 
     def classes_for(self, n_classes: int) -> int:
         """Class rows to reserve for a model of `n_classes`.
@@ -64,8 +67,7 @@ class QuantizeOptions:
             raise QuantizeError(
                 f"{n_classes} outputs",
                 where="the model",
-                expected=f"one output a class, 2 to {MAX_CLASSES} of them; an autoencoder or a "
-                "regressor has no classes to learn",
+                expected=f"one output a class, 2 to {MAX_CLASSES} of them; {INFERENCE_ONLY}",
             )
         spare = min(n_classes + SPARE_CLASSES, MAX_CLASSES)
         wanted = spare if self.max_classes is None else self.max_classes

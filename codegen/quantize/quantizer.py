@@ -10,6 +10,7 @@ from codegen.float_front import FloatFront
 from codegen.graph import Affine, Dense, FloatGraph
 from codegen.quantize.calibration import checked_labels, checked_samples, normalized
 from codegen.quantize.conditioning import first_trained_output, forms
+from codegen.quantize.evidence import check_classifier
 from codegen.quantize.expansion import widened, with_expansion
 from codegen.quantize.front import RANGE_SAMPLES, FittedFront, fit_front, samples_at_once, spread
 from codegen.quantize.memory import with_memory
@@ -59,6 +60,7 @@ def quantize(
     Raises: QuantizeError if a layer leaves the grids of 16 bits, CalibrationError, ShapeError.
     """
     options = options or QuantizeOptions()
+    check_classifier(graph, labels is not None)
     signal = None if options.features is None else signal_of(graph, options.features, calibration)
     if signal is not None:
         calibration = features_of(signal, calibration)
@@ -190,13 +192,20 @@ def _start(
     graph: FloatGraph, front: FloatFront, x: FloatArray, makes_x0: bool, grid: RawGrid
 ) -> _Start:
     """Input stage, one set of constants a channel, and the nodes behind it."""
+    stage, q = image_stage(graph, front, x, grid)
+    return _Start(stage, fit_front(front, q, stage.scale, not stage.signed, makes_x0))
+
+
+def image_stage(
+    graph: FloatGraph, front: FloatFront, x: FloatArray, grid: RawGrid
+) -> tuple[InputStage, IntArray]:
+    """Input stage before a front, `scale` being that of its 8 bits, and tensor 0 (N, values)."""
     stage, raw, v, v_bits = _image_grid(graph, front, x, grid)
     sample = v.reshape(-1)[:: max(1, v.size // RANGE_SAMPLES)]
     stage = replace(stage, amax=best_clip(sample, 127, not stage.signed))
     q = input_stage(stage, raw, True).reshape(len(x), -1)
-    scale8 = quantized_scale(grid_scale(v_bits), stage.amax, 127)
-    fitted = fit_front(front, q, scale8, not stage.signed, makes_x0)
-    return _Start(replace(stage, pixels=front.pixels, planar=front.planar), fitted)
+    scale = quantized_scale(grid_scale(v_bits), stage.amax, 127)
+    return replace(stage, pixels=front.pixels, planar=front.planar, scale=scale), q
 
 
 def _image_grid(

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from device.twin.check_conv import conv_rules
-from device.twin.check_front import front_rules
+from device.twin.check_front import front_rules, node_rules
 from device.twin.check_mfcc import mfcc_rules
+from device.twin.inference import InferenceModel
 from device.twin.model import FrozenLayer, IntModel, ModelFormatError, TrainableLayer
 from device.twin.signal import AXES_MAX, EXTRA_MAX, WINDOW_MAX, WindowStats
 
@@ -39,6 +40,24 @@ def check_model(model: IntModel) -> None:
         for holds, text in rules(model):
             if not holds:
                 raise ModelFormatError(f"not an integer model: {text}")
+
+
+def check_inference(model: InferenceModel) -> None:
+    """Raises: ModelFormatError at the first rule of SPEC.md 17 that is broken."""
+    for rules in (_network, _input, _signal, _nodes):
+        for holds, text in rules(model):
+            if not holds:
+                raise ModelFormatError(f"not an integer model: {text}")
+
+
+def _network(model: InferenceModel) -> Iterator[Check]:
+    yield isinstance(model.name, str), "name"
+    yield len(model.front) > 0, "there is no node"
+    yield model.output_scale.is_storable, "scale of the output"
+
+
+def _nodes(model: InferenceModel) -> Iterator[Check]:
+    yield from node_rules(model.front, model.stage_values, False)
 
 
 def _whole(value: Any, low: int, high: int) -> bool:
@@ -77,7 +96,7 @@ def _constants(model: IntModel) -> Iterator[Check]:
     yield len(model.layers) > 0, "there is no trainable layer"
 
 
-def _input(model: IntModel) -> Iterator[Check]:
+def _input(model: IntModel | InferenceModel) -> Iterator[Check]:
     stage = model.input
     yield _is_array(stage.zero, 1), "zero of the input"
     shape = stage.zero.shape
@@ -94,7 +113,7 @@ def _input(model: IntModel) -> Iterator[Check]:
     yield isinstance(stage.planar, bool), "planar"
 
 
-def _signal(model: IntModel) -> Iterator[Check]:
+def _signal(model: IntModel | InferenceModel) -> Iterator[Check]:
     signal = model.signal
     if signal is None:
         return

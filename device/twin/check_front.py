@@ -20,12 +20,15 @@ MULT_MAX = 32767
 
 def front_rules(model: IntModel) -> Iterator[Check]:
     """Every rule, in an order in which later ones may rely on earlier ones."""
-    if not model.front:
-        return
-    yield len(model.front) <= MAX_NODES, "number of nodes of the front"
-    sizes = [model.stage_values]
-    for index, node in enumerate(model.front):
-        last = node is model.front[-1] and not model.frozen
+    yield from node_rules(model.front, model.stage_values, not model.frozen)
+
+
+def node_rules(nodes: Sequence[FrontNode], inputs: int, makes_x0: bool) -> Iterator[Check]:
+    """Rules of nodes behind a tensor of `inputs` values; makes_x0: the last one's is x0."""
+    yield len(nodes) <= MAX_NODES, "number of nodes of the front"
+    sizes = [inputs]
+    for index, node in enumerate(nodes):
+        last = makes_x0 and node is nodes[-1]
         for holds, text in _node(node, sizes, last):
             yield holds, f"{text} of front node {index}"
         sizes.append(node.outputs)

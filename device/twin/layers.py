@@ -2,6 +2,7 @@
 """Forward, backward and update of the layers (SPEC.md 3 to 6)."""
 
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from device.twin.kernels import (
     stream_key,
     widen,
 )
-from device.twin.model import Arithmetic, FrozenLayer, InputStage, IntModel, TrainableLayer
+from device.twin.model import Arithmetic, FrozenLayer, InputStage, TrainableLayer
 from device.twin.scale import Scale
 
 TENSORS = ("x", "wq", "dh", "wh", "dt", "xh")
@@ -112,7 +113,15 @@ def input_stage(stage: InputStage, raw: IntArray, frozen: bool) -> IntArray:
     return x.reshape(len(raw), stage.pixels * channels)
 
 
-def raw_samples(model: IntModel, features: NDArray[np.floating]) -> NDArray[np.int16]:
+class ReadsRaw(Protocol):
+    """A model of either kind, as far as its raw samples go."""
+
+    @property
+    def raw_bits(self) -> NDArray[np.int16]:
+        """Fractional bits of every value of a raw sample."""
+
+
+def raw_samples(model: ReadsRaw, features: NDArray[np.floating]) -> NDArray[np.int16]:
     """Float features (N, I) as raw int16 samples, where the sample is born (SPEC.md 3)."""
     scaled = np.ldexp(np.asarray(features, np.float64), model.raw_bits)
     inside: NDArray[np.floating] = np.clip(np.floor(scaled + 0.5), -32768, 32767)

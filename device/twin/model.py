@@ -6,10 +6,7 @@ It is immutable; learning changes a `LearnerState`, never the model.
 """
 
 import hashlib
-import io
-import json
-from dataclasses import asdict, dataclass, field, replace
-from math import prod
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +18,8 @@ from device.twin.arithmetic import SaturationMode as SaturationMode
 from device.twin.conv_shape import ConvShape
 from device.twin.front_node import FrontNode
 from device.twin.mfcc import Mfcc
+from device.twin.model_bytes import HOSTILE, Arrays, fields, pack, tuples, unpack
+from device.twin.model_bytes import ModelFormatError as ModelFormatError
 from device.twin.scale import Scale
 from device.twin.signal import Signal, WindowStats
 
@@ -29,10 +28,6 @@ UInt8Array = NDArray[np.uint8]
 Int16Array = NDArray[np.int16]
 UInt16Array = NDArray[np.uint16]
 Int32Array = NDArray[np.int32]
-
-
-class ModelFormatError(ValueError):
-    """The bytes are not an integer model of this version."""
 
 
 @dataclass(frozen=True)
@@ -232,13 +227,7 @@ class IntModel:
 
     def to_bytes(self) -> bytes:
         """Serialise; the same model gives the same bytes."""
-        arrays: dict[str, NDArray[Any]] = {}
-        header = json.dumps(_describe(self, "", arrays), sort_keys=True).encode()
-        out = io.BytesIO()
-        out.write(_MAGIC + len(header).to_bytes(4, "little") + header)
-        for key in sorted(arrays):
-            out.write(np.ascontiguousarray(arrays[key]).tobytes())
-        return out.getvalue()
+        return pack(_MAGIC, self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "IntModel":
@@ -249,12 +238,14 @@ class IntModel:
         """
         from device.twin.check import check_model
 
+        if data.startswith(b"HADINFER"):
+            raise ModelFormatError("an inference-only model: nothing in it learns (SPEC.md 17)")
         try:
-            model = _read_model(data)
+            model = _build(*unpack(_MAGIC, data))
             check_model(model)
         except ModelFormatError:
             raise
-        except _HOSTILE as error:
+        except HOSTILE as error:
             raise ModelFormatError(f"not an integer model: {error}") from error
         return model
 
@@ -266,123 +257,27 @@ class IntModel:
 
 
 _MAGIC = b"HADMODEL\x01\x00\x00\x00"
-# What bytes that are no model can set off on the way to becoming one.
-_WRONG = (LookupError, ValueError, TypeError, AttributeError)
-_HOSTILE = (*_WRONG, ArithmeticError, RecursionError)
-_DTYPES = {"int8", "uint8", "int16", "uint16", "int32"}
-# Fields that came later: left out where they say nothing, so that older models keep their bytes.
-_LEFT_OUT = {
-    "front": (),
-    "signal": None,
-    "expansion": None,
-    "pixels": 1,
-    "planar": False,
-    "distillation": False,
-    "bias_correction": False,
-    "conv": None,
-}
-_LEFT_OUT_OF_CONV = {"groups": 1, "top": 0}
-
-
-def _describe(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
-    """JSON form of a dataclass; arrays are moved to `arrays` and named by their path."""
-    if isinstance(value, np.ndarray):
-        arrays[path] = value
-        return {"array": path, "dtype": str(value.dtype), "shape": list(value.shape)}
-    if isinstance(value, Scale):
-        return [value.mantissa, value.exponent]
-    if isinstance(value, Arithmetic):
-        return asdict(value)
-    if isinstance(value, tuple):
-        return [_describe(item, f"{path}/{i:05d}", arrays) for i, item in enumerate(value)]
-    if hasattr(value, "__dataclass_fields__"):
-        silent = _LEFT_OUT_OF_CONV if isinstance(value, ConvShape) else _LEFT_OUT
-        return {
-            name: _describe(getattr(value, name), f"{path}/{name}", arrays)
-            for name in value.__dataclass_fields__
-            if name not in silent or getattr(value, name) != silent[name]
-        }
-    return value
-
-
-def _read_model(data: bytes) -> IntModel:
-    if not data.startswith(_MAGIC):
-        raise ModelFormatError("not an integer model: the first bytes are not HADMODEL version 1")
-    start = len(_MAGIC) + 4
-    size = int.from_bytes(data[len(_MAGIC) : start], "little")
-    doc = json.loads(data[start : start + size].decode())
-    specs: dict[str, tuple[str, tuple[int, ...]]] = {}
-    _collect(doc, specs)
-    arrays: dict[str, NDArray[Any]] = {}
-    at = start + size
-    for key in sorted(specs):
-        dtype, shape = specs[key]
-        end = at + prod(shape) * np.dtype(dtype).itemsize
-        if end > len(data):
-            raise ModelFormatError("not an integer model: it is cut short")
-        arrays[key] = np.frombuffer(data[at:end], dtype).reshape(shape)
-        at = end
-    if at != len(data):
-        raise ModelFormatError("not an integer model: bytes follow its end")
-    return _build(doc, arrays)
-
-
-def _collect(node: Any, specs: dict[str, tuple[str, tuple[int, ...]]]) -> None:
-    if isinstance(node, dict):
-        if "array" in node:
-            if node["dtype"] not in _DTYPES:
-                raise ModelFormatError(f"not an integer model: dtype {node['dtype']!r}")
-            shape = tuple(node["shape"])
-            if not all(type(n) is int and n >= 0 for n in shape):
-                raise ModelFormatError(f"not an integer model: shape {shape}")
-            specs[node["array"]] = (node["dtype"], shape)
-            return
-        for item in node.values():
-            _collect(item, specs)
-    elif isinstance(node, list):
-        for item in node:
-            _collect(item, specs)
-
-
-def _tuples(node: dict[str, Any]) -> dict[str, Any]:
-    """Lists of whole numbers, and lists of such, as tuples."""
-    return {key: _tuple(value) if isinstance(value, list) else value for key, value in node.items()}
-
-
-def _tuple(items: list[Any]) -> tuple[Any, ...]:
-    return tuple(tuple(item) if isinstance(item, list) else item for item in items)
 
 
 def _layer(values: dict[str, Any]) -> TrainableLayer:
     if "conv" in values:
-        values["conv"] = ConvShape(**_tuples(values["conv"]))
+        values["conv"] = ConvShape(**tuples(values["conv"]))
     return TrainableLayer(**values)
 
 
-def _build(doc: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> IntModel:
-    def fields(node: dict[str, Any]) -> dict[str, Any]:
-        out: dict[str, Any] = {}
-        for key, value in node.items():
-            if isinstance(value, dict) and "array" in value:
-                out[key] = arrays[value["array"]]
-            elif key == "scale":
-                out[key] = Scale(int(value[0]), int(value[1]))
-            else:
-                out[key] = value
-        return out
-
-    top = fields(doc)
+def _build(doc: dict[str, Any], arrays: Arrays) -> IntModel:
+    top = fields(doc, arrays)
     top["arithmetic"] = Arithmetic(**doc["arithmetic"])
-    top["input"] = InputStage(**fields(doc["input"]))
-    top["frozen"] = tuple(FrozenLayer(**fields(layer)) for layer in doc["frozen"])
-    top["layers"] = tuple(_layer(fields(layer)) for layer in doc["layers"])
+    top["input"] = InputStage(**fields(doc["input"], arrays))
+    top["frozen"] = tuple(FrozenLayer(**fields(layer, arrays)) for layer in doc["frozen"])
+    top["layers"] = tuple(_layer(fields(layer, arrays)) for layer in doc["layers"])
     if "front" in doc:
-        top["front"] = tuple(FrontNode(**_tuples(fields(node))) for node in doc["front"])
+        top["front"] = tuple(FrontNode(**tuples(fields(node, arrays))) for node in doc["front"])
     if "signal" in doc:
         kind = Mfcc if doc["signal"].get("kind") == "mfcc" else WindowStats
-        top["signal"] = kind(**fields(doc["signal"]))
+        top["signal"] = kind(**fields(doc["signal"], arrays))
     if "expansion" in doc:
-        top["expansion"] = Expansion(**_tuples(doc["expansion"]))
-    top["exemplars"] = tuple(Exemplar(**fields(item)) for item in doc["exemplars"])
+        top["expansion"] = Expansion(**tuples(doc["expansion"]))
+    top["exemplars"] = tuple(Exemplar(**fields(item, arrays)) for item in doc["exemplars"])
     top["class_names"] = tuple(doc["class_names"])
     return IntModel(**top)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from device.twin.front import accumulate, requantize, run_node
 from device.twin.front_node import REQUANTIZING, FrontNode
+from device.twin.inference import AnyModel, InferenceModel
 from device.twin.kernels import IntArray, round_half_up, saturate, widen
 from device.twin.layers import (
     LayerCounters,
@@ -77,7 +78,22 @@ def trace(model: IntModel, state: LearnerState, raw: NDArray[np.int16]) -> Itera
     yield from _trainable(model, state, x)
 
 
+def trace_network(model: InferenceModel, raw: NDArray[np.int16]) -> Iterator[LayerTrace]:
+    """The same of an inference-only model (SPEC.md 17), the last one being its output."""
+    yield from _to_front(model, np.asarray(raw, np.int64))
+
+
 def _to_x0(model: IntModel, raw: IntArray) -> Iterator[LayerTrace]:
+    for step in _to_front(model, raw):
+        x = step.q
+        yield step
+    for layer in model.frozen:
+        step = _frozen(layer, x, layer is model.frozen[-1])
+        x = step.q
+        yield step
+
+
+def _to_front(model: AnyModel, raw: IntArray) -> Iterator[LayerTrace]:
     if model.signal is not None:
         q = signal_features(model.signal, raw).astype(np.int64)
         ends = _at_ends(q)
@@ -91,11 +107,6 @@ def _to_x0(model: IntModel, raw: IntArray) -> Iterator[LayerTrace]:
         shapes = zip(node.sources, node.in_shapes, strict=True)
         step = _node(node, [tensors[i].reshape(-1, *shape) for i, shape in shapes])
         tensors.append(step.q)
-        yield step
-    x = tensors[-1]
-    for layer in model.frozen:
-        step = _frozen(layer, x, layer is model.frozen[-1])
-        x = step.q
         yield step
 
 

@@ -47,6 +47,11 @@ QUANTIZE_OPTIONS: dict[str, Any] = {
         },
         "expansion_blocks": _whole("Blocks of such rows, one a task.", 1, 65535, 4),
         "expansion_rows": _whole("Rows of a block in a layer.", 1, 65535, 16),
+        "inference_only": _flag(
+            "The network only runs, such as an autoencoder or a regressor; features is then the "
+            "only other option.",
+            False,
+        ),
         "order": _one_of("Hadamard order; 1 is off.", [1, 4, 8, 16, 32, 64], 16),
         "tile_k": _whole("Terms of a tile.", 1, 1024, 32),
         "acc_bits": _one_of("Width of a tile's accumulator.", [8, 12, 16, 32], 8),

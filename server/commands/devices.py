@@ -171,6 +171,8 @@ def _rows(
 ) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]],
            np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:  # fmt: skip
     """At most `count` rows of classes that the model knows, classes in turn."""
+    if not model.class_names:  # inference-only: nothing has a class
+        return samples.x[:count], np.zeros(min(count, len(samples.x)), np.int64)
     labels = samples.labels
     text = labels is None or labels.dtype.kind == "U"
     slots = to_slots(samples, model.class_names)[0] if text else np.asarray(labels, np.int64)

@@ -82,6 +82,10 @@ def learn(
     with command(as_json):
         check_output(output, ".hadapt")
         start = load_model_file(model)
+        if not start.class_names:
+            raise wrong(
+                "is inference-only: nothing in it learns", str(model), "a model quantized to learn"
+            )
         session = Session(_method(method, steps), steps, seed, learning_rate)
         samples = read_samples(data, start.feature_count).of_classes(parse_classes(classes))
         task, names = _task(start, samples, session)

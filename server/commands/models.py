@@ -94,6 +94,13 @@ def quantize(
             help="Raw signals: window-stats:axes=6,window=125 or mfcc:rate=8000,window=8000."
         ),
     ] = None,
+    inference_only: Annotated[
+        bool,
+        typer.Option(
+            "--inference-only",
+            help="The network only runs: autoencoders, regressors, embeddings.",
+        ),
+    ] = False,
     option: Annotated[
         list[str] | None,
         typer.Option("--option", help="Any other option, as name=value, such as tile_k=32."),
@@ -112,12 +119,14 @@ def quantize(
       hadapt quantize har.onnx --data windows.npz --features window-stats:axes=6,window=125
       hadapt quantize kws.onnx --data audio.npz --features mfcc:rate=8000,window=8000
       hadapt quantize tiny.onnx --data calib.npz --master-bits 8 --batch 8 --option acc_bits=12
+      hadapt quantize anomaly.onnx --data normal.npz --inference-only -o anomaly.hadapt
     """
     with command(as_json):
         check_output(output, ".hadapt")
         named = {"train_last": train_last, "max_classes": max_classes, "master_bits": master_bits,
                  "batch": batch, "exemplar_slots": exemplar_slots,
-                 "staging_slots": staging_slots, "features": features}  # fmt: skip
+                 "staging_slots": staging_slots, "features": features,
+                 "inference_only": inference_only or None}  # fmt: skip
         options = {k: v for k, v in named.items() if v is not None} | _options(option or [])
         model, made = _quantize(onnx, data, parse_classes(classes), options)
         model.save(output)
@@ -142,8 +151,11 @@ def _quantize(
     content = read_input(onnx, "an ONNX file")
     imported = engine().import_model(content, options)
     samples = read_samples(data, imported.feature_count).of_classes(classes)
-    names = imported.class_names or _first_names(samples, imported.class_count)
-    calibration = _calibration(samples, names)
+    if imported.class_count:
+        names = imported.class_names or _first_names(samples, imported.class_count)
+        calibration = _calibration(samples, names)
+    else:
+        names, calibration = (), Calibration(samples.x, None)
     say(f"quantizing {onnx.name} with {len(calibration.x)} samples")
     made = engine().quantize(content, calibration, options)
     learner = engine().first_learner(made.data, calibration)
@@ -195,6 +207,8 @@ def _show_quantized(output: Path, model: ModelFile, made: IntModelArtifact, as_j
         "state_hash": model.state_hash,
         "feature_range": [model.feature_min, model.feature_max],
     }
+    if not model.class_names:
+        facts = {k: v for k, v in facts.items() if k not in ("classes", "max_classes")}
     if as_json:
         print_json({**facts, "report": made.report})
         return
@@ -266,7 +280,7 @@ def report(
             "max_classes": loaded.max_classes,
             "state_hash": loaded.state_hash,
             "sessions": list(loaded.history),
-            "accuracy": _accuracy(loaded, data) if data else None,
+            "accuracy": _accuracy(loaded, data) if data and loaded.class_names else None,
             "boards": [_resources(loaded, info.name, cost) for info in chosen],
         }
         print_json(found) if as_json else _show_report(found)

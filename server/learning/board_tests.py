@@ -14,6 +14,7 @@ from device.harness.devices import open_device
 from device.harness.firmware import Firmware
 from device.harness.stack import learner_stack
 from device.harness.transport import Transport
+from device.twin.inference import AnyModel
 from device.twin.learner import raw_samples
 from device.twin.model import IntModel
 from device.twin.work import units_per_step
@@ -159,7 +160,7 @@ def _count(counts: dict[str, int], figure: str, transport: Transport) -> None:
         counts[figure] = executed
 
 
-def resource_report(model: IntModel, board: Board, firmware: Firmware) -> Json:
+def resource_report(model: AnyModel, board: Board, firmware: Firmware) -> Json:
     """Bytes of a linked firmware against its board."""
     return {
         "board": board.name,

@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from codegen.errors import CodegenError, ExportError, QuantizeError, UnsupportedOperatorError
+from codegen.errors import (
+    INFERENCE_ONLY,
+    CodegenError,
+    ExportError,
+    QuantizeError,
+    UnsupportedOperatorError,
+)
 from codegen.export import export_exact, export_qdq
 from codegen.generate import generate
 from codegen.importer import import_onnx
@@ -19,6 +25,7 @@ from codegen.quantize import quantize
 from codegen.quantize.options import MAX_CLASSES
 from device.harness.boards import BOARDS
 from device.twin import state as state_bytes
+from device.twin.inference import InferenceModel, is_inference_only, read_model
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import IntModel
 from server.errors import (
@@ -40,6 +47,7 @@ from server.learning.firmwares import (
     get_board,
     host_learner,
     with_names,
+    write_sources,
 )
 from server.learning.growing import require_block, require_expansion
 from server.learning.inspecting import Inspection
@@ -49,6 +57,14 @@ from server.learning.methods import (
     RECIPES,
     Method,
     wrong_option,
+)
+from server.learning.networks import (
+    check_network_options,
+    learning_model,
+    network_files,
+    no_learner,
+    quantize_network,
+    run_network_test,
 )
 from server.learning.packets import make_packet
 from server.learning.parts import PARTS
@@ -117,21 +133,26 @@ class HadaptEngine(Inspection):
 
     def import_model(self, onnx: bytes, options: Mapping[str, Any] | None = None) -> ImportedModel:
         """See Engine.import_model."""
+        chosen = options or {}
         try:
-            graph = import_onnx(onnx)
+            graph = import_onnx(onnx, inference_only=chosen.get("inference_only") is True)
         except UnsupportedOperatorError as error:
             raise OperatorUnsupportedError(str(error), [_issue(error)]) from error
         except CodegenError as error:
             raise ModelRejectedError(str(error), [_issue(error)]) from error
         if graph.n_classes > MAX_CLASSES:
+            expected = f"at most {MAX_CLASSES} classes; {INFERENCE_ONLY}"
             raise ModelRejectedError(
-                f"The network has {graph.n_classes} outputs; at most {MAX_CLASSES} are possible.",
-                [Issue(f"{graph.n_classes} outputs", "the last layer", f"at most {MAX_CLASSES}")],
+                f"The network has {graph.n_classes} outputs; expected {expected}.",
+                [Issue(f"{graph.n_classes} outputs", "the last layer", expected)],
             )
         layers = layer_rows(graph)
         summary = {"name": graph.name, "layers": layers, "weights": graph.n_weights}
-        check_choices(graph, options or {})
-        values = raw_values(graph, options or {})
+        if graph.dense_layers:
+            check_choices(graph, chosen)
+        else:
+            check_network_options(chosen)
+        values = raw_values(graph, chosen)
         return ImportedModel(values, graph.n_classes, graph.class_names, summary)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
@@ -143,6 +164,8 @@ class HadaptEngine(Inspection):
     ) -> IntModelArtifact:
         """Make the integer model."""
         chosen = parse_options(options)
+        if chosen.inference_only:
+            return quantize_network(onnx, calibration, chosen)
         graph = import_onnx(onnx)
         try:
             model = quantize(graph, calibration.x, calibration.y, chosen)
@@ -159,6 +182,8 @@ class HadaptEngine(Inspection):
 
     def first_learner(self, int_model: bytes, calibration: Calibration) -> Learner:
         """The learner as a freshly booted firmware holds it."""
+        if is_inference_only(int_model):
+            return no_learner(int_model)
         model = IntModel.from_bytes(int_model)
         twin = TwinLearner(model)
         data = LearnerData(twin.export_state(), twin.state_hash(), initial_exemplars(model))
@@ -168,7 +193,7 @@ class HadaptEngine(Inspection):
         self, int_model: bytes, method: Method, batch: int | None, options: Mapping[str, Any]
     ) -> None:
         """See Engine.check_update."""
-        model = IntModel.from_bytes(int_model)
+        model = learning_model(int_model, "update")
         if batch not in (None, model.arithmetic.batch):
             raise InvalidInputError(
                 "The batch size is fixed when a model is quantized.",
@@ -217,7 +242,7 @@ class HadaptEngine(Inspection):
         stop: StopSignal,
     ) -> Int64Array:
         """Class slots as the device predicts them."""
-        model = IntModel.from_bytes(int_model)
+        model = learning_model(int_model, "predicted class")
         head = require_head(model, method)
         classes = np.zeros(len(x), np.int64)
         with host_learner(model, 0, self.cache) as device:
@@ -231,8 +256,8 @@ class HadaptEngine(Inspection):
         self, int_model: bytes, learner: bytes, form: OnnxForm, class_names: Sequence[str]
     ) -> bytes:
         """The integer model with the learner's weights as ONNX."""
-        data = LearnerData.from_bytes(learner)
-        model = with_state(IntModel.from_bytes(int_model), data, class_names)
+        trained = learning_model(int_model, "export of a learner")
+        model = with_state(trained, LearnerData.from_bytes(learner), class_names)
         try:
             proto = export_exact(model) if form == "exact" else export_qdq(model)
         except ExportError as error:
@@ -253,8 +278,11 @@ class HadaptEngine(Inspection):
                 f"There is no layout {layout!r}.",
                 [Issue("unknown layout", "layout", f"one of {', '.join(LAYOUTS)}")],
             )
-        model = IntModel.from_bytes(int_model)
         target = device_board(board)
+        if is_inference_only(int_model):
+            network = InferenceModel.from_bytes(int_model)
+            return zip_bytes(network_files(network, target, layout, self.cache))
+        model = IntModel.from_bytes(int_model)
         if layout == FIELD:
             build_field(model, target, self.cache)  # refuses what does not fit
             sources = field_sources(model, target, self.cache)
@@ -272,25 +300,29 @@ class HadaptEngine(Inspection):
 
     def model_id(self, int_model: bytes) -> bytes:
         """See Engine.model_id."""
-        return IntModel.from_bytes(int_model).model_id
+        return read_model(int_model).model_id
 
     def image(self, int_model: bytes, board: str) -> bytes:
         """See Engine.image."""
-        return field_binary(IntModel.from_bytes(int_model), device_board(board), self.cache)
+        return field_binary(
+            learning_model(int_model, "image of a field device"), device_board(board), self.cache
+        )
 
     def resources(self, int_model: bytes, board: str, stop: StopSignal) -> Json:
         """Bytes of the linked firmware, and what the generator says of its memory."""
-        model = IntModel.from_bytes(int_model)
+        model = read_model(int_model)
         target = get_board(board)
         firmware = build_firmware(model, target, self.cache)
         check_stop(stop)
         report = resource_report(model, target, firmware)
-        manifest = json.loads(generate(model, target)["manifest.json"])
+        sources = write_sources(model, target, self.cache)
+        manifest = json.loads((sources / "manifest.json").read_text())
         return {**report, "manifest": manifest}
 
     def device_test(self, task: DeviceTask, stop: StopSignal) -> DeviceReport:
         """Build the firmware, run it in the board's emulator, compare with the host."""
-        return run_device_test(task, self.cache, stop)
+        tested = run_network_test if is_inference_only(task.int_model) else run_device_test
+        return tested(task, self.cache, stop)
 
     def packet(self, task: PacketTask, signer: PacketSigner) -> Packet:
         """Make and sign a packet."""

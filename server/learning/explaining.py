@@ -27,6 +27,7 @@ from codegen.quantize.tail import ConvSource
 from codegen.scales import device_form, layer_scales, trained_convs
 from device.harness.boards import Board
 from device.harness.call_counts import inference_calls
+from device.twin.inference import AnyModel, InferenceModel
 from device.twin.learner import raw_samples
 from device.twin.model import IntModel
 from device.twin.state import LearnerState, import_state, initial_state
@@ -55,8 +56,8 @@ def explain_layers(
     x = few(model, x)
     raw = raw_samples(model, x)
     traces = list(trace(model, state, raw))
-    costs = _costs(model)
-    rows = [_row(t, *cost) for t, cost in zip(traces, costs, strict=True)]
+    costs = layer_costs(model)
+    rows = [layer_row(t, *cost) for t, cost in zip(traces, costs, strict=True)]
     if graph is not None:
         graph = device_form(graph, model)
         first = 0
@@ -67,11 +68,11 @@ def explain_layers(
         floats = float_layers(learned, x, len(traces) - first, trained_convs(graph, model))
         pairs = zip(rows[first:], traces[first:], steps, floats, strict=True)
         for row, made, step, real in pairs:
-            row |= _against_float(made, step, real)
+            row |= against_float(made, step, real)
     return rows
 
 
-def few(model: IntModel, x: Float32Array) -> Float32Array:
+def few(model: AnyModel, x: Float32Array) -> Float32Array:
     """At most SAMPLES rows, of large networks fewer."""
     largest = max([model.inputs, *(node.outputs for node in model.front)])
     return np.asarray(spread(x, min(SAMPLES, max(2, MAX_VALUES // 4 // largest))))
@@ -82,7 +83,8 @@ def state_of(model: IntModel, data: bytes) -> LearnerState:
     return import_state(model, model.model_id, data)[0]
 
 
-def _row(made: LayerTrace, macs: int, weight_bytes: int) -> Json:
+def layer_row(made: LayerTrace, macs: int, weight_bytes: int) -> Json:
+    """What a trace says by itself."""
     bits = {127: 8, 15: 4, 7: 4}.get(made.qmax, 16)
     return {
         "name": made.name,
@@ -105,7 +107,8 @@ def _share(part: int, whole: int) -> float:
     return round(part / whole, 6) if whole else 0.0
 
 
-def _against_float(made: LayerTrace, step: float, real: NDArray[np.floating]) -> Json:
+def against_float(made: LayerTrace, step: float, real: NDArray[np.floating]) -> Json:
+    """What it says beside the float layer."""
     difference = np.sqrt(np.mean(np.square(made.q * step - real)))
     size = np.sqrt(np.mean(np.square(real)))
     return {
@@ -116,7 +119,7 @@ def _against_float(made: LayerTrace, step: float, real: NDArray[np.floating]) ->
     }
 
 
-def _costs(model: IntModel) -> list[tuple[int, int]]:
+def layer_costs(model: AnyModel) -> list[tuple[int, int]]:
     """Multiply-accumulates and bytes of weights and tables of each layer."""
     features = [] if model.signal is None else [(0, signal_bytes(model.signal))]
     costs = [*features, (0, 0)]
@@ -125,6 +128,8 @@ def _costs(model: IntModel) -> list[tuple[int, int]]:
         macs = node.outputs * taps if node.kind in ("conv", "average") else 0
         tables = (node.weight, node.bias, node.mult, node.shift, node.table)
         costs.append((macs, sum(a.nbytes for a in tables)))
+    if isinstance(model, InferenceModel):
+        return costs
     for frozen in model.frozen:
         size = frozen.weight.nbytes + frozen.bias.nbytes + frozen.mult.nbytes
         costs.append((frozen.weight.size, size))
@@ -196,12 +201,14 @@ def instructions_of(model: IntModel, board: Board, cache: Path, x: Float32Array)
     with service_errors():
         counts = inference_calls(firmware, board, kernels, raw_samples(model, x[:1])[0])
     found = iter(counts)
-    return [sum(next(found) for _ in range(n)) for n in _calls_a_layer(model)]
+    return [sum(next(found) for _ in range(n)) for n in calls_a_layer(model)]
 
 
-def _calls_a_layer(model: IntModel) -> list[int]:
+def calls_a_layer(model: AnyModel) -> list[int]:
+    """Calls of the plan that make up each layer."""
     front = [len(node.sources) if node.kind == "concat" else 1 for node in model.front]
-    return [*([1] if model.signal else []), 1, *front, *(1 for _ in (*model.frozen, *model.layers))]
+    behind = () if isinstance(model, InferenceModel) else (*model.frozen, *model.layers)
+    return [*([1] if model.signal else []), 1, *front, *(1 for _ in behind)]
 
 
 def with_instructions(rows: list[Json], counts: Sequence[int]) -> list[Json]:

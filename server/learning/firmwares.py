@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from codegen.field import Field
-from codegen.generate import generate
+from codegen.generate import generate, generate_network
 from device.harness.boards import BOARDS, Board
 from device.harness.build import build
 from device.harness.client import DeviceClient
@@ -27,6 +27,7 @@ from device.harness.errors import (
 from device.harness.firmware import Firmware
 from device.harness.toolchain import find_toolchain
 from device.harness.transport import Transport
+from device.twin.inference import AnyModel, InferenceModel
 from device.twin.model import IntModel
 from server.errors import (
     DeviceFailedError,
@@ -58,8 +59,10 @@ def device_board(name: str) -> Board:
     return _HOST if name == _HOST.name else get_board(name)
 
 
-def write_sources(model: IntModel, board: Board, cache: Path, trace: bool = False) -> Path:
+def write_sources(model: AnyModel, board: Board, cache: Path, trace: bool = False) -> Path:
     """Folder of the generated sources, made once per content."""
+    if isinstance(model, InferenceModel):
+        return write_once(generate_network(model, board, trace), cache)
     return write_once(generate(model, board, trace), cache)
 
 
@@ -97,7 +100,7 @@ def write_once(files: dict[str, bytes], cache: Path) -> Path:
 
 
 def build_firmware(
-    model: IntModel,
+    model: AnyModel,
     board: Board,
     cache: Path,
     defines: tuple[str, ...] = (),

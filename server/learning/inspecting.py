@@ -5,6 +5,7 @@ from pathlib import Path
 
 from codegen.errors import CodegenError
 from codegen.importer import import_onnx
+from device.twin.inference import InferenceModel, is_inference_only
 from device.twin.model import IntModel
 from device.twin.state import StateFormatError
 from server.errors import InvalidInputError, Issue
@@ -25,6 +26,7 @@ from server.learning.explaining import (
 )
 from server.learning.firmwares import get_board
 from server.learning.learner_data import LearnerData
+from server.learning.networks import explain_network, learning_model, network_instructions
 from server.learning.ports import Float32Array, Int64Array, Json, RunParts
 from server.learning.quantizing import as_invalid
 
@@ -43,24 +45,31 @@ class Inspection:
         board: str | None = None,
     ) -> list[Json]:
         """See Engine.explain."""
-        model = IntModel.from_bytes(int_model)
-        state = state_of(model, LearnerData.from_bytes(learner).state)
         target = None if board is None else get_board(board)
         if target is not None and not target.unicorn:
             issue = Issue(f"board {board}", "board", "one that Unicorn runs: Cortex-M0 to M33")
             raise InvalidInputError(f"Instructions are not counted by layer on {board}.", [issue])
+        alone = is_inference_only(int_model)
         try:
-            graph = None if onnx is None else import_onnx(onnx)
-            rows = explain_layers(model, state, x, graph)
+            graph = None if onnx is None else import_onnx(onnx, inference_only=alone)
+            if alone:
+                network = InferenceModel.from_bytes(int_model)
+                rows = explain_network(network, x, graph)
+            else:
+                model = IntModel.from_bytes(int_model)
+                state = state_of(model, LearnerData.from_bytes(learner).state)
+                rows = explain_layers(model, state, x, graph)
         except CodegenError as error:
             raise as_invalid(error) from error
         if target is None:
             return rows
+        if alone:
+            return network_instructions(network, target, self.cache, x, rows)
         return with_instructions(rows, instructions_of(model, target, self.cache, x))
 
     def costs(self, int_model: bytes, board: str) -> Json:
         """See Engine.costs."""
-        return costs_of(IntModel.from_bytes(int_model), get_board(board), self.cache)
+        return costs_of(learning_model(int_model, "training step"), get_board(board), self.cache)
 
     def diff_layers(
         self, a: RunParts, b: RunParts, x: Float32Array
@@ -82,7 +91,7 @@ class Inspection:
     def diff_states(self, int_model: bytes, a: bytes, b: bytes) -> Json | None:
         """See Engine.diff_states."""
         try:
-            return states_differ(IntModel.from_bytes(int_model), a, b)
+            return states_differ(learning_model(int_model, "state"), a, b)
         except StateFormatError as error:
             issue = Issue(str(error), "state bytes", "exports of this model (SPEC.md 9)")
             raise InvalidInputError(f"Not two states of this model: {error}.", [issue]) from error
@@ -90,4 +99,8 @@ class Inspection:
 
 def _run(parts: RunParts) -> Run:
     int_model, learner, execution = parts
-    return Run(IntModel.from_bytes(int_model), LearnerData.from_bytes(learner), execution)
+    return Run(
+        learning_model(int_model, "comparison of learners"),
+        LearnerData.from_bytes(learner),
+        execution,
+    )

@@ -89,7 +89,7 @@ def _signal(read: Callable[[], Choice]) -> Choice:
 def _check_type(name: str, value: Any) -> None:
     if name == "saturation":
         good, wanted = value in ("tile", "every_add"), "tile or every_add"
-    elif name in ("keep_prototypes", "distillation", "bias_correction"):
+    elif name in ("keep_prototypes", "distillation", "bias_correction", "inference_only"):
         good, wanted = isinstance(value, bool), "true or false"
     elif name == "features":
         good, wanted = value is None or isinstance(value, str), SIGNAL_FORM

@@ -4,10 +4,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from device.twin.inference import AnyModel
 from device.twin.model import IntModel
 
 
-def raw_ranges(model: IntModel) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+def raw_ranges(model: AnyModel) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Smallest and largest value of every feature, both of shape (features,)."""
     step = np.ldexp(1.0, -model.raw_bits.astype(np.int64))
     return -32768 * step, 32767 * step

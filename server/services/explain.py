@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers of a version, explained on its model's calibration samples."""
 
-import tempfile
-from pathlib import Path
-
 from server.learning.ports import Json
 from server.services.context import Context
-from server.services.models import class_names, read_calibration, version_with_model
+from server.services.models import class_names, stored_calibration, version_with_model
 
 
 def explain_version(context: Context, model_id: str, number: int | None) -> tuple[int, list[Json]]:
@@ -17,10 +14,7 @@ def explain_version(context: Context, model_id: str, number: int | None) -> tupl
     model, version = version_with_model(context, model_id, number)
     with context.database.read() as unit:
         names = class_names(unit, model_id)[: model.base_class_count]
-    with tempfile.TemporaryDirectory(dir=context.settings.temporary_dir) as folder:
-        path = Path(folder) / "calibration.npz"
-        path.write_bytes(context.blobs.get(model.calibration_sha256))
-        calibration = read_calibration(context, path, model.feature_count, tuple(names))
+    calibration = stored_calibration(context, model, tuple(names))
     parts = (str(model.int_model_sha256), version.learner_sha256, model.onnx_sha256)
     int_model, learner, onnx = (context.blobs.get(digest) for digest in parts)
     return version.number, context.engine.explain(int_model, learner, onnx, calibration.x)

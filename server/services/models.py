@@ -2,6 +2,7 @@
 """Models and their versions."""
 
 import dataclasses
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,8 @@ def _class_names(
     imported: ImportedModel, options: Json, in_calibration: list[str] | None
 ) -> tuple[str, ...]:
     """Names from the options, else from the ONNX file, else the calibration's, else "0", "1", .."""
+    if not imported.class_count:  # inference-only
+        return ()
     where, given = "options class_names", options.get("class_names")
     if given is None and imported.class_names:
         return imported.class_names
@@ -103,7 +106,7 @@ def read_calibration(
     limit = context.settings.npz_max_bytes
     arrays = read_npz(path, CALIBRATION_NAMES, limit, ModelRejectedError)
     x = check_features(arrays["x"], feature_count, None, None)
-    if "y" not in arrays:
+    if "y" not in arrays or not names:
         return Calibration(x, None)
     labels = arrays["y"]
     if labels.shape != (len(x),):
@@ -111,6 +114,14 @@ def read_calibration(
         raise ModelRejectedError("y does not match x.", [issue])
     slots = [_slot(label, row, names) for row, label in enumerate(labels.tolist())]
     return Calibration(x, np.array(slots, dtype=np.int64))
+
+
+def stored_calibration(context: Context, model: ModelRecord, names: tuple[str, ...]) -> Calibration:
+    """The samples that a model was quantized with; `names` are its first classes."""
+    with tempfile.TemporaryDirectory(dir=context.settings.temporary_dir) as folder:
+        path = Path(folder) / "calibration.npz"
+        path.write_bytes(context.blobs.get(model.calibration_sha256))
+        return read_calibration(context, path, model.feature_count, names)
 
 
 def _slot(label: Any, row: int, names: tuple[str, ...]) -> int:
@@ -166,6 +177,13 @@ def delete_failed_model(unit: Unit, model_id: str) -> None:
         raise ConflictError("Only a model whose import has failed can be deleted.", [issue])
     unit.classes.delete(model_id=model_id)
     unit.models.delete(id=model_id)
+
+
+def require_learning(model: ModelRecord) -> None:
+    """Raises: ConflictError if the model is inference-only."""
+    if not model.base_class_count:
+        issue = Issue("inference-only", f"model {model.id}", "a model quantized to learn")
+        raise ConflictError("This model is inference-only: nothing in it learns.", [issue])
 
 
 def require_ready_model(unit: Unit, model_id: str) -> ModelRecord:

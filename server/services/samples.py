@@ -20,7 +20,12 @@ from server.ids import utc_text
 from server.learning.ports import Float32Array
 from server.services.context import Context
 from server.services.devices import require_device
-from server.services.models import class_names, require_model, require_ready_model
+from server.services.models import (
+    class_names,
+    require_learning,
+    require_model,
+    require_ready_model,
+)
 from server.services.npz import read_npz
 from server.services.paging import Page, decode_cursor, make_page
 from server.services.rows import array_of_lists, check_features, check_label
@@ -76,7 +81,9 @@ def find_target(context: Context, model_id: str | None, device_id: str | None) -
     with context.database.read() as unit:
         if device_id is not None:
             model_id = require_device(unit, device_id).model_id
-        return Target(require_ready_model(unit, str(model_id)), device_id)
+        model = require_ready_model(unit, str(model_id))
+        require_learning(model)
+        return Target(model, device_id)
 
 
 def parse_json(context: Context, model: ModelRecord, body: bytes, allow_range: bool) -> Batch:

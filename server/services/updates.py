@@ -11,7 +11,12 @@ from server.learning.metrics import forgetting_chaudhry
 from server.services.context import Context
 from server.services.devices import require_device
 from server.services.jobs import create_job
-from server.services.models import class_names, require_ready_model, require_version
+from server.services.models import (
+    class_names,
+    require_learning,
+    require_ready_model,
+    require_version,
+)
 from server.services.paging import Page, decode_cursor, make_page
 from server.storage.ports import Unit
 from server.storage.records import Json, UpdateRecord, VersionRecord
@@ -51,6 +56,7 @@ def check_update(context: Context, spec: Json) -> None:
     """
     with context.database.read() as unit:
         model = require_ready_model(unit, spec["model_id"])
+        require_learning(model)
     int_model = context.blobs.get(str(model.int_model_sha256))
     context.engine.check_update(int_model, spec["method"], spec["batch"], spec["options"])
 

@@ -6,6 +6,7 @@ Weights are seeded, not trained: what is tested is that a network is taken, comp
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import onnx
@@ -99,6 +100,20 @@ def branches(seed: int = 5) -> onnx.ModelProto:
     return net.file(net.gemm(x, 12, 5), 5)
 
 
+def autoencoder(
+    seed: int = 6, sizes: tuple[int, ...] = (640, 128, 128, 128, 128, 8)
+) -> onnx.ModelProto:
+    """The anomaly detector: 640 inputs, layers of 128, 8 in the middle, and back."""
+    net = Net("autoencoder", (sizes[0],), seed)
+    x = "x"
+    widths = [*sizes, *reversed(sizes[:-1])]
+    for inputs, outputs in pairwise(widths[:-1]):
+        x = net.gemm(x, inputs, outputs, "Relu")
+    return net.file(net.gemm(x, widths[-2], widths[-1]), widths[-1])
+
+
+AUTOENCODER = Entry(autoencoder, (640,))
+"""It has no classes to learn: inference only (SPEC.md 17)."""
 SUITE = {
     "resnet8": Entry(resnet8, (3, 32, 32)),
     "ds_cnn": Entry(ds_cnn, (1, 49, 10)),

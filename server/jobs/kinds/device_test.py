@@ -9,7 +9,7 @@ from server.errors import HadaptError
 from server.jobs.runner import Cursor, Step
 from server.learning.ports import DeviceTask, Float32Array, Int64Array
 from server.services.jobs import succeed_job
-from server.services.models import class_names, version_with_model
+from server.services.models import class_names, stored_calibration, version_with_model
 from server.services.products import require_device_test
 from server.storage.ports import Unit
 from server.storage.records import (
@@ -66,7 +66,13 @@ def _test_board(step: Step, test: DeviceTestRecord, board: str) -> Json:
 def _samples(
     step: Step, test: DeviceTestRecord, model: ModelRecord, version: VersionRecord
 ) -> tuple[Float32Array, Int64Array]:
-    """Up to sample_count samples, classes in turn; held-out ones if there are any."""
+    """Up to sample_count samples, classes in turn; held-out ones if there are any.
+
+    An inference-only model has no samples but those it was calibrated with.
+    """
+    if not model.base_class_count:
+        x = stored_calibration(step.context, model, ()).x[: test.spec["sample_count"]]
+        return x, np.zeros(len(x), np.int64)
     with step.context.database.read() as unit:
         names = class_names(unit, model.id)
         positions = [p for p, name in enumerate(names) if name in version.classes]

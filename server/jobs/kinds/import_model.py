@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Import: quantise an uploaded model and make its version 1."""
 
-import tempfile
-from pathlib import Path
-
 from server.ids import utc_text
 from server.jobs.runner import Cursor, Step
 from server.learning.ports import Calibration
@@ -11,8 +8,8 @@ from server.services.jobs import succeed_job
 from server.services.models import (
     add_version,
     class_names,
-    read_calibration,
     require_model,
+    stored_calibration,
 )
 from server.storage.ports import Unit
 from server.storage.records import ModelRecord, VersionRecord
@@ -31,10 +28,7 @@ def _load(step: Step) -> tuple[ModelRecord, list[str], Calibration]:
     with context.database.read() as unit:
         model = require_model(unit, step.job.subject_id)
         names = class_names(unit, model.id)[: model.base_class_count]
-    with tempfile.TemporaryDirectory(dir=context.settings.temporary_dir) as folder:
-        path = Path(folder) / "calibration.npz"
-        path.write_bytes(context.blobs.get(model.calibration_sha256))
-        calibration = read_calibration(context, path, model.feature_count, tuple(names))
+    calibration = stored_calibration(context, model, tuple(names))
     return model, names, calibration
 
 

@@ -86,8 +86,9 @@
 
 /* 1: the kernels of the DSP extension are built. */
 #if (defined(__ARM_FEATURE_DSP) || defined(HAD_DSP_IN_C)) && !defined(HAD_COUNTERS) &&             \
-    HAD_ROWS == 4U && HAD_LANES == 4U && HAD_TILE_K % 4U == 0U && HAD_TILE_K <= 32U &&             \
-    HAD_ORDER >= 4U && HAD_BATCH_STRIDE <= 252U
+    (defined(HAD_INFERENCE_ONLY) ||                                                                \
+     (HAD_ROWS == 4U && HAD_LANES == 4U && HAD_TILE_K % 4U == 0U && HAD_TILE_K <= 32U &&           \
+      HAD_ORDER >= 4U && HAD_BATCH_STRIDE <= 252U))
 #define HAD_DSP 1
 #else
 #define HAD_DSP 0
@@ -143,7 +144,7 @@ static inline uint32_t had_sub16(uint32_t a, uint32_t b) {
     return (uint32_t)__ssub16((int16x2_t)a, (int16x2_t)b);
 }
 
-#if HAD_ACC_BITS < 16
+#if defined(HAD_ACC_BITS) && HAD_ACC_BITS < 16
 /* Halves saturated to HAD_ACC_BITS bits, each for itself. */
 static inline uint32_t had_saturate_acc16(uint32_t v) {
     __asm__("ssat16 %0, %1, %0" : "+r"(v) : "I"(HAD_ACC_BITS));
@@ -205,7 +206,7 @@ static inline void had_exchange(uint32_t *a, uint32_t *b) {
     *a = low;
 }
 
-#if HAD_ACC_BITS < 16
+#if defined(HAD_ACC_BITS) && HAD_ACC_BITS < 16
 /* v saturated to HAD_ACC_BITS bits. */
 static inline int32_t had_saturate_half(int32_t v) {
     const int32_t most = (1 << (HAD_ACC_BITS - 1)) - 1;

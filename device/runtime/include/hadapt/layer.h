@@ -111,6 +111,7 @@ typedef struct had_operation {
 
 /* Generated tables (hadapt_tables.c, hadapt_plan.c). */
 extern const uint8_t had_model_id[16];
+#ifndef HAD_INFERENCE_ONLY /* SPEC.md 17: there are no others */
 extern const had_layer had_layers[HAD_LAYERS];
 extern const had_master had_initial_master[HAD_MASTER_COUNT];
 extern const int32_t had_initial_bias[HAD_BIAS_COUNT];
@@ -122,6 +123,7 @@ extern const int16_t had_initial_prototype[HAD_MAX_CLASSES][1U + HAD_FEATURES];
 extern const uint8_t had_exemplar_label[HAD_INITIAL_EXEMPLARS];
 extern const uint16_t had_exemplar_rank[HAD_INITIAL_EXEMPLARS];
 extern const uint8_t had_exemplar_packed[HAD_INITIAL_EXEMPLARS][HAD_X0_BYTES];
+#endif
 #endif
 
 #endif
