@@ -18,7 +18,7 @@ API_EXAMPLES ?= 60
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz check-c reference screenshots proof powercut bench-guard bench-packets verify bench bench-suite bench-growth bench-accuracy serve bench-on-device \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz check-c docs-long readme-timing reference screenshots proof powercut bench-guard bench-packets verify bench bench-suite bench-growth bench-accuracy serve bench-on-device \
     constraints package clean
 
 help: ## list the targets
@@ -87,7 +87,7 @@ bench-guard: setup ## what the forgetting guard refuses on DSADS; HADAPT_DATA=fo
 bench-packets: setup ## bytes of update packets beside the whole firmware, on DSADS; HADAPT_DATA=folder
 	@$(PYTHON) -m benchmarks.packets
 
-check-c: setup ## MISRA lint and line and branch coverage of the C runtime
+check-c: setup ## MISRA lint and line and branch coverage of the C runtime, resumable
 	@$(PYTHON) -m benchmarks.check_c
 
 proof: setup ## bit-exactness of every compiler, level, sanitizer, board and emulator
@@ -108,6 +108,12 @@ bench-suite: setup ## flash, RAM, stack and instructions of the model suite on e
 
 reference: setup ## rewrite docs/reference and the quoted figures from what they describe
 	@$(PYTHON) -m tools.reference
+
+docs-long: setup ## the pages' examples that need PyTorch and TensorFlow, in environments of their own (2.5 GB)
+	@$(PYTHON) -m tools.docs_long
+
+readme-timing: ## the README's first session in a fresh clone and environment, timed step by step
+	@tools/readme_timing.sh
 
 screenshots: setup ## the pictures of docs/images, from a real browser
 	@HADAPT_SCREENSHOTS=docs/images $(PYTEST) tests/browser -k screenshots

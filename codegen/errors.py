@@ -108,7 +108,8 @@ class ExternalDataError(ModelImportError):
         super().__init__(
             "tensor data lies outside the file",
             where=f"tensor {tensor}",
-            expected="all weights embedded (onnx.save with save_as_external_data=False)",
+            expected="all weights embedded (torch.onnx.export with external_data=False; "
+            "onnx.save with save_as_external_data=False)",
             details={"tensor": tensor},
         )
 

@@ -3,8 +3,9 @@
 
 A block that opens with ```console is an example: lines after "$ " are commands for bash, run in an
 empty folder with `hadapt` on the PATH, all of a page in one shell; the lines below a command are
-what it prints, where "..." stands for anything. A block that opens with ```LANGUAGE NAME is written
-to the file NAME, which a later command must use. A port 8600 is a free one here. ```text is text.
+what it prints, where "..." stands for anything. ```long ENVIRONMENT is the same for
+tools/docs_long.py, which runs it with packages that are too heavy for here. A block that opens with
+```LANGUAGE NAME is written to the file NAME, which a later command must use. A port 8600 is a free one here. ```text is text.
 """
 
 import doctest
@@ -32,13 +33,17 @@ SOURCES = {"python", "c", "js", "sh", "json"}
 Step = tuple[str, str]
 
 
-def steps_of(text: str) -> list[Step]:
-    """Commands and what they print, in order; ("write NAME", content) for a file."""
+def steps_of(text: str, environment: str = "") -> list[Step]:
+    """Commands and what they print, in order; ("write NAME", content) for a file.
+
+    With an environment, the commands of its ```long blocks instead (tools/docs_long.py).
+    """
     steps: list[Step] = []
     for language, name, body in BLOCK.findall(text):
-        if name:
+        ours = name == environment if language == "long" else language == "console"
+        if name and language != "long":
             steps.append((f"write {name}", body))
-        elif language == "console":
+        elif ours and (language == "long") == bool(environment):
             parts = re.split(r"^\$ (.*)\n", body, flags=re.MULTILINE)
             assert parts[0].strip() == "", "a block starts with output, not with a command"
             steps += zip(parts[1::2], parts[2::2], strict=True)
@@ -47,12 +52,12 @@ def steps_of(text: str) -> list[Step]:
 
 def idle_blocks(text: str) -> list[str]:
     """Blocks that nothing would run: sources without a name, or in a file that no command uses."""
-    commands = " ".join(
-        command for command, _ in steps_of(text) if not command.startswith("write ")
-    )
+    environments = ["", *(name for language, name, _ in BLOCK.findall(text) if language == "long")]
+    steps = [step for environment in environments for step in steps_of(text, environment)]
+    commands = " ".join(command for command, _ in steps if not command.startswith("write "))
     found = []
     for language, name, body in BLOCK.findall(text):
-        runs = language in ("console", "text") or (
+        runs = language in ("console", "text", "long") or (
             language in SOURCES and name in commands and name
         )
         if not runs:
@@ -71,12 +76,17 @@ def script_of(steps: list[Step], port: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def check(steps: list[Step], folder: Path) -> None:
-    """Do the steps; AssertionError if a command fails or prints something else."""
+def check(steps: list[Step], folder: Path, first: str = "", limit_s: float = LIMIT_S) -> None:
+    """Do the steps; AssertionError if a command fails or prints something else.
+
+    Args:
+        first: a folder of programs before all others, if any.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{first}:{path}" if first else path
     environment = os.environ | {"PATH": path, "NO_COLOR": "1", "COLUMNS": "100"}
     environment |= {"HADAPT_PORT": str(port)}
     (folder / ".page.sh").write_text(script_of(steps, port))
@@ -85,9 +95,9 @@ def check(steps: list[Step], folder: Path) -> None:
         ["bash", ".page.sh"], cwd=folder, env=environment, start_new_session=True
     )
     try:
-        status: int | str = shell.wait(LIMIT_S)
+        status: int | str = shell.wait(limit_s)
     except subprocess.TimeoutExpired:
-        status = f"still running after {LIMIT_S} s"
+        status = f"still running after {limit_s} s"
     finally:
         end(shell.pid)
         shell.wait()
@@ -182,6 +192,8 @@ def test_steps_of_page_gives_commands_files_and_output() -> None:
         ("echo $n", "8600\n"),
     ]
     assert steps_of("```python\n1\n```\n") == []
+    assert steps_of("```long a\n$ b\nc\n```\n") == steps_of("```long a\n$ b\n```\n", "d") == []
+    assert steps_of("```long a\n$ b\nc\n```\n", "a") == [("b", "c\n")]
 
 
 def test_check_right_output_passes(tmp_path: Path) -> None:
