@@ -5,7 +5,8 @@ A block that opens with ```console is an example: lines after "$ " are commands 
 empty folder with `hadapt` on the PATH, all of a page in one shell; the lines below a command are
 what it prints, where "..." stands for anything. ```long ENVIRONMENT is the same for
 tools/docs_long.py, which runs it with packages that are too heavy for here. A block that opens with
-```LANGUAGE NAME is written to the file NAME, which a later command must use. A port 8600 is a free one here. ```text is text.
+```LANGUAGE NAME is written to the file NAME, which a later command must use. A port 8600 is a free
+one here. ```text is text.
 """
 
 import doctest
