@@ -74,6 +74,13 @@ static int32_t transform_errors(int32_t *row, const int16_t *d) {
     return amax;
 }
 
+#if HAD_DSP_VALUES
+static int32_t transform_small(int32_t *row, const int16_t *d) {
+    had_dsp_halves(row, d);
+    return had_dsp_grow(row, 0, 0);
+}
+#endif
+
 /* Whether errors stay below 2^15 when transformed: two a word. */
 static inline uint32_t are_small(const had_learner *ln, const had_layer *layer) {
     return HAD_DSP_VALUES && ln->step.flow[layer->index].d_max <= INT16_MAX / (int32_t)HAD_ORDER
@@ -85,15 +92,12 @@ static inline uint32_t are_small(const had_learner *ln, const had_layer *layer) 
 static int32_t quantize_errors(had_learner *ln, const had_layer *layer, had_weight *dt, uint32_t r,
                                int32_t *row, const int16_t *d, uint32_t o) {
     uint32_t small = are_small(ln, layer);
-    int32_t amax;
-    if (small != 0U) {
 #if HAD_DSP_VALUES
-        had_dsp_halves(row, d);
-        amax = had_dsp_grow(row, 0, 0);
+    int32_t amax = small != 0U ? transform_small(row, d) : transform_errors(row, d);
+#else
+    int32_t amax = transform_errors(row, d);
+    (void)small;
 #endif
-    } else {
-        amax = transform_errors(row, d);
-    }
     if (amax == 0) {
         had_clear_row(dt, HAD_BATCH_PADDED, r);
         HAD_COUNT(
