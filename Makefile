@@ -13,12 +13,13 @@ PYTEST := $(PYTHON) -m pytest
 # Two processes: enough for two cores; QEMU and compilers run beside them.
 JOBS ?= 2
 FUZZ_ROUNDS ?= 50
+FUZZ_RUNS ?= 2000000
 SEEDS ?= 10
 API_EXAMPLES ?= 60
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz check-c docs-long readme-timing reference screenshots proof powercut bench-guard bench-packets verify bench bench-suite bench-growth bench-accuracy serve bench-on-device \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz fuzz-host check-c docs-long readme-timing reference screenshots proof powercut bench-guard bench-packets verify bench bench-suite bench-growth bench-accuracy serve bench-on-device \
     constraints package clean
 
 help: ## list the targets
@@ -74,6 +75,9 @@ api-fuzz: setup ## long form: many made-up requests to every operation of the AP
 fuzz: setup ## long form: ten million inputs for the device's parsers; many more damaged ONNX files
 	@$(PYTHON) -m benchmarks.fuzz
 	@HADAPT_FUZZ_ROUNDS=$(FUZZ_ROUNDS) $(PYTEST) tests/unit/codegen/importer/test_importer_properties.py --timeout 3600
+
+fuzz-host: setup ## long form: atheris over the host's parsers; FUZZ_RUNS=n
+	@$(PYTHON) -m tests.fuzz.host_fuzz --runs $(FUZZ_RUNS)
 
 long: setup ## every test that is marked as a long form
 	@$(PYTEST) -m long --timeout 3600

@@ -26,6 +26,8 @@ from device.twin.state import HEADER, TRAINED, StateFormatError, check_length, i
 VERSION = 2
 HEAD = struct.Struct("<BBHIHH")
 UNCHANGED, DENSE, SPARSE, RAW = range(4)
+# Of exemplars: 0 packed, else rice codes with k = coding - 1.
+PACKED, MAX_CODING = 0, 4
 SMALLEST_STAGED_RANK = 0x8000
 
 Words = NDArray[np.int64]
@@ -185,11 +187,55 @@ def encode_payload(
                 _encode_row(out, z, row, field.width)
     for exemplar in exemplars:
         _check_exemplar(model, n_classes, exemplar)
+    coding = _best_coding(model, exemplars)
+    for exemplar in exemplars:
         out.put(exemplar.label, 8)
         out.put(exemplar.rank, 16)
-        for byte in exemplar.packed:
+        _encode_x0(out, model, exemplar.packed, coding)
+    return HEAD.pack(VERSION, 0, n_classes, step, len(exemplars), coding) + out.to_bytes()
+
+
+def _x0_codes(model: IntModel, packed: bytes) -> Words:
+    """Values of a packed x0 as rice codes take them, shape (x0_size,)."""
+    nibbles = np.frombuffer(packed, np.uint8)[:, None] >> np.array([0, 4]) & 15
+    values: Words = nibbles.reshape(-1)[: model.x0_size].astype(np.int64)
+    if not model.x0_signed:
+        return values
+    signed = np.where(values > 7, values - 16, values)
+    codes: Words = np.where(signed < 0, -2 * signed - 1, 2 * signed)
+    return codes
+
+
+def _best_coding(model: IntModel, exemplars: Sequence[WireExemplar]) -> int:
+    """The coding that takes the fewest bits, the lowest on ties."""
+    if not exemplars:
+        return PACKED
+    v = np.concatenate([_x0_codes(model, e.packed) for e in exemplars])
+    costs = [8 * len(e.packed) for e in exemplars]
+    return min((sum(costs), PACKED), *((int(((v >> k) + 1 + k).sum()), k + 1) for k in range(4)))[1]
+
+
+def _encode_x0(out: BitWriter, model: IntModel, packed: bytes, coding: int) -> None:
+    if coding == PACKED:
+        for byte in packed:
             out.put(byte, 8)
-    return HEAD.pack(VERSION, 0, n_classes, step, len(exemplars), 0) + out.to_bytes()
+        return
+    for value in _x0_codes(model, packed).tolist():
+        out.rice(value, coding - 1)
+
+
+def _decode_x0(reader: BitReader, model: IntModel, coding: int) -> bytes:
+    size = (model.x0_size + 1) // 2
+    if coding == PACKED:
+        return bytes(reader.take(8) for _ in range(size))
+    packed = bytearray(size)
+    for i in range(model.x0_size):
+        code = reader.rice(coding - 1)
+        if code > 15:
+            raise PayloadError(f"a value of x0 coded as {code}, more than 15")
+        value = _unzigzag(code) if model.x0_signed else code
+        packed[i >> 1] |= (value & 15) << (4 * (i & 1))
+    return bytes(packed)
 
 
 def _check_exemplar(model: IntModel, n_classes: int, exemplar: WireExemplar) -> None:
@@ -211,15 +257,15 @@ def decode_payload(
     old = _checked(model, base, "base")
     if len(payload) < HEAD.size:
         raise PayloadError("the payload is cut short")
-    version, zero, n_classes, step, count, zero_too = HEAD.unpack_from(payload)
-    if (version, zero, zero_too) != (VERSION, 0, 0):
-        raise PayloadError(f"payload of version {version}, not {VERSION}")
+    version, zero, n_classes, step, count, coding = HEAD.unpack_from(payload)
+    if (version, zero) != (VERSION, 0) or coding > MAX_CODING:
+        raise PayloadError(f"payload of version {version}, coding {coding}, not {VERSION}")
     reader = BitReader(payload[HEAD.size :])
     try:
         new = struct.pack("<I", step) + b"".join(
             _decode_field(reader, field, old) for field in _fields(model)
         )
-        exemplars = list(_decode_exemplars(reader, model, n_classes, count))
+        exemplars = list(_decode_exemplars(reader, model, n_classes, count, coding))
         finished = reader.is_finished()
     except BitsEndedError as error:
         raise PayloadError(str(error)) from error
@@ -292,11 +338,10 @@ def _unzigzag(z: int) -> int:
 
 
 def _decode_exemplars(
-    reader: BitReader, model: IntModel, n_classes: int, count: int
+    reader: BitReader, model: IntModel, n_classes: int, count: int, coding: int
 ) -> Iterator[WireExemplar]:
-    size = (model.x0_size + 1) // 2
     for _ in range(count):
         label, rank = reader.take(8), reader.take(16)
-        exemplar = WireExemplar(label, rank, bytes(reader.take(8) for _ in range(size)))
+        exemplar = WireExemplar(label, rank, _decode_x0(reader, model, coding))
         _check_exemplar(model, n_classes, exemplar)
         yield exemplar

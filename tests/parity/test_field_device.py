@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -278,3 +279,47 @@ def test_payload_beyond_the_device_is_refused(device: FieldClient) -> None:
     assert device.packet_status(make_packet(MODEL, BASE, RESULT, 2, many)) == -4
     assert device.field_info().reason == 10
     assert device.export_state() == BASE
+
+
+@pytest.mark.parametrize("coding", range(5))
+def test_exemplars_arrive_in_every_coding(
+    device: FieldClient, coding: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The coder chooses one; a device reads them all."""
+    monkeypatch.setattr("device.packet.payload._best_coding", lambda *_: coding)
+    packed = [bytes((0x1F, 0x79, 0x0E)), bytes((0xF9, 0x00, 0x77)), bytes(3)]
+    sent = [WireExemplar(0, rank, data) for rank, data in enumerate(packed)]
+    packet = make_packet(MODEL, BASE, RESULT, 2, sent)
+    assert device.packet_status(packet) == 0, device.field_info().why
+    held = [device.get_exemplar(i) for i in range(device.info().samples)]
+    assert [e for e in held if e[0] == 0][:3] == [
+        (0, rank, data) for rank, data in enumerate(packed)
+    ]
+
+
+def by_hand(coding: int, values: str) -> bytes:
+    """A packet that changes no weights and brings one exemplar, its values given as bits."""
+    fields = 2 * len(MODEL.layers) + 2
+    bits = "0" * fields + "10000000" + "1" + "0" * 15 + values
+    bits += "0" * (-len(bits) % 8)
+    stream = bytes(int(bits[i : i + 8][::-1], 2) for i in range(0, len(bits), 8))
+    payload = encode_payload(MODEL, BASE, BASE)[:8] + bytes((1, 0, coding, 0)) + stream
+    manifest = replace(
+        read_packet(GOOD).manifest, result=BASE[-32:], payload_digest=sha256(payload).digest()
+    )
+    return signed(manifest, payload)
+
+
+def test_exemplar_values_that_no_nibble_holds_are_refused(device: FieldClient) -> None:
+    assert not MODEL.x0_signed
+    sound = "1" * 14 + "0" + "0" * 5  # 14 and five zeros, k = 0
+    cases = {
+        "beyond a nibble": (1, "1" * 16 + "0" + "0" * 5),
+        "cut short": (1, "1" * 14 + "0"),
+        "no coding": (5, sound),
+    }
+    for name, (coding, values) in cases.items():
+        assert device.packet_status(by_hand(coding, values)) == -4, name
+        assert device.field_info().reason == 10, name
+    assert device.packet_status(by_hand(1, sound)) == 0
+    assert device.get_exemplar(device.info().samples - 1) == (1, 1, bytes((14, 0, 0)))

@@ -32,7 +32,8 @@ typedef struct had_decoder {
     uint32_t exemplars; /* left */
     uint32_t label;
     uint32_t rank;
-    uint32_t byte; /* of the exemplar */
+    uint32_t coding; /* of exemplars */
+    uint32_t value;  /* of the exemplar */
 } had_decoder;
 
 /* A packet that is being read, in all its memory. */

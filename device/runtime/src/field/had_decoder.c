@@ -17,6 +17,7 @@
 #define ESCAPE_ONES 24U
 #define MAX_K 24U
 #define PAYLOAD_VERSION 2U
+#define MAX_CODING 4U
 
 enum phase {
     PHASE_VERSION,
@@ -29,7 +30,7 @@ enum phase {
     PHASE_GAP,
     PHASE_CHANGE,
     PHASE_EXEMPLAR,
-    PHASE_EXEMPLAR_BYTE,
+    PHASE_EXEMPLAR_VALUE,
     PHASE_DONE
 };
 
@@ -168,8 +169,9 @@ static had_status head_token(had_decoder *d, had_learner *ln) {
         return HAD_OK;
     }
     d->exemplars = word & 0xFFFFU;
+    d->coding = word >> 16;
     next_field(d, ln);
-    return word >> 16 == 0U ? HAD_OK : HAD_ERR_FORMAT;
+    return d->coding <= MAX_CODING ? HAD_OK : HAD_ERR_FORMAT;
 }
 
 static had_status parameters_token(had_decoder *d) {
@@ -237,18 +239,35 @@ static had_status change_token(had_decoder *d, had_learner *ln) {
 static had_status exemplar_token(had_decoder *d, const had_learner *ln) {
     d->label = take(d, 8U);
     d->rank = take(d, 16U);
-    d->byte = 0U;
-    d->phase = PHASE_EXEMPLAR_BYTE;
+    d->value = 0U;
+    d->phase = PHASE_EXEMPLAR_VALUE;
     return d->label < ln->working.n_classes && d->rank < HAD_RANK_STAGED ? HAD_OK : HAD_ERR_FORMAT;
 }
 
+/* Two values of x0 as they are packed. */
+static had_status packed_pair(had_decoder *d, uint8_t *packed) {
+    packed[d->value >> 1] = (uint8_t)take(d, 8U);
+    d->value += 2U;
+    return HAD_OK;
+}
+
+/* One value of x0 in rice code. */
+static had_status coded_value(had_decoder *d, uint8_t *packed) {
+    uint32_t code = take_rice(d, d->coding - 1U);
+    uint32_t value = HAD_X0_SIGNED ? (code >> 1) ^ (0U - (code & 1U)) : code;
+    uint8_t *at = packed + (d->value >> 1);
+    uint32_t nibble = value & 0xFU;
+    *at = (uint8_t)((d->value & 1U) == 0U ? nibble : (uint32_t)*at | (nibble << 4));
+    d->value += 1U;
+    return code <= 15U ? HAD_OK : HAD_ERR_FORMAT;
+}
+
 /* The arena is idle while a packet is open: an exemplar is put together in it. */
-static had_status exemplar_byte_token(had_decoder *d, had_learner *ln) {
+static had_status exemplar_value_token(had_decoder *d, had_learner *ln) {
     uint8_t *packed = ln->arena.bytes;
-    packed[d->byte] = (uint8_t)take(d, 8U);
-    d->byte += 1U;
-    if (d->byte < HAD_X0_BYTES) {
-        return HAD_OK;
+    had_status status = d->coding == 0U ? packed_pair(d, packed) : coded_value(d, packed);
+    if (status != HAD_OK || d->value < HAD_X0_SIZE) {
+        return status;
     }
     d->exemplars -= 1U;
     d->phase = d->exemplars > 0U ? PHASE_EXEMPLAR : PHASE_DONE;
@@ -286,8 +305,8 @@ static had_status dispatch(had_decoder *d, had_learner *ln) {
         return change_token(d, ln);
     case PHASE_EXEMPLAR:
         return exemplar_token(d, ln);
-    case PHASE_EXEMPLAR_BYTE:
-        return exemplar_byte_token(d, ln);
+    case PHASE_EXEMPLAR_VALUE:
+        return exemplar_value_token(d, ln);
     default:
         return HAD_ERR_FORMAT; /* bytes behind the end */
     }

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from device.packet import PayloadError, WireExemplar, decode_payload, encode_payload, state_digest
 from device.packet.payload import HEAD
+from device.twin.exemplars import pack_x0
 from device.twin.model import IntModel
 from device.twin.state import LearnerState, export_state, initial_state
 from tests.parity.models import SPECS, make_model
@@ -57,10 +58,18 @@ def test_payload_there_and_back_gives_the_result(
     state = changed(model, share, size, seed)
     state.n_classes += int(more_classes)
     base, result = export(model, initial_state(model)), export(model, state)
-    exemplars = [WireExemplar(1, 7, bytes((model.x0_size + 1) // 2))]
+    exemplars = [WireExemplar(1, 7, bytes((model.x0_size + 1) // 2)), drawn(model, share, seed)]
     payload = encode_payload(model, base, result, exemplars)
     assert decode_payload(model, base, payload) == (result, exemplars)
     assert payload == encode_payload(model, base, result, exemplars)
+
+
+def drawn(model: IntModel, share: float, seed: int) -> WireExemplar:
+    """Values of which a share are not 0: so every coding is chosen at times."""
+    rng = np.random.default_rng(seed)
+    low, top = (-7, 8) if model.x0_signed else (0, 16)
+    values = rng.integers(low, top, model.x0_size) * (rng.random(model.x0_size) < share)
+    return WireExemplar(0, 3, pack_x0(values.astype(np.int8)))
 
 
 def test_payload_of_no_change_is_one_bit_a_field() -> None:
