@@ -4,6 +4,9 @@
 #include "hadapt/network.h"
 #include "hadapt/wire.h"
 
+/* Where the whole runtime is compiled, a learner has no network. */
+#ifdef HAD_OUTPUTS
+
 #define CMD_INFO 0x01U
 #define CMD_INFER 0x02U
 #define INFER_HEAD 2U
@@ -61,3 +64,5 @@ had_status had_wire_handle(uint8_t command, const uint8_t *req, uint32_t req_len
         return HAD_ERR_COMMAND;
     }
 }
+
+#endif
