@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from server.api.access import principal_of
 from server.errors import (
+    Issue,
     MalformedRequestError,
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
@@ -159,7 +160,9 @@ def media_type(request: Request, *allowed: str) -> str:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given not in allowed:
         expected = " or ".join(allowed)
-        raise UnsupportedMediaTypeError(f"Content-Type is {given[:80]!r}; expected {expected}.")
+        issue = Issue(repr(given[:80]), "header Content-Type", expected)
+        detail = f"Content-Type is {given[:80]!r}; expected {expected}."
+        raise UnsupportedMediaTypeError(detail, [issue])
     return given
 
 
@@ -178,7 +181,8 @@ def blob_response(context: Context, sha256: str, file_name: str, media: str) -> 
 def require_body(size_bytes: int) -> None:
     """Raises: MalformedRequestError for an empty body."""
     if size_bytes == 0:
-        raise MalformedRequestError("The body is empty.")
+        issue = Issue("nothing", "body", "what /docs says of this path")
+        raise MalformedRequestError("The body is empty.", [issue])
 
 
 def refuse_constant(name: str) -> float:

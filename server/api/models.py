@@ -111,8 +111,10 @@ def _form_fields(form: FormData) -> tuple[str | None, dict[str, Any]]:
     unknown = set(form) - {"name", "options", "onnx", "calibration"}
     name, text = form.get("name"), form.get("options", "{}")
     if unknown or not isinstance(text, str) or isinstance(name, UploadFile):
-        issue = Issue("unknown or wrong parts", "form", "onnx, calibration, name, options")
-        raise InvalidInputError("The form has unknown or wrong parts.", [issue])
+        wrong = ", ".join(repr(part[:30]) for part in sorted(unknown)[:5])
+        what = f"unknown part {wrong}" if unknown else "a file where text belongs"
+        expected = "files onnx and calibration, texts name and options"
+        raise InvalidInputError(f"The form is wrong: {what}.", [Issue(what, "form", expected)])
     if name is not None and (not 1 <= len(name) <= 200 or not name.isprintable()):
         issue = Issue("not a name", "form name", "1 to 200 printable characters")
         raise InvalidInputError("The name cannot be used.", [issue])

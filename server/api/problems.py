@@ -42,6 +42,9 @@ def problem_response(request: Request, error: HadaptError) -> JSONResponse:
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = 'Bearer realm="hadapt"'
+    if isinstance(error, NotFoundError) and not error.errors:
+        issue = Issue("not there", f"path {request.url.path[:200]}", "an id that its listing shows")
+        error.errors = (issue,)
     problem = error.to_problem(request.url.path)
     return JSONResponse(problem, error.status, headers, media_type=MEDIA_TYPE)
 
@@ -86,12 +89,16 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail = str(error.detail) if isinstance(error, HTTPException) else "Unknown error."
     if status == 404:
-        return problem_response(request, NotFoundError(f"There is nothing at {request.url.path}."))
+        issue = Issue("no such path", f"path {request.url.path[:200]}", "a path that /docs lists")
+        detail = f"There is nothing at {request.url.path}."
+        return problem_response(request, NotFoundError(detail, [issue]))
     if status == 405:
-        response = problem_response(
-            request, MethodNotAllowedError(f"{request.method} is not possible here.")
-        )
-        response.headers.update(getattr(error, "headers", None) or {})
+        headers = getattr(error, "headers", None) or {}
+        allowed = headers.get("Allow", "another method")
+        issue = Issue(request.method, f"path {request.url.path[:200]}", allowed)
+        detail = f"{request.method} is not possible here."
+        response = problem_response(request, MethodNotAllowedError(detail, [issue]))
+        response.headers.update(headers)
         return response
     kind = MalformedRequestError if status < 500 else InternalError
     return problem_response(request, kind(detail))

@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -107,13 +108,31 @@ def _check_document(document: Any) -> tuple[list[dict[str, Any]], Split]:
     expected = 'an object {"samples": [{"features": [..], "label": ..}, ..], "split": "train"}'
     rows = document.get("samples") if isinstance(document, dict) else None
     if not isinstance(rows, list) or not rows or not set(document) <= {"samples", "split"}:
-        issue = Issue("no list of samples, or unknown keys", "body", expected)
-        raise SampleInvalidError("The body is not a list of samples.", [issue])
+        what = _wrong_keys(document, rows)
+        issue = Issue(what, "body", expected)
+        raise SampleInvalidError(f"The body is not a list of samples: {what}.", [issue])
     for number, row in enumerate(rows):
         if not isinstance(row, dict) or set(row) != {"features", "label"}:
-            issue = Issue("not a sample", f"row {number}", "an object with features and label")
-            raise SampleInvalidError(f"Row {number} is not a sample.", [issue])
+            what = f"keys {_keys(row)}" if isinstance(row, dict) else "not an object"
+            issue = Issue(what, f"row {number}", "an object with features and label")
+            raise SampleInvalidError(f"Row {number} is not a sample: {what}.", [issue])
     return rows, check_split(document.get("split", "train"))
+
+
+def _wrong_keys(document: Any, rows: Any) -> str:
+    """What is wrong with a body that is no list of samples."""
+    if not isinstance(document, dict):
+        return "not an object"
+    if unknown := set(document) - {"samples", "split"}:
+        return f"unknown key {_keys(unknown)}"
+    if "samples" not in document:
+        return "no key samples"
+    return "samples is empty" if rows == [] else "samples is not a list"
+
+
+def _keys(names: Iterable[str]) -> str:
+    """A few names, as they came but short."""
+    return ", ".join(repr(name[:30]) for name in sorted(names)[:5]) or "none"
 
 
 def check_split(value: Any) -> Split:
