@@ -43,7 +43,7 @@ class Watch:
             commit(connection)
             self.commits_ms += 1000 * (time.perf_counter() - began)
 
-        engine.dialect.do_commit = timed  # type: ignore[method-assign]
+        engine.dialect.do_commit = timed  # type: ignore[method-assign, assignment]
 
     def _before(self, *_: Any) -> None:
         self._began = time.perf_counter()
