@@ -25,7 +25,7 @@ from server.commands.console import (
 from server.commands.engine import engine
 from server.commands.model_file import ModelFile, load_model_file
 from server.commands.models import ModelPath
-from server.errors import WRONG_JSON, InvalidInputError, Issue
+from server.errors import WRONG_JSON, InvalidInputError, Issue, UnavailableError
 from server.fleet.device_memory import Memory
 from server.fleet.field_device import FieldDevice, measure
 from server.fleet.gateway import DdiClient, Gateway
@@ -90,8 +90,10 @@ def run(
         samples = read_samples(data, loaded.feature_count, "test")
         slots, _ = to_slots(samples, loaded.class_names)
         with httpx2.Client(base_url=url) as http:
-            gateway = Gateway(DdiClient(http, tenant, name, header), device, samples.x, slots)
-            gateway.report()
+            client = DdiClient(http, tenant, name, header)
+            gateway = Gateway(
+                client, device, samples.x, slots, keep=lambda: device.memory.save(state)
+            )
             done = _turns(gateway, state, polls, interval)
         figures = gateway.figures
         facts: Json = {
@@ -103,7 +105,7 @@ def run(
             "turns": done,
         }
         print_json(facts) if as_json else print_facts("device", facts)
-        if "failed" in done:
+        if "failed" in done or set(done) == {"unreachable"}:
             raise typer.Exit(FAILED)
 
 
@@ -118,12 +120,17 @@ def _turns(gateway: Gateway, state: Path, polls: int, interval: float) -> list[s
     while not polls or len(done) < polls:
         if done:
             time.sleep(interval)
-        done.append(gateway.turn())
+        try:
+            if gateway.figures is None:
+                gateway.report()
+            done.append(gateway.turn())
+        except UnavailableError as error:
+            # The service may be away for a while; a device goes on asking.
+            say(f"unreachable: {error.detail}")
+            done.append("unreachable")
         # Health checks of containers look at its time.
         state.mkdir(parents=True, exist_ok=True)
         (state / "alive").touch()
-        if done[-1] == "installed":
-            gateway.device.memory.save(state)
         say(f"{done[-1]}: state {gateway.device.state_hash}")
     return done
 

@@ -19,7 +19,11 @@ import uvicorn
 from benchmarks.fleet import GOOD, Trial
 from device.harness.errors import ToolchainMissingError
 from server.commands.model_file import ModelFile
+from server.fleet.device_memory import Memory
+from server.fleet.field_device import FieldDevice
 from server.fleet.image_keys import generate
+from server.learning.firmwares import cache_folder
+from tests.unit.server.fleet.test_device_firmware import binary
 
 ROOT = Path(__file__).parents[4]
 BOARD = "mps2-an386"
@@ -155,6 +159,44 @@ def test_swupdate_pulls_verifies_installs_and_hands_over(trial: Trial, packet: s
             wait_for(lambda: state() != "running", log)
     assert state() == "finished"
     assert trial.http.get(f"/api/v1/targets/{NAME}").json()["version"] == 2
+
+
+def test_swupdate_brings_firmware_that_keeps_what_was_learned(trial: Trial, packet: str) -> None:
+    """After the packet: the device holds version 2 and is given another build of its firmware."""
+    client, folder = trial.client, trial.folder
+    firmwares = []
+    for _ in range(2):
+        made = client.create_firmware(trial.model_id, BOARD, layout="field")
+        trial.run(made.job_id)
+        firmwares.append(made.id)
+    device = FieldDevice(
+        client.int_model(trial.model_id), Memory.load(folder / "unit") or pytest.fail("no memory"),
+        BOARD, [trial.key.public_key], cache_folder(),
+    )  # fmt: skip
+    held = device.state_digest
+    path = f"/api/v1/firmware/{firmwares[1]}/image"
+    kind = {"Content-Type": "application/octet-stream"}
+    assert trial.http.put(path, content=binary(device), headers=kind).status_code == 200
+    bring = trial.post(f"/firmware/{firmwares[1]}/packets", base_firmware_id=firmwares[0])
+    made = trial.post("/devices", name="swupdate-2", model_id=trial.model_id, board=BOARD)
+    target = {"device_id": made["id"], "form": "swu", "version": 2}
+    token = trial.post("/targets", **target, firmware_id=firmwares[0])["token"]
+    policy = {"shares": [1.0], "soak_s": 0, "min_reports": 1}
+    trial.post("/rollouts", packet_id=bring["id"], policy=policy, targets=["swupdate-2"])
+    applied = folder / "applied.json"
+    applied.unlink()
+    with listening(trial.app) as url:
+        options = f"-t DEFAULT -u {url} -i swupdate-2 -k {token} -p 1"
+        with daemon(folder, folder / "image.crt", options):
+            wait_for(
+                lambda: applied.exists() and applied.stat().st_size > 0, folder / "swupdate.log"
+            )
+    answer = json.loads(applied.read_text())
+    digests = {"image_digest": bring["result_digest"], "state_digest": held}
+    assert answer == {**digests, "sequence": 1}
+    after = Memory.load(folder / "unit")
+    assert after is not None
+    assert (after.image, after.learner) == (binary(device), device.memory.learner)
 
 
 @pytest.mark.parametrize("fault", ["none", "bit", "certificate"])
