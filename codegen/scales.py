@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from codegen.errors import GraphError
 from codegen.float_front import FUNCTIONS, FloatNode
 from codegen.graph import Affine, Dense, FloatGraph
+from codegen.quantize.inference import dense_first, with_first
 from codegen.quantize.tail import ConvSource, Source, split_front, trainable_tail
 from device.twin.front_node import FrontNode
 from device.twin.inference import AnyModel, InferenceModel
@@ -52,6 +53,7 @@ def layer_scales(graph: FloatGraph, model: IntModel, state: LearnerState) -> lis
 def network_scales(graph: FloatGraph, model: InferenceModel) -> list[float]:
     """The same of an inference-only model, in the order of `device.twin.trace.trace_network`."""
     _require(graph.front is not None and not graph.dense_layers, "it has layers that learn")
+    _require(graph.front is None or graph.front.channels == len(model.input.mult), "other inputs")
     nodes = graph.front.nodes if graph.front else ()
     scales = _front_scales(nodes, model, _input_scale(graph, model))
     _require(scales[-1] == model.output_scale, "its scale of the output is another")
@@ -70,15 +72,18 @@ def trained_convs(graph: FloatGraph, model: IntModel) -> tuple[ConvSource, ...]:
     return convs
 
 
-def device_form(graph: FloatGraph, model: IntModel) -> FloatGraph:
+def device_form(graph: FloatGraph, model: AnyModel) -> FloatGraph:
     """The equivalent graph whose normaliser is the input stage's (codegen.quantize.conditioning).
 
     Offsets and factors are read from the stage's constants, their inverse goes into the first dense
     layer; the largest change of spread is 1, which fixes the power of two. A graph with a front is
-    never changed.
+    never changed, unless it is of an inference-only model and begins with a dense layer.
     """
-    if graph.front is not None:
+    if graph.front is not None and graph.dense_layers:
         return graph
+    if graph.front is not None:
+        alone = dense_first(graph)
+        return graph if alone is None else with_first(graph, device_form(alone, model))
     stage, first = model.input, graph.dense_layers[0]
     _require(len(stage.mult) == graph.features, "it has other inputs")
     given = graph.normalizer

@@ -15,6 +15,7 @@ from codegen.importer.values import (
     Constant,
     ConvStep,
     DenseStep,
+    FunctionStep,
     InputStep,
     Prediction,
     Signal,
@@ -23,6 +24,9 @@ from codegen.importer.values import (
 
 SUPPORTED = frozenset(OPERATORS) | frozenset(SHAPERS) | frozenset(FOLDABLE)
 """Operators that the importer knows in at least one place."""
+
+
+REGRESSOR = "ai.onnx.ml.LinearRegressor"
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,9 @@ def _logits(
     graph: SourceGraph, outputs: Sequence[Signal | Prediction], inference_only: bool
 ) -> Lowered:
     signals = [value.logits if isinstance(value, Prediction) else value for value in outputs]
+    first = outputs[0]
+    if inference_only and isinstance(first, Prediction) and first.kind == "positive":
+        signals[0] = _probability(first)
     if any(signal.step is not signals[0].step for signal in signals):
         names = ", ".join(shown(name) for name in graph.outputs[:8])
         raise UnsupportedModelError(
@@ -123,6 +130,12 @@ def _logits(
     logits = signals[0]
     if inference_only:
         _check_whole(graph, logits)
+    elif any(node.operator == REGRESSOR for node in graph.nodes):
+        raise UnsupportedModelError(
+            "the file is a regressor's",
+            where=f"output {shown(graph.outputs[0])}",
+            expected=f"a classifier's; {INFERENCE_ONLY}",
+        )
     elif len(logits.shape) != 1 or logits.size < 2:
         raise UnsupportedModelError(
             f"output of shape {list(logits.shape)} a sample",
@@ -132,6 +145,15 @@ def _logits(
         )
     decision = any(isinstance(value, Prediction) for value in outputs)
     return Lowered(logits, _class_names(outputs), decision)
+
+
+def _probability(prediction: Prediction) -> Signal:
+    """The sigmoid itself, of which two logits were made."""
+    lifted = prediction.logits.step
+    if not isinstance(lifted, DenseStep):
+        raise AssertionError("two logits are lifted from one number")
+    step = FunctionStep(lifted.source, "sigmoid", (), 1, prediction.origin)
+    return Signal(step, (1,))
 
 
 def _check_whole(graph: SourceGraph, output: Signal) -> None:

@@ -18,7 +18,7 @@ from codegen.layouts import PLAIN, arrange
 from codegen.quantize import QuantizeOptions
 from codegen.quantize.inference import quantize_inference
 from codegen.quantize.signal import features_of
-from codegen.scales import network_scales
+from codegen.scales import device_form, network_scales
 from device.harness.boards import BOARDS, Board
 from device.harness.call_counts import inference_calls
 from device.harness.devices import open_device
@@ -103,6 +103,7 @@ def _report(graph: FloatGraph, model: InferenceModel, x: Float32Array) -> Json:
     size = float(np.sqrt(np.mean(np.square(want, dtype=np.float64))))
     return {
         "kind": KIND,
+        "output": _what(graph),
         "model_id": model.model_id.hex(),
         "front": [{"name": n.name, "shape": list(n.out_shape)} for n in model.front],
         "output_shape": list(model.output_shape),
@@ -111,6 +112,12 @@ def _report(graph: FloatGraph, model: InferenceModel, x: Float32Array) -> Json:
         "output_range": 127 * model.output_scale.value,
         "output_error": float(np.sqrt(np.mean(np.square(got - want)))) / size if size else None,
     }
+
+
+def _what(graph: FloatGraph) -> str:
+    if graph.is_decision and graph.outputs > 1:
+        return "logits: the decision or softmax behind them is left out"
+    return "as in the file"
 
 
 def no_learner(int_model: bytes) -> Learner:
@@ -174,6 +181,7 @@ def explain_network(model: InferenceModel, x: Float32Array, graph: FloatGraph | 
     costs = layer_costs(model)
     rows = [layer_row(t, *cost) for t, cost in zip(traces, costs, strict=True)]
     if graph is not None:
+        graph = device_form(graph, model)
         first = 0
         if model.signal is not None:
             x, first = features_of(model.signal, x), 1

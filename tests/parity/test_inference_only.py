@@ -24,8 +24,10 @@ from device.harness.transport import Transport
 from device.twin.inference import InferenceModel, run
 from device.twin.learner import raw_samples
 from device.twin.model import IntModel, ModelFormatError
+from tests.suite.build import Net
 from tests.suite.models import AUTOENCODER
 from tests.suite.networks import NETWORKS, samples
+from tests.suite.strangers import linear_regressor
 from tests.vectors import arithmetic as a
 from tests.vectors import front as reference
 
@@ -124,6 +126,32 @@ def test_autoencoder_of_the_suite_runs_on_a_board(start: Start) -> None:
     assert NetworkClient(start(model, "mps2-an386")).infer_many(raw).tolist() == (
         run(model, raw).tolist()
     )
+
+
+def test_features_of_units_of_their_own_keep_their_resolution() -> None:
+    """Regression: without a normaliser in the file all features shared one scale of eight bits."""
+    rng = np.random.default_rng(1)
+    x = (rng.normal(size=(200, 4)) * [1, 10, 0.1, 5] + [0, 100, 0, 5]).astype(np.float32)
+    sheet = linear_regressor()
+    sheet.shape = (4,)
+    sheet.nodes[0].attribute[0].floats[:] = [2, 0.3, 9, -0.5, 1, -0.2, 20, 0.1]
+    content = sheet.file().SerializeToString()
+    model = quantize_inference(import_onnx(content, inference_only=True), x)
+    (want,) = onnxruntime.InferenceSession(content).run(None, {"x": x})
+    got = run(model, raw_samples(model, x)) * model.output_scale.value
+    assert np.abs(got - want).max() < 0.02 * np.abs(want).max()
+
+
+def test_sigmoid_of_one_number_stays_one_probability() -> None:
+    net = Net("probability", (6,), 3)
+    onnx_file = net.file(net.node("Sigmoid", net.gemm("x", 6, 1)), 1)
+    content = onnx_file.SerializeToString()
+    x = np.random.default_rng(2).normal(size=(50, 6)).astype(np.float32)
+    model = quantize_inference(import_onnx(content, inference_only=True), x)
+    (want,) = onnxruntime.InferenceSession(content).run(None, {"x": x})
+    got = run(model, raw_samples(model, x)) * model.output_scale.value
+    assert got.shape == want.shape == (50, 1)
+    assert np.abs(got - want).max() < 0.03
 
 
 def test_info_says_what_the_output_stands_for(start: Start) -> None:

@@ -38,7 +38,7 @@ and the float graph gives what onnxruntime gives. Otherwise the refusal. Made by
 PATTERNS = """
 Patterns of exporters, scikit-learn and onnxruntime, dense and others, found in files that they
 wrote. Also taken: Scaler, Imputer, Normalizer of scores, LinearClassifier, ArrayFeatureExtractor,
-LabelEncoder and ZipMap of ai.onnx.ml; and sums, products and quotients of functions of one tensor
+LabelEncoder and ZipMap of ai.onnx.ml (LinearRegressor for inference only); and sums, products and quotients of functions of one tensor
 (SiLU, GELU and others written out), which become one table.
 
 | pattern | |

@@ -130,6 +130,25 @@ def last_step() -> Sheet:
     return s
 
 
+def chomped() -> Sheet:
+    """A block of a TCN in PyTorch: padded on both sides, the end cut off, x[:, :, -1:] at last."""
+    s = Sheet((3, 16))
+    s.add("Conv", f"x {s.weight('k', 5, 3, 3)}", "c", kernel_shape=[3], dilations=[2], pads=[4, 4])
+    last = s.number("whole", [2**31 - 1], np.int64)
+    start, end = s.number("start", [0], np.int64), s.number("end", [-4], np.int64)
+    axis = s.number("axis", [2], np.int64)
+    s.add("Slice", f"c {start} {end} {axis}", "h")
+    s.add("Relu", "h", "r")
+    s.add("Conv", f"x {s.weight('k2', 5, 3, 1)}", "d", kernel_shape=[1])
+    s.add("Add", "r d", "a")
+    s.add("Relu", "a", "q")
+    s.add("Slice", f"q {s.number('one', [3], np.int64)} {end} {axis}", "m")
+    s.add("Slice", f"m {s.number('minus', [-1], np.int64)} {last} {axis}", "f3")
+    s.add("Flatten", "f3", "f")
+    s.head("f", 5)
+    return s
+
+
 def pooled_classes() -> Sheet:
     """Network in network: a 1 x 1 convolution to the classes, then the mean over the image."""
     s = Sheet((2, 8, 8))
@@ -327,6 +346,7 @@ TAKEN: dict[str, Callable[[], Sheet]] = {
     "nn.ZeroPad2d (PyTorch)": zero_pad,
     "Conv1D, causal, global maximum (Keras)": causal,
     "temporal convolution, last step (PyTorch)": last_step,
+    "TCN with Chomp1d, residual, Slice of the last step (PyTorch)": chomped,
     "1 x 1 Conv, mean, Softmax (PyTorch)": pooled_classes,
     "Conv over the whole image last (PyTorch)": convolution_head,
     "GELU by Erf, 100 classes (PyTorch, Keras)": gelu,
@@ -339,9 +359,23 @@ TAKEN: dict[str, Callable[[], Sheet]] = {
     "float16, nodes out of order (onnxruntime)": half,
     "QDQ behind Softmax (onnxruntime)": quantized_tail,
 }
+
+
+def linear_regressor() -> Sheet:
+    """LinearRegression of two targets in scikit-learn."""
+    s = Sheet()
+    weights = s.rng.normal(0, 1, 24).tolist()
+    s.add("ml:LinearRegressor", "x", "y", coefficients=weights, intercepts=[0.1, 0.2], targets=2)
+    return s
+
+
 REFUSED: dict[str, tuple[Callable[[], Sheet], str]] = {
     "two outputs of different layers": (two_outputs, "outputs y, a are computed from different"),
     "one number (a regressor)": (regressor, "output y: .*a regressor has no classes to learn"),
+    "LinearRegression of two targets (scikit-learn)": (
+        linear_regressor,
+        "regressor's.*--inference-only",
+    ),
     "several labels, Sigmoid": (labels, "node Sigmoid_y: sigmoid of 4 numbers"),
     "squeeze and excitation": (gated, "node Mul_m.*joins two computed tensors"),
     "quantize_dynamic (onnxruntime)": (dynamic, "DynamicQuantizeLinear is not.*QuantFormat.QDQ"),

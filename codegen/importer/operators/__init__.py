@@ -74,6 +74,7 @@ OPERATORS: Mapping[str, Plain] = {
     "ai.onnx.ml.Imputer": tail.imputer,
     "ai.onnx.ml.LabelEncoder": tail.label_encoder,
     "ai.onnx.ml.LinearClassifier": dense.linear_classifier,
+    "ai.onnx.ml.LinearRegressor": dense.linear_regressor,
     "ai.onnx.ml.Normalizer": tail.normalizer,
     "ai.onnx.ml.Scaler": arithmetic.scaler,
     "ai.onnx.ml.ZipMap": tail.zip_map,

@@ -91,6 +91,22 @@ def linear_classifier(node: SourceNode, args: Arguments) -> Sequence[Value]:
     )
 
 
+def linear_regressor(node: SourceNode, args: Arguments) -> Value:
+    """ai.onnx.ml LinearRegressor: a dense layer, a row a target.
+
+    Raises: UnsupportedModelError for transforms of the result.
+    """
+    x = _rows(node, signal(node, args))
+    if node.text("post_transform", "NONE") != "NONE":
+        raise UnsupportedModelError(
+            f"post_transform {node.text('post_transform', 'NONE')}",
+            where=node.label,
+            expected="NONE",
+        )
+    weight, bias = _coefficients(node, x.size)
+    return _dense(node, x, weight, bias, (weight.shape[0],))
+
+
 def _are_opposite(weight: Array, bias: Array) -> bool:
     """Whether two rows score -z and z, of which the file takes the sigmoid of each."""
     opposite = np.array_equal(weight[:1], -weight[1:]) and np.array_equal(bias[:1], -bias[1:])

@@ -11,6 +11,7 @@ from codegen.importer.operators.arguments import (
     float_signal,
     integers,
 )
+from codegen.importer.operators.cut import cut
 from codegen.importer.operators.dense import class_labels, two_logits
 from codegen.importer.operators.reduce import one_place
 from codegen.importer.operators.select import select
@@ -134,7 +135,10 @@ def gather(node: SourceNode, args: Arguments) -> Value:
 
 
 def slice_scores(node: SourceNode, args: Arguments) -> Value:
-    """Slice: one column of the scores, as a separate output."""
+    """Slice: one column of the scores, as a separate output; or a part of a tensor."""
+    value = argument(node, args, 0)
+    if isinstance(value, Signal):
+        return cut(node, float_signal(node, args), args)
     scores = _prediction(node, args, 0, ("scores",))
     axes = node.numbers("axes") if node.opset < 10 else constant(node, args, 3)
     if axes is None or any(axis not in _CLASS_AXES for axis in integers(node, axes)):

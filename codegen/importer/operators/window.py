@@ -68,7 +68,7 @@ def conv(node: SourceNode, args: Arguments) -> Value:
     else:
         kernel = weight.reshape(outputs, per_group, *window.kernel).transpose(0, 2, 3, 1)
         step = ConvStep(channels_last(node, x), kernel, b, window, groups, node.name)
-    return _channels_first(step, window, len(weight.shape) - 2)
+    return channels_first(step, window, len(weight.shape) - 2)
 
 
 def _takes_all(window: Window) -> bool:
@@ -145,7 +145,7 @@ def in_stored_order(node: SourceNode, x: Signal, places: Array, channels: int) -
     return PermuteStep(x.step, order, channels, node.name)
 
 
-def _channels_first(step: Step, window: Window, axes: int) -> Signal:
+def channels_first(step: Step, window: Window, axes: int) -> Signal:
     """What a step stores channels last, as a file's tensor (C, spatial axes)."""
     height, width, channels = window.out_shape
     spatial = (width,) if axes == 1 else (height, width)
@@ -298,7 +298,7 @@ def _pool(node: SourceNode, args: Arguments, kind: str) -> Value:
     step = PoolStep(
         channels_last(node, x), "max" if kind == "max" else "average", window, node.name
     )
-    return _channels_first(step, window, len(kernel))
+    return channels_first(step, window, len(kernel))
 
 
 def _leaves_input(window: Window) -> bool:
