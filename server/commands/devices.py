@@ -27,7 +27,7 @@ from server.commands.console import (
 from server.commands.engine import choose_boards, engine, stop_signal
 from server.commands.model_file import ModelFile, load_model_file
 from server.commands.models import ModelPath
-from server.commands.planning import parts_for
+from server.commands.planning import Features, InferenceOnly, parts_for
 from server.errors import HadaptError, Issue, SampleInvalidError
 from server.learning.ports import DeviceTask, Json
 
@@ -42,6 +42,8 @@ def boards(
     parts: Annotated[
         bool, typer.Option("--parts", help="Common microcontrollers instead of emulated boards.")
     ] = False,
+    features: Features = None,
+    inference_only: InferenceOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """List the boards firmware can be made for, the smallest first; or the parts for a model.
@@ -59,7 +61,7 @@ def boards(
     """
     with command(as_json):
         if model is not None:
-            parts_for(model, as_json)
+            parts_for(model, as_json, features, inference_only)
             return
         found = engine().parts() if parts else engine().boards()
         if as_json:

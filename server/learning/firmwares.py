@@ -114,7 +114,12 @@ def build_firmware(
     def write(target: Board) -> Path:
         return write_sources(model, target, cache, trace)
 
-    with service_errors(lambda error: _fitting(write, board, cache, error)):
+    def advice(error: FirmwareTooLargeError) -> str | None:
+        found = _fitting(write, board, cache, error)
+        held = signal_ram(model) if error.memory == "ram" else ""
+        return found and found + held
+
+    with service_errors(advice):
         toolchain = find_toolchain(board)
         sources = write(board)
         # A build that counts does few steps: it should be there soon rather than be fast.
@@ -128,6 +133,15 @@ def build_firmware(
             defines=defines,
             march="native" if board.is_host else "",
         )
+
+
+def signal_ram(model: AnyModel) -> str:
+    """What a refusal for RAM says of a raw signal, which is held whole; empty without one."""
+    if model.signal is None:
+        return ""
+    return (
+        f" (the raw signal alone takes {2 * model.inputs} bytes: {model.inputs} values of 16 bits)"
+    )
 
 
 def build_field(model: IntModel, board: Board, cache: Path, in_file: bool = True) -> Firmware:

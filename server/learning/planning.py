@@ -19,6 +19,7 @@ from codegen.generate import plan_of
 from codegen.graph import FloatGraph
 from codegen.lower import Plan
 from codegen.quantize import QuantizeOptions, quantize
+from codegen.quantize.signal import check_choice
 from device.harness.boards import Board
 from device.harness.build import build
 from device.harness.errors import FirmwareTooLargeError
@@ -26,10 +27,16 @@ from device.harness.firmware import Firmware
 from device.harness.stack import learner_stack
 from device.harness.toolchain import find_toolchain
 from device.twin.exemplars import MAX_QUOTA
+from device.twin.mfcc import Mfcc
 from device.twin.model import Arithmetic, Exemplar, IntModel
 from device.twin.scale import Scale
 from server.errors import Issue, ModelDoesNotFitError
-from server.learning.firmwares import emulated_device, service_errors, write_sources
+from server.learning.firmwares import (
+    emulated_device,
+    service_errors,
+    signal_ram,
+    write_sources,
+)
 from server.learning.parts import LARGEST, PARTS, Part
 
 BATCHES = (32, 16, 8, 4)
@@ -56,6 +63,7 @@ class Wanted:
     Attributes:
         classes: class slots. exemplars: samples kept, at least one a class.
         staging: samples a session can take in.
+        features: of a raw signal, taken by the device (SPEC.md 15).
     """
 
     classes: int
@@ -64,6 +72,7 @@ class Wanted:
     train_last: int | None = None
     batch: int | None = None
     master_bits: int | None = None
+    features: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,8 +121,8 @@ class Planned:
             "flash_available_bytes": self.part.flash_bytes,
             "flash_parts": flash_parts(self.firmware, self.part.board()),
             "stack_bytes": self.stack_bytes,
-            "training_arena": _arena(self.plan.arena),
-            "inference_arena": _arena(self.plan.infer_arena),
+            "training_arena": arena_report(self.plan.arena),
+            "inference_arena": arena_report(self.plan.infer_arena),
             "instructions": self.instructions,
             "seconds_at_one_instruction_a_cycle": {
                 name: round(count / clock, 6) for name, count in self.instructions.items() if clock
@@ -147,7 +156,7 @@ def plan(
         count: run the result in the emulator.
     Raises: QuantizeError, ToolMissingError.
     """
-    x = _stand_in(graph) if samples is None else samples
+    x = stand_in(graph, wanted.features) if samples is None else samples
     search = _Search(graph, part, wanted, cache, x, labels if samples is not None else None)
     found = search.first(wanted.exemplars)
     if found is not None:
@@ -161,14 +170,16 @@ def plan(
     return Answer(None, refused, None)
 
 
-def needs_by_core(graph: FloatGraph, cache: Path) -> dict[str, Planned]:
+def needs_by_core(
+    graph: FloatGraph, cache: Path, features: str | None = None
+) -> dict[str, Planned]:
     """What the least worth-while choice needs, linked once for each emulated board of PARTS.
 
     Raises: ModelDoesNotFitError if it exceeds even the largest memory, QuantizeError.
     """
     classes = QuantizeOptions().classes_for(graph.n_classes)
     exemplars = EXEMPLARS_A_CLASS * classes
-    wanted = Wanted(classes, exemplars, 16, train_last=1, batch=SMALL_BATCH, master_bits=8)
+    wanted = Wanted(classes, exemplars, 16, 1, SMALL_BATCH, 8, features)
     found: dict[str, Planned] = {}
     for part in PARTS.values():
         if part.base in found:
@@ -184,8 +195,14 @@ def needs_by_core(graph: FloatGraph, cache: Path) -> dict[str, Planned]:
     return found
 
 
-def _stand_in(graph: FloatGraph) -> NDArray[np.float32]:
-    return np.random.default_rng(0).standard_normal((8, graph.features)).astype(np.float32)
+def stand_in(graph: FloatGraph, features: str | None = None) -> NDArray[np.float32]:
+    """Random samples, or signals of an amplitude below 1: they fit the same shapes."""
+    rng = np.random.default_rng(0)
+    if features is None:
+        return rng.standard_normal((8, graph.features)).astype(np.float32)
+    choice = check_choice(graph, features)
+    top = np.ldexp(0.9, 15 - int(choice.frac_bits[0])) if isinstance(choice, Mfcc) else 0.9
+    return rng.uniform(-top, top, (8, choice.inputs)).astype(np.float32)
 
 
 def _relaxed(wanted: Wanted) -> Iterator[Wanted]:
@@ -224,7 +241,7 @@ class _Search:
             least = least_ram(model, layout)
             if least > self.part.ram_bytes:
                 over = least - self.part.ram_bytes
-                self.shortfall = f"at least {over} bytes of RAM are missing"
+                self.shortfall = f"at least {over} bytes of RAM are missing{signal_ram(model)}"
                 continue
             built = self._built(model)
             if built is None:
@@ -248,6 +265,7 @@ class _Search:
             max_classes=self.wanted.classes,
             exemplar_slots=choice.exemplars,
             staging_slots=self.wanted.staging,
+            features=self.wanted.features,
         )
         model = quantize(self.graph, self.x, self.labels, options)
         return model if self.labels is not None else _with_exemplars(model)
@@ -259,7 +277,8 @@ class _Search:
             try:
                 return build(sources, board, toolchain, self.cache / "builds")
             except FirmwareTooLargeError as error:
-                self.shortfall = f"{error.overflow_bytes} bytes of {error.memory} are missing"
+                more = signal_ram(model) if error.memory == "ram" else ""
+                self.shortfall = f"{error.overflow_bytes} bytes of {error.memory} are missing{more}"
                 self.failed_links += 1
                 return None
 
@@ -299,7 +318,8 @@ def flash_parts(firmware: Firmware, board: Board) -> dict[str, int]:
     return found
 
 
-def _arena(arena: Any) -> dict[str, Any]:
+def arena_report(arena: Any) -> dict[str, Any]:
+    """Bytes, lower bound, and where each buffer lies."""
     rows = [
         {"offset": p.offset, "bytes": p.buffer.bytes, "holds": p.buffer.owner}
         for p in arena.placements

@@ -37,8 +37,9 @@ and the float graph gives what onnxruntime gives. Otherwise the refusal. Made by
 
 PATTERNS = """
 Patterns of exporters, scikit-learn and onnxruntime, dense and others, found in files that they
-wrote. Also taken: Scaler, Imputer, Normalizer of scores, LinearClassifier, ArrayFeatureExtractor,
-LabelEncoder and ZipMap of ai.onnx.ml (LinearRegressor for inference only); and sums, products and quotients of functions of one tensor
+wrote. Also taken: Scaler, Imputer, Normalizer of scores, LinearClassifier, LinearRegressor (for
+inference only), ArrayFeatureExtractor, LabelEncoder and ZipMap of ai.onnx.ml; parts of signals and
+images (Slice); and sums, products and quotients of functions of one tensor
 (SiLU, GELU and others written out), which become one table.
 
 | pattern | |

@@ -15,9 +15,13 @@ from device.harness.build import build
 from device.harness.stack import learner_stack
 from device.harness.toolchain import find_toolchain
 from device.twin.model import Arithmetic
+from server.errors import ModelDoesNotFitError
+from server.learning.network_planning import plan_network
 from server.learning.parts import custom_part, find_part
 from server.learning.planning import Wanted, plan
+from tests.suite.build import Net
 from tests.suite.models import SUITE
+from tests.suite.networks import NETWORKS
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +94,28 @@ def test_flash_that_is_too_small_is_refused_by_the_linker(graph: FloatGraph, cac
     answer = plan(graph, custom_part(64_000, 20_000), Wanted(10, 20), cache, count=False)
     assert answer.planned is None and answer.nearest is None
     assert "bytes of flash are missing" in answer.refused
+
+
+def test_plan_with_features_counts_their_code_and_names_the_ram_of_audio(cache: Path) -> None:
+    net = Net("kws", (1, 49, 10), 1)
+    x = net.node("Flatten", net.node("GlobalAveragePool", net.conv("x", 4, (10, 4), (2, 2))))
+    graph = import_onnx(net.file(net.gemm(x, 4, 3), 3).SerializeToString())
+    wanted = Wanted(4, 8, 4, 1, 8, 8, features="mfcc:rate=8000,window=8000")
+    part = find_part("microbit")
+    answer = plan(graph, part, wanted, cache, count=False)
+    assert answer.planned is None and answer.nearest is None
+    assert "the raw signal alone takes 16000 bytes" in answer.refused
+    roomy = plan(graph, find_part("mps2-an386"), wanted, cache, count=False).planned
+    assert roomy is not None and roomy.model.signal is not None
+    assert roomy.model.inputs == 8000
+
+
+def test_plan_of_an_inference_only_model_is_the_linked_firmware(cache: Path) -> None:
+    entry = NETWORKS["autoencoder"]
+    graph = import_onnx(entry.build().SerializeToString(), inference_only=True)
+    report = plan_network(graph, find_part("nrf52832"), cache)
+    assert sum(report["flash_parts"].values()) == report["flash_bytes"] < 16_000
+    assert report["inference_arena"]["bytes"] == report["inference_arena"]["lower_bound_bytes"]
+    assert report["instructions"]["inference"] > 0
+    with pytest.raises(ModelDoesNotFitError, match="fits"):
+        plan_network(graph, find_part("microbit:flash=4K"), cache)
