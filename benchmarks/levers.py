@@ -88,7 +88,9 @@ LEVERS: tuple[Option, ...] = (
     _descent("descent", "float32, 20 epochs", "float32", epochs=20),
     _generated("int16", 16),
     _generated("int16, tiles of 16", 16, tile_k=16),
+    _generated("int16, fine inference", 16, fine_inference=True),
     _generated("int8", 8),
+    _generated("int8, fine inference", 8, fine_inference=True),
     _generated("int8, tiles of 16", 8, tile_k=16),
 )
 

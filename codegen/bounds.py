@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Largest magnitudes of a model's products, checked and printed (SPEC.md 1.8)."""
 
+from codegen.accumulators import accumulator_bound
 from codegen.errors import GenerateError
-from codegen.lower import Plan, accumulator_bound
+from codegen.lower import Plan
 from device.twin.model import IntModel
 
 ACC_MAX = 2**31 - 1

@@ -29,6 +29,7 @@ class LayerPlan:
         inputs, outputs: widths; outputs_padded: terms of the input gradient, to a multiple of the
             Hadamard order: the outputs, or Tpad of SPEC.md 14.3 d.
         forward_shift, error_shift: acc_shift of SPEC.md 5.2, ds of 6.3 a.
+        fine_shift: that of SPEC.md 18.2.
         master_at, bias_at: first element in the state's arrays.
         view_at, view_words: first word in the packed weight view, and how many there are.
         is_head: the last one.
@@ -41,6 +42,7 @@ class LayerPlan:
     outputs: int
     outputs_padded: int
     forward_shift: int
+    fine_shift: int
     error_shift: int
     master_at: int
     bias_at: int

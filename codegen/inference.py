@@ -100,13 +100,17 @@ def inference_plan(model: IntModel, layers: tuple[LayerPlan, ...]) -> InferenceP
     _front(draft, model.front)
     for at, layer in enumerate(model.frozen):
         before = draft.place[-1]
-        after = draft.add_vector(int(layer.weight.shape[0]), f"frozen {at}: output")
+        size = int(layer.weight.shape[0])
+        after = draft.add_vector(
+            size * parts(model, layer is model.frozen[-1]), f"frozen {at}: output"
+        )
         arguments = (after, before, f"&had_frozen_layers[{at}]")
         draft.call("x0", "had_frozen", arguments, f"frozen {at}: {layer.name}")
     x0 = draft.place[-1]
     for plan in layers[:-1]:
         before = draft.place[-1]
-        after = draft.add_vector(plan.out_values, f"layer {plan.index}: output")
+        size = plan.out_values * parts(model, True)
+        after = draft.add_vector(size, f"layer {plan.index}: output")
         arguments = (after, before, f"LAYER_{plan.index}")
         if plan.conv:
             scratch = (
@@ -133,6 +137,11 @@ def network_plan(model: InferenceModel) -> InferencePlan:
     return InferencePlan(tuple(draft.calls), tuple(draft.buffers.values()), output, output)
 
 
+def parts(model: AnyModel, trained: bool) -> int:
+    """Bytes a value of a vector: 2 where a trainable layer reads its rest too (SPEC.md 18)."""
+    return 2 if trained and isinstance(model, IntModel) and model.fine_inference else 1
+
+
 def _input(draft: _Draft, model: AnyModel) -> None:
     raw = "raw"
     if model.signal:
@@ -145,7 +154,8 @@ def _input(draft: _Draft, model: AnyModel) -> None:
             draft.call("x0", "had_features_mfcc", (*arguments, scratch), "features")
         else:
             draft.call("x0", "had_features_window_stats", arguments, "features")
-    v0 = draft.add_vector(model.stage_values, "input stage: quantised sample")
+    size = model.stage_values * parts(model, not model.has_frozen_part)
+    v0 = draft.add_vector(size, "input stage: quantised sample")
     arguments = (v0, raw, "&INPUT_STAGE")
     if not model.has_image:
         draft.call("x0", "had_input_stage_run", arguments, "input stage")

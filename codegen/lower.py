@@ -7,6 +7,7 @@ inference, and all buffers with their lifetimes. The emitters only print it.
 
 from dataclasses import dataclass
 
+from codegen.accumulators import accumulator_bound, accumulator_shift, fine_shift
 from codegen.arena import Arena, Buffer, allocate
 from codegen.buffers import (
     INT32_BYTES,
@@ -38,7 +39,8 @@ from codegen.variants import (
 from device.twin.check_conv import conv_rules
 from device.twin.check_front import front_rules
 from device.twin.conv_shape import ConvShape
-from device.twin.model import Arithmetic, IntModel, TrainableLayer
+from device.twin.fine import FINE_RULE, can_be_fine
+from device.twin.model import IntModel, TrainableLayer
 
 DEVICE_ROWS = 4  # rows of weights a kernel takes at once: two words of two 16-bit fields
 OCTET_ROWS = 8  # four such words, times one value of x: all that fits a core's fourteen registers
@@ -161,18 +163,6 @@ def lower(model: IntModel, *, host: bool = False, core: str = "") -> Plan:
     )
 
 
-def accumulator_bound(arithmetic: Arithmetic, terms: int, qa: int, qb: int) -> int:
-    """D of SPEC.md 1.8: largest magnitude of a saturating product."""
-    tiles = -(-terms // arithmetic.tile_k)
-    saturated: int = tiles << (arithmetic.acc_bits - 1)
-    return min(saturated, terms * qa * qb)
-
-
-def accumulator_shift(arithmetic: Arithmetic, terms: int, qa: int, qb: int) -> int:
-    """Right shift that brings a product below 2**15."""
-    return max(0, accumulator_bound(arithmetic, terms, qa, qb).bit_length() - 15)
-
-
 def check(model: IntModel) -> None:
     """Refuse models that the C tables cannot hold or whose layers do not fit together.
 
@@ -181,6 +171,8 @@ def check(model: IntModel) -> None:
     widths = [f.weight.shape for f in model.frozen]
     widths += [(t.out_values, t.in_values) for t in model.layers]
     before = _check_front(model)
+    if model.fine_inference and not can_be_fine(model):
+        raise _refusal(f"breaks a rule: {FINE_RULE}", "fine_inference", "SPEC.md 18")
     for layer in model.layers:
         if layer.conv:
             _check_conv(layer, layer.conv, model.arithmetic.batch)
@@ -273,6 +265,7 @@ def _layer(
         outputs=layer.outputs,
         outputs_padded=padded,
         forward_shift=accumulator_shift(arithmetic, layer.inputs, _x_max(model, index), 7),
+        fine_shift=fine_shift(arithmetic, layer.inputs, _x_max(model, index)),
         error_shift=max(0, error_bound.bit_length() - 15),
         master_at=at[0],
         bias_at=at[1],

@@ -86,6 +86,7 @@ def _arithmetic(model: IntModel, plan: Plan) -> list[str]:
         define("HAD_LANES", unsigned(plan.lanes), "batch columns a kernel takes at once"),
         define("HAD_ROWS", unsigned(plan.rows), "of weights a kernel takes at once"),
         define("HAD_X0_SIGNED", str(int(model.x0_signed))),
+        *([define("HAD_FINE_INFERENCE", "1", "SPEC.md 18")] if model.fine_inference else []),
         define("HAD_X0_SCALE_MANTISSA", str(scale.mantissa)),
         define("HAD_X0_SCALE_EXPONENT", str(scale.exponent)),
         "",

@@ -142,7 +142,7 @@ def _trainable(model: IntModel, plan: Plan) -> list[str]:
         lines += _conv_table(spec)
     lines += ["const had_layer had_layers[HAD_LAYERS] = {"]
     for layer, spec in zip(model.layers, plan.layers, strict=True):
-        lines += _layer_entry(layer, spec, has_conv(plan))
+        lines += _layer_entry(layer, spec, has_conv(plan), model.fine_inference)
     tables = (_masters(model, plan), _biases(model, plan), _draws(model))
     return [*lines, "};", "", *(line for table in tables for line in table)]
 
@@ -169,7 +169,7 @@ def _conv_table(spec: LayerPlan) -> list[str]:
     ]
 
 
-def _layer_entry(layer: TrainableLayer, spec: LayerPlan, convs: bool) -> list[str]:
+def _layer_entry(layer: TrainableLayer, spec: LayerPlan, convs: bool, fine: bool) -> list[str]:
     values = [
         ("scale", scale(layer.scale)),
         ("row_factor", f"row_factor{spec.index}"),
@@ -194,6 +194,8 @@ def _layer_entry(layer: TrainableLayer, spec: LayerPlan, convs: bool) -> list[st
             ("out_values", unsigned(spec.out_values)),
             ("conv", f"&conv{spec.index}" if spec.conv else "0"),
         ]
+    if fine:
+        values.append(("fine_shift", unsigned(spec.fine_shift)))
     lines = [f"        .{name} = {value}," for name, value in values]
     return [f"    {{ /* {comment_text(spec.name)} */", *lines, "    },"]
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from codegen.export.builder import INPUT, GraphBuilder
 from codegen.export.exact_front import exact_front
 from codegen.export.exact_tail import before_activation
-from codegen.export.integers import clip, quant, round_shift
+from codegen.export.integers import clip, quant, quant_rest, round_shift
 from device.twin.kernels import widen
 from device.twin.model import FrozenLayer, IntModel
 from device.twin.scale import Scale, quantized_scale
@@ -28,19 +28,25 @@ def export_exact(model: IntModel) -> onnx.ModelProto:
     Raises: ExportError if the mode every_add makes the graph absurdly long.
     """
     g = GraphBuilder()
-    x = _input_stage(g, model)
+    unrounded = _input_stage(g, model)
+    x = quant(g, *unrounded)
+    if model.has_image and not model.front:  # the front wants pixels
+        x = g.node("Reshape", x, g.constant([0, -1], np.int64))
     if model.front:
         x = exact_front(g, model, x)
     for frozen in model.frozen:
-        x = _frozen_layer(g, frozen, x, frozen is model.frozen[-1])
+        unrounded = _frozen_layer(g, frozen, x, frozen is model.frozen[-1])
+        x = quant(g, *unrounded)
+    rests = quant_rest(g, *unrounded) if model.fine_inference else None
     scale, signed = model.input.scale, model.x0_signed
     for index, layer in enumerate(model.layers):
         head = index + 1 == len(model.layers)
-        y = before_activation(g, layer, x, scale, signed, model)
+        y = before_activation(g, layer, x, rests, scale, signed, model)
         if not head:
             following = model.layers[index + 1]
             amax = widen(following.in_amax, following.x_range)
             x, signed = quant(g, y, amax, 15, True), False
+            rests = quant_rest(g, y, amax, 15, True) if model.fine_inference else None
             scale = quantized_scale(Scale(1 << 14, -14 - layer.out_frac_bits), amax, 15)
     g.node("Cast", y, name="logits", to=TensorProto.INT32)
     g.node("ArgMax", "logits", name="class", axis=1, keepdims=0, select_last_index=0)
@@ -51,8 +57,12 @@ def export_exact(model: IntModel) -> onnx.ModelProto:
     return g.model(model, "exact", outputs)
 
 
-def _input_stage(g: GraphBuilder, model: IntModel) -> str:
-    """Float features to raw samples (where the sample is born) to 4 or 8 bits (SPEC.md 3)."""
+# What is to be quantised: tensor, amax, qmax, whether it is never negative.
+Unrounded = tuple[str, int, int, bool]
+
+
+def _input_stage(g: GraphBuilder, model: IntModel) -> Unrounded:
+    """Float features to raw samples (where the sample is born) to v of SPEC.md 3."""
     stage = model.input
     bits = stage.per_value(stage.raw_frac_bits)
     exact = g.node("Cast", INPUT, to=TensorProto.DOUBLE)
@@ -69,12 +79,10 @@ def _input_stage(g: GraphBuilder, model: IntModel) -> str:
     v = g.node("Mul", centred, g.constant(stage.mult, np.int64))
     v = clip(g, round_shift(g, v, stage.shift.astype(np.int64).tolist()), -32768, 32767)
     qmax = 127 if model.has_frozen_part else (7 if stage.signed else 15)
-    x = quant(g, v, stage.amax, qmax, not stage.signed)
-    flat = model.has_image and not model.front  # the front wants pixels
-    return g.node("Reshape", x, g.constant([0, -1], np.int64)) if flat else x
+    return v, stage.amax, qmax, not stage.signed
 
 
-def _frozen_layer(g: GraphBuilder, layer: FrozenLayer, x: str, last: bool) -> str:
+def _frozen_layer(g: GraphBuilder, layer: FrozenLayer, x: str, last: bool) -> Unrounded:
     """SPEC.md 4. x is in [-127, 127], so int8 carries it, signed or not."""
     acc_shift = max(0, (layer.weight.shape[1] * 127 * 127).bit_length() - 15)
     narrow = g.node("Cast", x, to=TensorProto.INT8)
@@ -84,4 +92,4 @@ def _frozen_layer(g: GraphBuilder, layer: FrozenLayer, x: str, last: bool) -> st
     y = round_shift(g, acc, layer.shift.astype(np.int64).tolist())
     y = clip(g, g.node("Add", y, g.constant(layer.bias, np.int64)), -32768, 32767)
     qmax = 127 if not last else (15 if layer.relu else 7)
-    return quant(g, y, layer.out_amax, qmax, layer.relu)
+    return y, layer.out_amax, qmax, layer.relu

@@ -8,6 +8,7 @@ from codegen.errors import ExportError
 from codegen.export.builder import GraphBuilder, int8
 from codegen.export.integers import clip, round_shift
 from device.twin.conv_shape import ConvShape
+from device.twin.fine import REST_BITS, REST_MAX
 from device.twin.kernels import IntArray, dot_bound, round_half_up
 from device.twin.layers import weight_view
 from device.twin.model import Arithmetic, IntModel, TrainableLayer
@@ -17,14 +18,28 @@ MAX_EVERY_ADD_TERMS = 2048
 
 
 def before_activation(
-    g: GraphBuilder, layer: TrainableLayer, x: str, x_scale: Scale, signed: bool, model: IntModel
+    g: GraphBuilder,
+    layer: TrainableLayer,
+    x: str,
+    rests: str | None,
+    x_scale: Scale,
+    signed: bool,
+    model: IntModel,
 ) -> str:
-    """What the next layer quantises, (N, values); of the head the logits of active rows."""
+    """What the next layer quantises, (N, values); of the head the logits of active rows.
+
+    Args:
+        rests: of x where inference is fine (SPEC.md 18).
+    """
     rows = model.n_classes if layer is model.layers[-1] else layer.outputs
     wq, scales = weight_view(layer, layer.master.astype(np.int64))
     if layer.conv is None:
         acc = _product(g, x, signed, wq[:rows], model.arithmetic)
-        return _outputs(g, layer, acc, x_scale, signed, model.arithmetic, scales[:rows])
+        if rests is not None:
+            acc = g.node("Mul", acc, g.constant(1 << REST_BITS, np.int64))
+            acc = g.node("Add", acc, _product(g, rests, True, wq[:rows], model.arithmetic))
+        fine = rests is not None
+        return _outputs(g, layer, acc, x_scale, signed, model.arithmetic, scales[:rows], fine)
     acc = _unrolled(g, layer.conv, x, signed, wq, model.arithmetic)
     y = _outputs(g, layer, acc, x_scale, signed, model.arithmetic, scales)
     if layer.conv.top:
@@ -87,11 +102,14 @@ def _outputs(
     signed: bool,
     arithmetic: Arithmetic,
     scales: list[Scale],
+    fine: bool = False,
 ) -> str:
-    """y of accumulators (rows, outputs) (SPEC.md 5.2)."""
+    """y of accumulators (rows, outputs) (SPEC.md 5.2, 18.2)."""
     bound = dot_bound(layer.inputs, 7 if signed else 15, 7, arithmetic)
+    if fine:
+        bound = (bound << REST_BITS) + dot_bound(layer.inputs, REST_MAX, 7, arithmetic)
     acc_shift = max(0, bound.bit_length() - 15)
-    grid = layer.out_frac_bits + acc_shift
+    grid = layer.out_frac_bits + acc_shift - (REST_BITS if fine else 0)
     pairs = [x_scale.mul(s).pow2(grid).multiplier() for s in scales]
     acc = round_shift(g, acc, acc_shift)
     acc = g.node("Mul", acc, g.constant([m for m, _ in pairs], np.int64))

@@ -37,8 +37,18 @@ def clip(g: GraphBuilder, value: str, low: int, high: int, dtype: type = np.int6
 def quant(g: GraphBuilder, v: str, amax: int, qmax: int, nonnegative: bool) -> str:
     """Nearest quantiser of SPEC.md 1.6 with a constant range."""
     bits = 23 if qmax == 127 else 26
+    return round_shift(g, _scaled(g, v, amax, qmax, nonnegative, bits), bits)
+
+
+def quant_rest(g: GraphBuilder, v: str, amax: int, qmax: int, nonnegative: bool) -> str:
+    """What that leaves over, in sixteenths (SPEC.md 18.1)."""
+    scaled = _scaled(g, v, amax, qmax, nonnegative, 26)
+    whole = g.node("Mul", round_shift(g, scaled, 26), g.constant(1 << 26, np.int64))
+    return clip(g, round_shift(g, g.node("Sub", scaled, whole), 22), -7, 7)
+
+
+def _scaled(g: GraphBuilder, v: str, amax: int, qmax: int, nonnegative: bool, bits: int) -> str:
     shift = max(0, amax.bit_length() - 15)
     limit = amax >> shift
     inside = clip(g, floor_shift(g, v, shift), 0 if nonnegative else -limit, limit)
-    scaled = g.node("Mul", inside, g.constant((qmax << bits) // limit, np.int64))
-    return round_shift(g, scaled, bits)
+    return g.node("Mul", inside, g.constant((qmax << bits) // limit, np.int64))

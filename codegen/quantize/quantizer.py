@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from codegen.errors import QuantizeError
 from codegen.float_front import FloatFront
 from codegen.graph import Affine, Dense, FloatGraph
 from codegen.quantize.calibration import checked_labels, checked_samples, normalized
@@ -29,6 +30,7 @@ from codegen.quantize.trainable import (
     trainable_layer,
     trainable_layers,
 )
+from device.twin.fine import FINE_RULE, can_be_fine
 from device.twin.front import x0_of
 from device.twin.front_node import FrontNode
 from device.twin.kernels import IntArray, widen
@@ -91,9 +93,17 @@ def quantize(
         bias_correction=options.bias_correction,
         front=front.nodes,
     )
+    if options.fine_inference:
+        model = _fine(model)
     x0 = front.x0.q if graph.front is None else _x0_of_all(model, x, samples_at_once(graph.front))
     model = with_expansion(replace(model, signal=signal), options)
     return with_memory(model, x0, targets, options.keep_prototypes)
+
+
+def _fine(model: IntModel) -> IntModel:
+    if not can_be_fine(model):
+        raise QuantizeError("it cannot be had", where="fine_inference", expected=FINE_RULE)
+    return replace(model, fine_inference=True)
 
 
 def _cut(

@@ -13,6 +13,7 @@ import numpy as np
 from device.twin.check_conv import conv_rules
 from device.twin.check_front import front_rules, node_rules
 from device.twin.check_mfcc import mfcc_rules
+from device.twin.fine import FINE_RULE, can_be_fine
 from device.twin.inference import InferenceModel
 from device.twin.model import FrozenLayer, IntModel, ModelFormatError, TrainableLayer
 from device.twin.signal import AXES_MAX, EXTRA_MAX, WINDOW_MAX, WindowStats
@@ -94,6 +95,8 @@ def _constants(model: IntModel) -> Iterator[Check]:
     yield isinstance(model.bias_correction, bool), "bias_correction"
     yield model.distillation or not model.bias_correction, "bias_correction needs distillation"
     yield len(model.layers) > 0, "there is no trainable layer"
+    yield isinstance(model.fine_inference, bool), "fine_inference"
+    yield not model.fine_inference or can_be_fine(model), FINE_RULE
 
 
 def _input(model: IntModel | InferenceModel) -> Iterator[Check]:

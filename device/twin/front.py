@@ -7,9 +7,15 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from device.twin.fine import rest_of
 from device.twin.front_node import FrontNode, Size
 from device.twin.kernels import IntArray, quant_values, round_half_up, saturate
-from device.twin.layers import frozen_forward, input_stage
+from device.twin.layers import (
+    frozen_forward,
+    frozen_outputs,
+    input_stage,
+    stage_outputs,
+)
 from device.twin.model import IntModel
 from device.twin.signal import signal_features
 
@@ -24,6 +30,22 @@ def x0_of(model: IntModel, raw: NDArray[np.int16]) -> IntArray:
     for layer in model.frozen:
         x = frozen_forward(layer, x, layer is model.frozen[-1])
     return x
+
+
+def x0_rests(model: IntModel, raw: NDArray[np.int16]) -> IntArray:
+    """What x0 of raw samples (N, I) leaves over, (N, I0) (SPEC.md 18.1)."""
+    stage, values = model.input, np.asarray(raw, np.int64)
+    if model.signal:
+        values = np.asarray(signal_features(model.signal, raw), np.int64)
+    if not model.has_frozen_part:
+        qmax = 7 if stage.signed else 15
+        return rest_of(stage_outputs(stage, values), stage.amax, qmax, not stage.signed)
+    x = input_stage(stage, values, True)
+    x = run_front(model.front, x) if model.front else x
+    for layer in model.frozen[:-1]:
+        x = frozen_forward(layer, x, False)
+    last = model.frozen[-1]
+    return rest_of(frozen_outputs(last, x), last.out_amax, 15 if last.relu else 7, last.relu)
 
 
 def run_front(nodes: Sequence[FrontNode], x: IntArray) -> IntArray:

@@ -102,15 +102,19 @@ class StepContext:
 
 def input_stage(stage: InputStage, raw: IntArray, frozen: bool) -> IntArray:
     """Raw samples (N, I) to x0, or to the 8-bit input of what is frozen (SPEC.md 3, 4.1)."""
+    qmax = 127 if frozen else (7 if stage.signed else 15)
+    return quant_values(stage_outputs(stage, raw), stage.amax, qmax, not stage.signed)[0]
+
+
+def stage_outputs(stage: InputStage, raw: IntArray) -> IntArray:
+    """v of SPEC.md 3, int64 in 16 bits, (N, P C), of raw samples (N, I)."""
     channels = len(stage.zero)
     if stage.planar:
         raw = raw.reshape(len(raw), channels, stage.pixels).transpose(0, 2, 1)
     raw = raw.reshape(-1, stage.pixels, channels)
     v = (raw - stage.zero.astype(np.int64)) * stage.mult.astype(np.int64)
     v = saturate(round_half_up(v, stage.shift.astype(np.int64)), 16)
-    qmax = 127 if frozen else (7 if stage.signed else 15)
-    x = quant_values(v, stage.amax, qmax, not stage.signed)[0]
-    return x.reshape(len(raw), stage.pixels * channels)
+    return v.reshape(len(raw), stage.pixels * channels)
 
 
 class ReadsRaw(Protocol):
@@ -130,12 +134,16 @@ def raw_samples(model: ReadsRaw, features: NDArray[np.floating]) -> NDArray[np.i
 
 def frozen_forward(layer: FrozenLayer, x: IntArray, last: bool) -> IntArray:
     """One frozen layer (SPEC.md 4): x (N, I) 8-bit to 8-bit, or to x0 if it is the last."""
+    qmax = 127 if not last else (15 if layer.relu else 7)
+    return quant_values(frozen_outputs(layer, x), layer.out_amax, qmax, layer.relu)[0]
+
+
+def frozen_outputs(layer: FrozenLayer, x: IntArray) -> IntArray:
+    """y of SPEC.md 4, int64 in 16 bits, (N, O)."""
     acc = x @ layer.weight.astype(np.int64).T
     acc_shift = max(0, (layer.weight.shape[1] * 127 * 127).bit_length() - 15)
     acc = round_half_up(acc, acc_shift) * layer.mult.astype(np.int64)
-    y = saturate(round_half_up(acc, layer.shift.astype(np.int64)) + layer.bias, 16)
-    qmax = 127 if not last else (15 if layer.relu else 7)
-    return quant_values(y, layer.out_amax, qmax, layer.relu)[0]
+    return saturate(round_half_up(acc, layer.shift.astype(np.int64)) + layer.bias, 16)
 
 
 def weight_view(

@@ -27,7 +27,7 @@ from device.twin.exemplars import (
     unpack_x0,
 )
 from device.twin.expansion import block_of, draw_block, first_free
-from device.twin.front import x0_of
+from device.twin.front import x0_of, x0_rests
 from device.twin.kernels import IntArray, loss_error
 from device.twin.layers import LayerCounters, StepContext, raw_samples
 from device.twin.model import Exemplar, IntModel
@@ -74,9 +74,11 @@ class TwinLearner:
         """x0 (N, I0) of raw samples (N, I) (SPEC.md 3 and 4)."""
         return x0_of(self.model, raw)
 
-    def forward_x0(self, x0: IntArray, state: LearnerState) -> tuple[IntArray, IntArray]:
-        """Features (N, features) and logits (N, C) as inference computes them (SPEC.md 5)."""
-        return infer_x0(self.model, state, x0)
+    def forward_x0(
+        self, x0: IntArray, state: LearnerState, rests: IntArray | None = None
+    ) -> tuple[IntArray, IntArray]:
+        """Features (N, features) and logits (N, C) as inference computes them (SPEC.md 5, 18)."""
+        return infer_x0(self.model, state, x0, rests)
 
     def infer_many(
         self, raw: NDArray[np.int16], head: int = 0
@@ -88,7 +90,8 @@ class TwinLearner:
         """
         if head not in (0, 1):
             raise LearnerError(ARGUMENT, f"head {head}")
-        features, logits = self.forward_x0(self.x0_of(raw), self.committed)
+        rests = x0_rests(self.model, raw) if self.model.fine_inference else None
+        features, logits = self.forward_x0(self.x0_of(raw), self.committed, rests)
         active = self.committed.correction.apply(logits[:, : self.committed.n_classes])
         if head == 0:
             return np.argmax(active, axis=1), active

@@ -151,6 +151,7 @@ class IntModel:
         bias_correction: whether it can correct new classes' logits (SPEC.md 8.8).
         signal: what makes the input stage's values from a raw signal (SPEC.md 15).
         expansion: blocks of rows for tasks to come (SPEC.md 16).
+        fine_inference: whether inference reads activations of twice four bits (SPEC.md 18).
         prototype_count, prototype_sum: initial prototypes, shapes (C,) and (C, features);
             empty arrays if `keep_prototypes` is false.
     """
@@ -175,6 +176,7 @@ class IntModel:
     front: tuple[FrontNode, ...] = ()
     signal: Signal | None = None
     expansion: Expansion | None = None
+    fine_inference: bool = False
 
     @property
     def inputs(self) -> int:
@@ -239,7 +241,7 @@ class IntModel:
         from device.twin.check import check_model
 
         if data.startswith(b"HADINFER"):
-            raise ModelFormatError("an inference-only model: nothing in it learns (SPEC.md 17)")
+            raise ModelFormatError("an inference-only model: nothing in it learns (SPEC.md 18)")
         try:
             model = _build(*unpack(_MAGIC, data))
             check_model(model)

@@ -22,6 +22,7 @@ _LEFT_OUT = {
     "front": (),
     "signal": None,
     "expansion": None,
+    "fine_inference": False,
     "pixels": 1,
     "planar": False,
     "distillation": False,

@@ -17,6 +17,7 @@ from device.twin.conv_layers import (
 )
 from device.twin.conv_shape import ConvShape
 from device.twin.expansion import Block
+from device.twin.fine import infer_fine
 from device.twin.kernels import IntArray
 from device.twin.layers import (
     LayerCounters,
@@ -66,8 +67,16 @@ def layer_outputs(
     return z.reshape(len(z), -1), passes
 
 
-def infer_x0(model: IntModel, state: LearnerState, x0: IntArray) -> tuple[IntArray, IntArray]:
-    """Features (N, features) and logits (N, C) as inference computes them (SPEC.md 5, 14.4)."""
+def infer_x0(
+    model: IntModel, state: LearnerState, x0: IntArray, rests: IntArray | None = None
+) -> tuple[IntArray, IntArray]:
+    """Features (N, features) and logits (N, C) as inference computes them (SPEC.md 5, 14.4, 18).
+
+    Args:
+        rests: of x0, (N, I0), where inference is fine; None: x0 was stored, they are 0.
+    """
+    if model.fine_inference:
+        return infer_fine(model, state, x0, np.zeros_like(x0) if rests is None else rests)
     at_once = IMAGES_AT_ONCE if any(layer.conv for layer in model.layers) else max(1, len(x0))
     parts = [_infer(model, state, x0[i : i + at_once]) for i in range(0, len(x0), at_once)]
     features, logits = zip(*parts or [_infer(model, state, x0)], strict=True)

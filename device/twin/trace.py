@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device.twin.front import accumulate, requantize, run_node
+from device.twin.fine import fine_outputs, rest_of
+from device.twin.front import accumulate, requantize, run_node, x0_rests
 from device.twin.front_node import REQUANTIZING, FrontNode
 from device.twin.inference import AnyModel, InferenceModel
 from device.twin.kernels import IntArray, round_half_up, saturate, widen
@@ -75,11 +76,12 @@ def trace(model: IntModel, state: LearnerState, raw: NDArray[np.int16]) -> Itera
         yield step
     if x is None:
         raise AssertionError("there is always an input stage")
-    yield from _trainable(model, state, x)
+    rests = x0_rests(model, raw) if model.fine_inference else None
+    yield from _trainable(model, state, x, rests)
 
 
 def trace_network(model: InferenceModel, raw: NDArray[np.int16]) -> Iterator[LayerTrace]:
-    """The same of an inference-only model (SPEC.md 17), the last one being its output."""
+    """The same of an inference-only model (SPEC.md 18), the last one being its output."""
     yield from _to_front(model, np.asarray(raw, np.int64))
 
 
@@ -144,11 +146,16 @@ def _frozen(layer: FrozenLayer, x: IntArray, last: bool) -> LayerTrace:
     return LayerTrace(layer.name, "frozen", (q.shape[1],), q, qmax, *counts)
 
 
-def _trainable(model: IntModel, state: LearnerState, x0: IntArray) -> Iterator[LayerTrace]:
+def _trainable(
+    model: IntModel, state: LearnerState, x0: IntArray, rests: IntArray | None
+) -> Iterator[LayerTrace]:
+    """Rests (SPEC.md 18) are read, but neither traced nor counted."""
     x = LayerInput(x0, model.input.scale, model.x0_signed)
     for index, layer in enumerate(model.layers):
         counters = LayerCounters()
         y, _ = layer_outputs(layer, state.weights[index], x, model.arithmetic, counters)
+        if rests is not None:
+            y = fine_outputs(layer, state.weights[index], x, rests, model.arithmetic)
         tiles = tuple(counters.products["forward"])
         if index + 1 == len(model.layers):
             y = y[:, : state.n_classes]
@@ -158,6 +165,7 @@ def _trainable(model: IntModel, state: LearnerState, x0: IntArray) -> Iterator[L
             return
         top, x_range = state.frozen_ranges[index], model.layers[index + 1].x_range
         x = activate(y, layer.out_frac_bits, top, x_range)
+        rests = None if rests is None else rest_of(y, widen(top, x_range), 15, True)
         counts = (y.size, _clipped(y, max(1, widen(top, x_range)), True), counters.y_saturated)
         kind = "trained conv" if layer.conv else "hidden"
         yield LayerTrace(layer.name, kind, (y.shape[1],), x.q, 15, *counts, *tiles)

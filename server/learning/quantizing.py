@@ -24,6 +24,7 @@ from server.learning.ports import Calibration, Float32Array, Int64Array, Json
 
 _ARITHMETIC = {field.name: field for field in fields(Arithmetic)}
 _OWN = {field.name: field for field in fields(QuantizeOptions) if field.name != "arithmetic"}
+_FLAGS = {name for name, field in _OWN.items() if field.type in (bool, "bool")}
 _REPORT_ROWS = 512
 
 
@@ -89,7 +90,7 @@ def _signal(read: Callable[[], Choice]) -> Choice:
 def _check_type(name: str, value: Any) -> None:
     if name == "saturation":
         good, wanted = value in ("tile", "every_add"), "tile or every_add"
-    elif name in ("keep_prototypes", "distillation", "bias_correction", "inference_only"):
+    elif name in _FLAGS:
         good, wanted = isinstance(value, bool), "true or false"
     elif name == "features":
         good, wanted = value is None or isinstance(value, str), SIGNAL_FORM

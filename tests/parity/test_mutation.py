@@ -210,7 +210,7 @@ MUTATIONS = (
     Mutation("had_panel.c", "? to[c] : 0)", "? 0 : 0)", "blocks"),
     Mutation("had_weight_grad.c", "+ half)", "+ half / 2)"),
     Mutation("had_view.c", "had_widen(range, layer->x_range)", "range"),
-    Mutation("had_infer.c", "shift = layer->forward_shift", "shift = 0U", "wide"),
+    Mutation("had_infer.c", "shift = SHIFT(layer)", "shift = 0U", "wide"),
     Mutation("had_frozen.c", "layer->acc_shift) *", "(layer->acc_shift + 1U)) *", "frozen"),
     Mutation("had_frozen.c", "stage->is_signed != 0U", "stage->is_signed == 0U", "frozen"),
     Mutation("had_herding.c", "512 * f", "256 * f"),

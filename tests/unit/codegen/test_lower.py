@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from codegen.accumulators import accumulator_bound, accumulator_shift
 from codegen.errors import GenerateError
-from codegen.lower import accumulator_bound, accumulator_shift, lower
+from codegen.lower import lower
 from device.twin.model import Arithmetic, Exemplar
 from tests.parity.models import SPECS, ModelSpec, make_model
 

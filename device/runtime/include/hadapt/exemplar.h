@@ -65,6 +65,9 @@ uint32_t had_x0_is_valid(const uint8_t *packed);
 void had_x0_pack(uint8_t *packed, const int8_t *x0);
 void had_x0_unpack(int8_t *x0, const uint8_t *packed);
 
+/* Clear the rests behind x0, SPEC.md 18.1; nothing without fine inference. */
+void had_x0_clear_rests(int8_t *x0);
+
 /* Value i of packed 4-bit integers. */
 static inline int8_t had_nibble(const uint8_t *packed, uint32_t i, uint32_t is_signed) {
     int32_t v = (packed[i >> 1] >> (4U * (i & 1U))) & 0xF;

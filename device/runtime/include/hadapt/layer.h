@@ -40,6 +40,9 @@ typedef struct had_layer {
     uint16_t out_values;               /* of the vector the next layer reads */
     const struct had_conv_layer *conv; /* null: dense; otherwise inputs is K of SPEC.md 14 */
 #endif
+#ifdef HAD_FINE_INFERENCE
+    uint8_t fine_shift;
+#endif
 } had_layer;
 
 #ifdef HAD_CONV_LAYERS

@@ -125,6 +125,17 @@ static inline int32_t had_quant_small(int32_t v, int32_t r, uint32_t u) {
     return (v * r + (int32_t)(u << (HAD_QUANT_SHIFT - 8U))) >> HAD_QUANT_SHIFT;
 }
 
+/* Rest of a value of 4 bits, in sixteenths, [-7, 7]; product is v' r, |product| < 2^30. SPEC.md 18.1. */
+/*@ requires -1006632960 <= product <= 1006632960;
+    assigns \nothing;
+    ensures -7 <= \result <= 7; */
+static inline int8_t had_quant_rest(int32_t product) {
+    int32_t q = (product + (1 << (HAD_QUANT_SHIFT - 1U))) >> HAD_QUANT_SHIFT;
+    int32_t rest = product - q * (1 << HAD_QUANT_SHIFT);
+    rest = (rest + (1 << (HAD_QUANT_SHIFT - 5U))) >> (HAD_QUANT_SHIFT - 4U);
+    return (int8_t)had_clamp(rest, -7, 7);
+}
+
 /* Any static quantiser, nearest: low is 0 or -limit, shift is S. */
 static inline int8_t had_quant_static(int32_t v, const had_quantizer *q, int32_t low,
                                       uint32_t shift) {

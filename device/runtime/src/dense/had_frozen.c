@@ -17,7 +17,7 @@ void had_input_stage_run(int8_t *out, const uint8_t *raw, const had_input_stage 
     uint32_t shift = shift_of(stage->out_qmax);
     had_quantizer q = had_quantizer_of(stage->amax, stage->out_qmax, shift);
     int32_t low = stage->is_signed != 0U ? -q.limit : 0;
-#if HAD_MVE_ASSEMBLY
+#if HAD_MVE_ASSEMBLY && !defined(HAD_FINE_INFERENCE)
     had_mve_input_stage(out, raw, stage, &q, low, shift);
 #else
     /* bounds of 16 bits and of the quantiser are one */
@@ -30,7 +30,13 @@ void had_input_stage_run(int8_t *out, const uint8_t *raw, const had_input_stage 
         int32_t v = (value - stage->zero[i]) * stage->mult[i];
         uint32_t after = stage->shift[i];
         v = (v + (int32_t)((1U << after) >> 1)) >> after >> q.k;
-        out[i] = (int8_t)((had_clamp(v, least, most) * q.r + half) >> shift);
+        v = had_clamp(v, least, most) * q.r;
+        out[i] = (int8_t)((v + half) >> shift);
+#ifdef HAD_FINE_INFERENCE
+        if (stage->out_qmax != 127U) {
+            out[stage->inputs + i] = had_quant_rest(v);
+        }
+#endif
     }
 #endif
 }
@@ -51,6 +57,12 @@ void had_frozen(int8_t *out, const int8_t *x, const had_frozen_layer *layer) {
     had_quantizer q = had_quantizer_of(layer->out_amax, layer->out_qmax, shift);
     int32_t low = layer->relu != 0U ? 0 : -q.limit;
     for (uint32_t o = 0U; o < layer->outputs; o++) {
-        out[o] = had_quant_static(frozen_output(x, layer, o), &q, low, shift);
+        int16_t y = frozen_output(x, layer, o);
+        out[o] = had_quant_static(y, &q, low, shift);
+#ifdef HAD_FINE_INFERENCE
+        if (layer->out_qmax != 127U) {
+            out[layer->outputs + o] = had_quant_rest(had_quant_clip(y, &q, low) * q.r);
+        }
+#endif
     }
 }

@@ -72,6 +72,11 @@ void had_view_refresh(had_learner *ln) {
             ln->view.x[l] = had_quantizer_of(amax, 15U, HAD_QUANT_SHIFT);
             x_scale = had_scale_quantized(grid, amax, HAD_SCALE_INV15);
         }
+#ifdef HAD_FINE_INFERENCE
+        int32_t finer = (int32_t)layer->fine_shift - (int32_t)layer->forward_shift - 4;
+        refresh_layer(ln, layer, had_scale_pow2(x_scale, finer));
+#else
         refresh_layer(ln, layer, x_scale);
+#endif
     }
 }

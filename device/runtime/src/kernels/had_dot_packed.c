@@ -37,6 +37,11 @@ typedef struct had_pairs {
 
 #if HAD_PACKED_BYTES
 #define NIBBLES 0x0F0F0F0FU
+#ifdef HAD_FINE_INFERENCE
+#define SIGNED_X 1 /* rests are */
+#else
+#define SIGNED_X HAD_X0_SIGNED
+#endif
 #define BYTES 0x00FF00FFU
 
 /*
@@ -110,7 +115,7 @@ FORCE void add_terms(had_bytes *s, const int8_t *x, const uint32_t *w, const uin
 
 FORCE had_pairs pairs(const int8_t *x, const uint32_t *w, uint32_t terms, uint32_t positive) {
     had_bytes s = {0U, 0U, 0U, 0U};
-    uint32_t raise = HAD_X0_SIGNED && positive == 0U ? 0x80808080U : 0U;
+    uint32_t raise = SIGNED_X && positive == 0U ? 0x80808080U : 0U;
     uint32_t whole = terms & ~3U;
     if (whole > 0U) {
         add_terms(&s, x, w, w + whole, raise);

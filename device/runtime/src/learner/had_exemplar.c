@@ -234,4 +234,14 @@ void had_x0_unpack(int8_t *x0, const uint8_t *packed) {
     for (uint32_t i = 0U; i < HAD_X0_SIZE; i++) {
         x0[i] = had_nibble(packed, i, HAD_X0_SIGNED);
     }
+    had_x0_clear_rests(x0);
+}
+
+void had_x0_clear_rests(int8_t *x0) {
+#ifdef HAD_FINE_INFERENCE
+    for (uint32_t i = 0U; i < HAD_X0_SIZE; i++) {
+        x0[HAD_X0_SIZE + i] = 0;
+    }
+#endif
+    (void)x0;
 }

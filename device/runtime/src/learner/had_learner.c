@@ -122,6 +122,7 @@ had_status had_learn(had_learner *ln, const uint8_t *raw, uint32_t label, uint32
         return status;
     }
     had_plan_x0(ln, raw);
+    had_x0_clear_rests(had_plan_at_x0(ln));
     return learn_here(ln, label, prototype_only);
 }
 

@@ -31,6 +31,7 @@ class Case:
     train_last: int | None = None
     normalized: bool = False
     nonnegative: bool = False
+    fine_inference: bool = False
 
 
 CASES = {
@@ -42,6 +43,8 @@ CASES = {
     "wide_accumulator": Case((100, 64, 30), {"acc_bits": 32}, normalized=True),
     "no_hadamard": Case((33, 9, 4), {"order": 1, "tile_k": 5}),
     "head_only": Case((16, 5)),
+    "fine": Case((45, 40, 30, 7), {"tile_k": 8}, train_last=2, fine_inference=True),
+    "fine_whole": Case((20, 13, 7), normalized=True, fine_inference=True),
 }
 
 
@@ -69,7 +72,11 @@ def _model_and_samples(case: Case) -> tuple[IntModel, NDArray[np.float32], Float
     if graph.normalizer:
         x = x / graph.normalizer.scale + graph.normalizer.offset
     labels = rng.integers(0, case.sizes[-1], len(x))
-    options = QuantizeOptions(Arithmetic(**case.arithmetic), train_last=case.train_last)
+    options = QuantizeOptions(
+        Arithmetic(**case.arithmetic),
+        train_last=case.train_last,
+        fine_inference=case.fine_inference,
+    )
     return quantize(graph, x, labels, options), x, graph
 
 
