@@ -35,6 +35,11 @@ The best of the compilers, each core for itself; M7 and M33 are within a few per
 where the instructions go.
 """
 
+_ONE_BUILD = """\
+No image has the best of two compilers: below, what a single build reaches for speed and code size
+alike. Missed targets are bold.
+"""
+
 
 def cost_page(report: CostReport, kept: Mapping[str, str] | None = None) -> str:
     """The whole page; `kept`: profiles that were not measured this time, see profile_sections."""
@@ -67,7 +72,24 @@ def targets_table(records: Sequence[Record]) -> list[str]:
     for target in TARGETS:
         cells = [_standing(standing) for standing in standings(target, records)]
         lines.append(_row([target.title, *cells]))
+    return [*lines, "", *_one_build_table(records)]
+
+
+def _one_build_table(records: Sequence[Record]) -> list[str]:
+    """The same figures of each compiler's builds alone."""
+    lines = ["### One build for all of them", "", _ONE_BUILD]
+    lines += _header(["figure", "build", *TARGET_CORES])
+    for target in TARGETS:
+        for kind, opt in _unique((r.kind, r.opt) for r in records):
+            own = [r for r in records if (r.kind, r.opt) == (kind, opt)]
+            cells = [_value(standing) for standing in standings(target, own)]
+            lines.append(_row([target.title, f"{kind} {opt}", *cells]))
     return [*lines, ""]
+
+
+def _value(standing: Standing) -> str:
+    value = _number(standing.value)
+    return f"**{value}**" if standing.is_missed else value
 
 
 def _standing(standing: Standing) -> str:

@@ -136,7 +136,7 @@ MUTATIONS = (
             ("had_dsp.c", "had_add16(tile, chunk", "had_add16(0U, chunk"),
             ("had_dsp.c", "had_bytes_odd(v[2]), v[3] << 4", "had_bytes_odd(v[2]), v[3]"),
             ("had_dsp.c", "(acc - low) >> 12", "acc >> 12"),
-            ("had_dsp.c", "(uint32_t)s1 << 16", "(uint32_t)s0 << 16"),
+            ("had_dsp.c", "start_of(s1, tile)", "start_of(s0, tile)"),
             ("had_dsp.c", "raise != 0U ? 0U", "raise == 0U ? 0U"),
             (HEADER + "dot.h", "| (uint32_t)v1 << 16", "| (uint32_t)v0 << 16"),
             ("had_packed_dsp.c", "SATURATED(s.a2)", "s.a2"),
@@ -151,6 +151,8 @@ MUTATIONS = (
             ("c", "bits >> 15)", "bits >> 14)"),
             ("c", "had_exchange(v + 4, v + 5)", "had_exchange(v + 4, v + 4)"),
             ("h", "return had_max16(v, 0U)", "return v"),
+            ("h", "had_half(v, 1U) * m", "had_half(v, 0U) * m"),
+            ("h", "(bits & 2U) != 0U", "(bits & 1U) != 0U"),
         )
     ),
     *(
@@ -184,7 +186,7 @@ MUTATIONS = (
     Mutation("had_activate.c", "y[b] > 0 ?", "y[b] > 1000 ?"),
     Mutation("had_activate.c", "working.tracked[next]) >> 4", "working.tracked[next]) >> 3"),
     Mutation("had_loss.c", "23637U", "23737U"),
-    Mutation("had_block.c", "w[c] * factor", "w[c]"),
+    Mutation("had_block.c", "row_factor[first + r]", "row_factor[first]"),
     Mutation("had_error.c", "word >>= 8;", "word >>= 7;"),
     Mutation("had_input_grad.c", "- HAD_ORDER_LOG2", "- HAD_ORDER_LOG2 + 1"),
     Mutation(

@@ -129,9 +129,12 @@ def test_session_in_long_multiplications_from_plain_c_equals_twin(
     run_session(pair, seed=5)
 
 
-def test_session_with_sums_at_their_bounds_on_a_cortex_m3_equals_twin(tmp_path: Path) -> None:
-    """Fields of [0, 15] that only the weights' sums tell apart, in the assembly of that core."""
-    board = BOARDS["mps2-an385"]
+@pytest.mark.parametrize("name", ["mps2-an385", "mps2-an386"])
+def test_session_with_sums_at_their_bounds_in_assembly_equals_twin(
+    name: str, tmp_path: Path
+) -> None:
+    """Fields of [0, 15] that only the weights' sums tell apart, in the assembly of M3 and M4."""
+    board = BOARDS[name]
     shape = {"order": 4, "batch": 6}
     model = make_model(ModelSpec("steep", (45, 40, 5), steep=True, arithmetic=shape))
     sources = write_folder(generate(model, board), tmp_path / "sources")

@@ -28,6 +28,16 @@ def test_table_says_missed_where_it_is_and_names_every_target() -> None:
     assert all(any(target.title in line for line in table) for target in TARGETS)
 
 
+def test_table_says_what_each_compiler_reaches_alone() -> None:
+    records = [_record("M0", 1.9, "gcc"), _record("M0", 1.6, "zig"), _record("M3", 0.9, "gcc")]
+    table = targets_table(records)
+    alone = [line for line in table if line.startswith(f"| {TARGETS[0].title} |")][1:]
+    assert [line.split(" | ")[1:4] for line in alone] == [
+        ["gcc -O2", "**1.9**", "0.9"],
+        ["zig -O2", "1.6", ""],
+    ]
+
+
 def test_every_target_is_measured_in_the_committed_baseline() -> None:
     records = parse((FOLDER / "cost.json").read_text())
     for target in TARGETS:

@@ -37,6 +37,13 @@
 #define HAD_OCTET 0
 #endif
 
+/* acc_shift of SPEC.md 5.2 or ds of 6.3 a: 0 where codegen has seen to it that no product leaves 15 bits. */
+#if HAD_ROWS > 1U && (!HAD_PANEL || HAD_MVE)
+#define HAD_SHIFT_OF(shift) 0U
+#else
+#define HAD_SHIFT_OF(shift) (shift)
+#endif
+
 /*
  * 1: an octet's four products a long multiplication, where the core has one (M3); in plain C with HAD_LONG_IN_C. Other
  * tiles, accumulators of more than 8 bits and builds that count keep two products a multiplication.
@@ -82,6 +89,14 @@
 #define HAD_PACKED_ASSEMBLY 1
 #else
 #define HAD_PACKED_ASSEMBLY 0
+#endif
+
+/* 1: the transform of a block is written for Thumb with double loads. */
+#if defined(__thumb__) && __ARM_ARCH_ISA_THUMB == 2 && HAD_LANES == 4U && HAD_ORDER >= 4U &&       \
+    !HAD_MVE
+#define HAD_FWHT_THUMB 1
+#else
+#define HAD_FWHT_THUMB 0
 #endif
 
 /* 1: the kernels of the DSP extension are built. */
@@ -131,7 +146,8 @@ static inline uint32_t had_bytes_even(uint32_t v) {
 
 /* The same of bytes 1 and 3. */
 static inline uint32_t had_bytes_odd(uint32_t v) {
-    return (uint32_t)__sxtb16((int8x4_t)(v >> 8 | v << 24));
+    __asm__("sxtb16 %0, %0, ror #8" : "+r"(v));
+    return v;
 }
 
 /* Halves added, each for itself. */

@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#include "hadapt_config.h"
+#include "hadapt/core.h"
 
 /* Consecutive blocks of HAD_ORDER along v; count is a multiple of HAD_ORDER. */
 void had_fwht_row(int32_t *v, uint32_t count);

@@ -79,6 +79,8 @@ void had_fwht_pairs(int32_t *v, uint32_t count) {
     transform(v, count, HAD_ORDER / 2U, 1U);
 }
 
+#if !HAD_FWHT_THUMB
 void had_fwht_columns(int32_t v[HAD_ORDER * HAD_LANES]) {
     transform(v, HAD_ORDER * HAD_LANES, HAD_ORDER, HAD_LANES);
 }
+#endif

@@ -20,10 +20,8 @@ uint32_t had_bitlen(uint32_t v) {
 
 /* A mantissa that rounding took to 2^15 is halved. */
 static had_scale carry(uint32_t mantissa, int32_t exponent) {
-    if (mantissa == (1U << 15)) {
-        return (had_scale){1 << 14, exponent + 1};
-    }
-    return (had_scale){(int32_t)mantissa, exponent};
+    uint32_t over = mantissa >> 15;
+    return (had_scale){(int32_t)(mantissa >> over), exponent + (int32_t)over};
 }
 
 had_scale had_scale_from_int(uint32_t v) {
@@ -36,7 +34,7 @@ had_scale had_scale_from_int(uint32_t v) {
 
 had_scale had_scale_mul(had_scale a, had_scale b) {
     uint32_t product = (uint32_t)a.mantissa * (uint32_t)b.mantissa;
-    uint32_t shift = product >= (1U << 29) ? 15U : 14U;
+    uint32_t shift = 14U + (product >> 29);
     uint32_t mantissa = (product + (1U << (shift - 1U))) >> shift;
     return carry(mantissa, a.exponent + b.exponent + (int32_t)shift);
 }

@@ -70,10 +70,19 @@ void had_dsp_pack_four(int8_t *x) {
     (void)memcpy(x, block, sizeof block);
 }
 
+/* A word of it, from 8 times the sum of the row's weights. */
+static inline uint32_t start_of(int32_t sum, uint32_t terms) {
+#if HAD_DSP_FIELDS
+    (void)terms;
+    return HAD_DSP_START + ((uint32_t)sum << 12);
+#else
+    return (terms > 16U ? 0xF000U : 0xF800U) | (uint32_t)sum << 16;
+#endif
+}
+
 void had_dsp_sums(uint32_t *sums, const had_weight *w, uint32_t terms) {
     while (terms > 0U) {
         uint32_t tile = terms < HAD_TILE_K ? terms : HAD_TILE_K;
-        uint32_t low = tile > 16U ? 0xF000U : 0xF800U;
         int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
         for (const had_weight *end = w + HAD_GROUP_WORDS(tile); w != end; w += HAD_WORDS) {
             s0 = had_smlad(w[0], 0x00080008U, s0);
@@ -81,10 +90,10 @@ void had_dsp_sums(uint32_t *sums, const had_weight *w, uint32_t terms) {
             s2 = had_smlad(w[2], 0x00080008U, s2);
             s3 = had_smlad(w[3], 0x00080008U, s3);
         }
-        *sums++ = low | (uint32_t)s0 << 16;
-        *sums++ = low | (uint32_t)s1 << 16;
-        *sums++ = low | (uint32_t)s2 << 16;
-        *sums++ = low | (uint32_t)s3 << 16;
+        *sums++ = start_of(s0, tile);
+        *sums++ = start_of(s1, tile);
+        *sums++ = start_of(s2, tile);
+        *sums++ = start_of(s3, tile);
         terms -= tile;
     }
 }
@@ -99,7 +108,7 @@ void had_dot_row(had_total out[HAD_ROWS * HAD_TAPS], const int8_t *x, const had_
         had_total sums[HAD_ROWS * HAD_TAPS];
         uint32_t tile = terms - k < HAD_TILE_K ? terms - k : HAD_TILE_K;
         had_dsp_pack_rows(block, x + k, tile);
-        had_dsp_rows(sums, block, w + HAD_GROUP_WORDS(k), tile, 0);
+        had_dsp_rows(sums, block, w + HAD_GROUP_WORDS(k), tile, 0, 1U);
         for (uint32_t j = 0U; j < HAD_ROWS * HAD_TAPS; j++) {
             out[j] = (had_total)(out[j] + sums[j]);
         }
@@ -125,7 +134,11 @@ static uint32_t row_of(const uint32_t *x, uint32_t step, const had_weight *w, ui
     uint32_t left = (terms + 1U) / 2U;
     while (left > 0U) {
         uint32_t pairs = left < HAD_TILE_K / 2U ? left : HAD_TILE_K / 2U;
+#if HAD_DSP_FIELDS
+        uint32_t tile = sums != 0 ? (*sums - HAD_DSP_START) << 4 : 0U;
+#else
         uint32_t tile = sums != 0 ? *sums & 0xFFFF0000U : 0U;
+#endif
         left -= pairs;
         while (pairs > 0U) {
             uint32_t part = pairs < CHUNK_PAIRS(sums) ? pairs : CHUNK_PAIRS(sums);
@@ -159,9 +172,13 @@ void had_dsp_columns(had_total out[HAD_ROWS * HAD_LANES], const int8_t *x, const
     product(out, x, 2U * WORDS, w, terms, sums);
 }
 
-void had_dsp_rows(had_total out[HAD_ROWS * HAD_TAPS], const uint32_t *x, const had_weight *w,
-                  uint32_t terms, const uint32_t *sums) {
-    product(out, x, 2U, w, terms, sums);
+void had_dsp_rows(had_total *out, const uint32_t *x, const had_weight *w, uint32_t terms,
+                  const uint32_t *sums, uint32_t blocks) {
+    for (; blocks > 0U; blocks--) {
+        product(out, x, 2U, w, terms, sums);
+        x += HAD_BATCH_STRIDE;
+        out += HAD_ROWS * HAD_TAPS;
+    }
 }
 #endif
 #else

@@ -23,6 +23,17 @@
 #define HAD_DSP_RAISE 0x80008000U /* of packed x in [0, 15] */
 #define HAD_DSP_SUMS (HAD_TILES * HAD_ROWS)
 
+/* 1: tiles are of 8 bits, and so few that their sums can be added in the 12-bit fields: had_dsp_fields.c. */
+#if HAD_ACC_BITS == 8 && HAD_TILES <= 16U && HAD_MAX_CLASSES <= 16U * HAD_TILE_K &&                \
+    HAD_BATCH_PADDED <= 16U * HAD_TILE_K && !defined(HAD_CONV_LAYERS)
+#define HAD_DSP_FIELDS 1
+#else
+#define HAD_DSP_FIELDS 0
+#endif
+
+/* What both fields of a sum start from there. */
+#define HAD_DSP_START 0x00080080U
+
 /* Bits by which the nibble of term k of a row of the view is shifted, in word had_dsp_view_word of its group. */
 static inline uint32_t had_dsp_view_shift(uint32_t row, uint32_t k) {
     static const uint8_t place[4] = {0U, 12U, 8U, 20U};
@@ -47,22 +58,26 @@ void had_dsp_pack_four(int8_t *x);
 
 /*
  * For products with x in [0, 15], four words a tile: in the high half what the packing has taken away, 8 times the sum of
- * a row's weights; in the low one -2048 for each chunk, by which the kernel raises the low field.
+ * a row's weights; in the low one -2048 for each chunk, by which the kernel raises the low field. With HAD_DSP_FIELDS instead
+ * what a row's sums start from, with 8 times the sum of its weights in the high field.
  */
 void had_dsp_sums(uint32_t *sums, const had_weight *w, uint32_t terms);
 
-/* had_dsp_columns for rows as had_dsp_pack_rows gives them. */
-void had_dsp_rows(had_total out[HAD_ROWS * HAD_TAPS], const uint32_t *x, const had_weight *w,
-                  uint32_t terms, const uint32_t *sums);
+/*
+ * had_dsp_columns for rows as had_dsp_pack_rows gives them; `blocks` times HAD_TAPS rows, 1 where HAD_DSP_FIELDS is 0, each
+ * HAD_TAPS * HAD_BATCH_STRIDE bytes behind the one before.
+ */
+void had_dsp_rows(had_total *out, const uint32_t *x, const had_weight *w, uint32_t terms,
+                  const uint32_t *sums, uint32_t blocks);
 
 #if HAD_DSP_ASSEMBLY && HAD_MASTER_BITS == 8
 #define HAD_DSP_MASTERS 1
 /* had_quant_small(w, r, 128) of `count` masters, to a row of weights. */
 void had_dsp_quantize(had_weight *to, const had_master *w, int32_t r, uint32_t count);
 
-/* The update of `count` masters, a multiple of four that is not 0: m and sh of the step, the first word's key. */
-void had_dsp_update(had_master *w, const had_total *acc, uint32_t key, uint32_t count, int32_t m,
-                    uint32_t sh);
+/* The update of `count` masters, a multiple of four that is not 0: step is m 2^(32 - sh), sh >= 16; the first word's key. */
+void had_dsp_update(had_master *w, const had_total *acc, uint32_t key, uint32_t count,
+                    int32_t step);
 
 /* Largest magnitude of `count` masters. */
 int32_t had_dsp_amax(const had_master *w, uint32_t count);

@@ -2,7 +2,8 @@
 /*
  * Rows of 8-bit masters, four at a time, with the DSP extension.
  *
- * |w r| <= 7 2^26: (w r >> 16) + 2^9, then 10 bits less, is the rounded quotient of SPEC.md 1.6, for floors of floors are floors.
+ * |w r| <= 7 2^26: (w r >> 16) + 2^9, then 10 bits less, is the rounded quotient of SPEC.md 1.6, for floors of floors are floors. Of
+ * 64 r, where that has 32 bits, it is the high half of (64 w r >> 16) + 2^15.
  */
 #include <string.h>
 
@@ -24,21 +25,28 @@ static inline uint32_t halves_of(int32_t low, int32_t high) {
     return (uint32_t)low;
 }
 
+/* High halves of two sums. */
+static inline uint32_t high_halves(int32_t low, int32_t high) {
+    __asm__("pkhtb %0, %1, %0, asr #16" : "+r"(low) : "r"(high));
+    return (uint32_t)low;
+}
+
 void had_dsp_quantize(had_weight *to, const had_master *w, int32_t r, uint32_t count) {
-    const had_master *end = w + (count & ~3U);
-    for (; w != end; w += 4) {
-        int32_t even = (int32_t)had_bytes_even(four(w));
-        int32_t odd = (int32_t)had_bytes_odd(four(w));
-        to[0] = halves_of(__smlawb(r, even, HALF), __smlawb(r, odd, HALF));
-        to[HAD_WORDS] = halves_of(__smlawt(r, even, HALF), __smlawt(r, odd, HALF));
-        to += 2U * HAD_WORDS;
+    const had_master *end = w + count;
+    if (r < 1 << 25) { /* not of a row below 14 */
+        int32_t high = r << 6;
+        for (const had_master *whole = w + (count & ~3U); w != whole; w += 4) {
+            int32_t even = (int32_t)had_bytes_even(four(w));
+            int32_t odd = (int32_t)had_bytes_odd(four(w));
+            to[0] = high_halves(__smlawb(high, even, HALF << 6), __smlawb(high, odd, HALF << 6));
+            to[HAD_WORDS] =
+                high_halves(__smlawt(high, even, HALF << 6), __smlawt(high, odd, HALF << 6));
+            to += 2U * HAD_WORDS;
+        }
     }
-    int32_t last[4] = {0};
-    for (uint32_t j = 0U; j < (count & 3U); j++) {
-        last[j] = __smlawb(r, w[j], HALF);
-    }
-    for (uint32_t j = 0U; j < (count & 3U); j += 2U) {
-        *to = halves_of(last[j], last[j + 1U]);
+    while (w != end) {
+        int32_t first = __smlawb(r, *w++, HALF);
+        *to = halves_of(first, w != end ? __smlawb(r, *w++, HALF) : 0);
         to += HAD_WORDS;
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The product by pairs of terms for Thumb with the DSP extension; operands and bounds in had_dsp.h.
+ * The product by pairs of terms for Thumb with the DSP extension, of any accumulators; operands and bounds in had_dsp.h.
  *
  * Four rows by four columns: r4 to r7 the rows' sums with the first two columns, r8 to r11 with the others, r1 x, r2 weights;
  * all fourteen registers are taken, which compilers do not find. A low field starts at 2048, so
@@ -9,7 +9,7 @@
  */
 #include "had_dsp.h"
 
-#if HAD_DSP_ASSEMBLY
+#if HAD_DSP_ASSEMBLY && !HAD_DSP_FIELDS
 #define PAIR_BYTES "44"
 #define TEXT_OF(value) #value
 #define TEXT(value) TEXT_OF(value)

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "had_dsp.h"
+#include "hadapt/quant.h"
 
 #if HAD_DSP && HAD_ORDER >= 16
 #define HAD_DSP_VALUES 1
@@ -66,6 +67,32 @@ static inline uint32_t had_positive16(uint32_t v) {
     return v;
 }
 
+/* acc + v.low m, and the same of v.high; m in 16 bits. */
+static inline int32_t had_smlabb(uint32_t v, int32_t m, int32_t acc) {
+    return __smlabb((int32_t)v, m, acc);
+}
+
+static inline int32_t had_smlatb(uint32_t v, int32_t m, int32_t acc) {
+    return __smlatb((int32_t)v, m, acc);
+}
+
+/* Two numbers saturated to 16 bits, in the halves. */
+static inline uint32_t had_saturated16(int32_t low, int32_t high) {
+    uint32_t v;
+    __asm__("ssat %0, #16, %2\n\tssat %1, #16, %1\n\tpkhbt %0, %0, %1, lsl #16"
+            : "=&r"(v), "+r"(high)
+            : "r"(low));
+    return v;
+}
+
+/* All bits of a half where its bit 0 or 1 is set. */
+static inline uint32_t had_keep16(uint32_t bits) {
+    uint32_t high;
+    __asm__("sbfx %1, %0, #1, #1\n\tsbfx %0, %0, #0, #1\n\tpkhbt %0, %0, %1, lsl #16"
+            : "+r"(bits), "=&r"(high));
+    return bits;
+}
+
 /* Two sums with 10 bits too many, of the first one's rest eight bits, in the halves. */
 static inline uint32_t had_quotients(int32_t low, int32_t high) {
     __asm__("sbfx %0, %0, #10, #8\n\tpkhbt %0, %0, %1, lsl #6" : "+&r"(low) : "r"(high));
@@ -88,6 +115,22 @@ static inline uint32_t had_max16(uint32_t a, uint32_t b) {
 
 static inline uint32_t had_positive16(uint32_t v) {
     return had_max16(v, 0U);
+}
+
+static inline int32_t had_smlabb(uint32_t v, int32_t m, int32_t acc) {
+    return acc + had_half(v, 0U) * m;
+}
+
+static inline int32_t had_smlatb(uint32_t v, int32_t m, int32_t acc) {
+    return acc + had_half(v, 1U) * m;
+}
+
+static inline uint32_t had_saturated16(int32_t low, int32_t high) {
+    return had_halves(had_saturate_s16(low), had_saturate_s16(high));
+}
+
+static inline uint32_t had_keep16(uint32_t bits) {
+    return ((bits & 1U) != 0U ? 0xFFFFU : 0U) | ((bits & 2U) != 0U ? 0xFFFF0000U : 0U);
 }
 
 static inline uint32_t had_quotients(int32_t low, int32_t high) {

@@ -9,6 +9,10 @@
 #include "hadapt/conv.h"
 #endif
 
+#if HAD_MVE_ASSEMBLY || HAD_DSP_VALUES
+#include "../arithmetic/had_cold.h" /* the inner loop is elsewhere */
+#endif
+
 #if HAD_LAYERS > 1
 /* Scale, quantiser and tracked range of the input of layer l, from the largest output of the batch. */
 static void start(had_learner *ln, const had_layer *layer) {

@@ -4,6 +4,7 @@
 
 #include "../arithmetic/had_grow.h"
 #include "../cores/had_mve_rows.h"
+#include "../kernels/had_tile.h"
 
 #include "hadapt/fwht.h"
 
@@ -26,7 +27,13 @@ void had_block_errors(int32_t *block, const int16_t *d, const had_layer *layer, 
     uint32_t rows = block_rows(layer, first);
     d += first * HAD_BATCH_STRIDE + column;
     clear(block, rows, columns);
-    for (uint32_t r = 0U; r < rows; r++) {
+    for (uint32_t r = 0U; columns == HAD_LANES && r < rows; r++) {
+        HAD_UNROLL_LANES
+        for (uint32_t c = 0U; c < HAD_LANES; c++) {
+            block[r * HAD_LANES + c] = d[r * HAD_BATCH_STRIDE + c];
+        }
+    }
+    for (uint32_t r = 0U; columns != HAD_LANES && r < rows; r++) {
         for (uint32_t c = 0U; c < columns; c++) {
             block[r * HAD_LANES + c] = d[r * HAD_BATCH_STRIDE + c];
         }
@@ -41,8 +48,15 @@ void had_block_weights(int32_t *block, const had_master *w, const had_layer *lay
     clear(block, rows, columns);
     for (uint32_t r = 0U; r < rows; r++) {
         int32_t factor = layer->row_factor[first + r];
-        for (uint32_t c = 0U; c < columns; c++) {
-            block[r * HAD_LANES + c] = w[c] * factor;
+        if (columns == HAD_LANES) {
+            HAD_UNROLL_LANES
+            for (uint32_t c = 0U; c < HAD_LANES; c++) {
+                block[r * HAD_LANES + c] = w[c] * factor;
+            }
+        } else {
+            for (uint32_t c = 0U; c < columns; c++) {
+                block[r * HAD_LANES + c] = w[c] * factor;
+            }
         }
         w += layer->inputs;
     }
@@ -53,9 +67,19 @@ int32_t had_block_max(const int32_t *block, int32_t so_far) {
 #if HAD_MVE_ASSEMBLY
     return had_mve_amax(block, BLOCK_VALUES, so_far);
 #else
-    for (const int32_t *end = block + BLOCK_VALUES; block != end; block++) {
+    const int32_t *end = block + BLOCK_VALUES;
+#if HAD_LANES == 4U
+    for (; block != end; block += 4) {
+        so_far = had_grow(so_far, block[0]);
+        so_far = had_grow(so_far, block[1]);
+        so_far = had_grow(so_far, block[2]);
+        so_far = had_grow(so_far, block[3]);
+    }
+#else
+    for (; block != end; block++) {
         so_far = had_grow(so_far, *block);
     }
+#endif
     return so_far;
 #endif
 }

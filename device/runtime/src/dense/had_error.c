@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Operand dh of the input gradient: the error transformed over outputs, SPEC.md 6.3 a. */
+#include "../arithmetic/had_cold.h"
 #include "had_block.h"
 #include "hadapt/random.h"
 #include "hadapt/train.h"

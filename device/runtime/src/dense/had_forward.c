@@ -4,7 +4,7 @@
  *
  * |acc| <= D and acc_shift = bitlen(D) - 15, so |rhu(acc)| < 2^15; times m < 2^15 below 2^30.
  */
-#include "../cores/had_dsp.h"
+#include "../cores/had_dsp_values.h"
 #include "../cores/had_long.h"
 #include "../cores/had_mve_rows.h"
 #include "../kernels/had_panel.h"
@@ -20,8 +20,9 @@ typedef struct had_output {
 #define AT_ONCE (HAD_OCTET ? 2U : 1U) /* rows that are quantised together */
 
 static uint32_t lanes_left(uint32_t column) {
-    return column + HAD_LANES <= HAD_BATCH ? HAD_LANES
-                                           : (column < HAD_BATCH ? HAD_BATCH - column : 0U);
+    return HAD_BATCH % HAD_LANES == 0U || column + HAD_LANES <= HAD_BATCH
+               ? HAD_LANES
+               : (column < HAD_BATCH ? HAD_BATCH - column : 0U);
 }
 
 /* A master in its row's range, which is widened: nothing is clipped; of 8 bits no bit is dropped either. */
@@ -143,30 +144,40 @@ static void prepare_rows(had_learner *ln, const had_layer *layer, had_weight *wq
 static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, had_line acc,
                        const had_output *out, uint32_t lanes, int32_t y_max) {
     const had_output o = *out;
-    uint32_t shift = layer->forward_shift;
+    uint32_t shift = HAD_SHIFT_OF(layer->forward_shift);
 #if HAD_MVE_ASSEMBLY
     if (lanes == HAD_LANES) {
         return had_mve_outputs(y, acc.at, shift, o.m, o.bias, y_max);
     }
 #endif
-#if HAD_DSP
-    const int32_t half = shift == 0U ? 0 : 1 << (shift - 1U);
-    const int32_t half_m = o.m.sh == 0U ? 0 : 1 << (o.m.sh - 1U);
-#endif
     for (uint32_t c = 0U; c < lanes; c++) {
-#if HAD_DSP
-        int32_t exact = ((((acc.at[c] + half) >> shift) * o.m.m + half_m) >> o.m.sh) + o.bias;
-#else
         int32_t exact = had_row_output(had_line_total(&acc, c), shift, o.m, o.bias);
-#endif
         int32_t value = had_saturate_s16(exact);
         y[c] = (int16_t)value;
         y_max = value > y_max ? value : y_max;
         HAD_COUNT(ln->counters.layer[layer->index].outputs_saturated += exact != value ? 1U : 0U;)
     }
     (void)ln;
+    (void)layer;
     return y_max;
 }
+
+#if HAD_DSP
+/* The same of whole columns, two a word; returns the maxima in the halves. */
+static uint32_t rescale_whole(int16_t *y, const had_total *acc, const had_output *out,
+                              uint32_t most) {
+    const had_output o = *out;
+    const int32_t half = o.m.sh == 0U ? 0 : 1 << (o.m.sh - 1U);
+    for (uint32_t c = 0U; c < HAD_LANES; c += 2U) {
+        uint32_t v = had_word_at(acc + c);
+        v = had_saturated16((had_smlabb(v, o.m.m, half) >> o.m.sh) + o.bias,
+                            (had_smlatb(v, o.m.m, half) >> o.m.sh) + o.bias);
+        (void)memcpy(y + c, &v, sizeof v);
+        most = had_max16(most, v);
+    }
+    return most;
+}
+#endif
 
 /* All columns of `rows` outputs; returns the maximum, at least y_max. */
 static int32_t forward_rows(had_learner *ln, const had_layer *layer, int16_t *y, const int8_t *x,
@@ -175,6 +186,7 @@ static int32_t forward_rows(had_learner *ln, const had_layer *layer, int16_t *y,
     had_counted counted = {(1U << rows) - 1U, 0U, 0,
                            HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_FORWARD)};
 #if HAD_DSP
+    uint32_t most = 0U;
     uint32_t sums[HAD_DSP_SUMS];
     if (HAD_IS_POSITIVE(layer)) {
         had_dsp_sums(sums, wq, layer->inputs);
@@ -187,11 +199,22 @@ static int32_t forward_rows(had_learner *ln, const had_layer *layer, int16_t *y,
         had_total acc[HAD_PRODUCTS(HAD_LANES)];
         counted.lanes = lanes_left(c);
         had_dot_columns(acc, had_operand_at(x, c, layer->inputs), wq, layer->inputs, &counted);
+#if HAD_DSP
+        for (uint32_t r = 0U; counted.lanes == HAD_LANES && r < rows; r++) {
+            most = rescale_whole(y + r * HAD_BATCH_STRIDE + c, acc + r * HAD_LANES, out + r, most);
+        }
+        if (counted.lanes == HAD_LANES) {
+            continue;
+        }
+#endif
         for (uint32_t r = 0U; r < rows; r++) {
             y_max = rescale(ln, layer, y + r * HAD_BATCH_STRIDE + c, had_line_of(acc, r, HAD_LANES),
                             out + r, counted.lanes, y_max);
         }
     }
+#if HAD_DSP
+    y_max = had_larger_half(most) > y_max ? had_larger_half(most) : y_max;
+#endif
     return y_max;
 }
 

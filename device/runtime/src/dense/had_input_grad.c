@@ -6,7 +6,7 @@
  * the rounding of D itself.
  */
 #include "../arithmetic/had_grow.h"
-#include "../cores/had_dsp.h"
+#include "../cores/had_dsp_values.h"
 #include "../cores/had_long.h"
 #include "../kernels/had_panel.h"
 #include "../kernels/had_wide.h"
@@ -73,7 +73,16 @@ static void quantize_block(had_weight *wh, const int32_t *block, const had_quant
 static void quantize_column(had_weight *group, uint32_t first, uint32_t row, const int32_t *column,
                             const had_quantizer *prepared) {
     const had_quantizer q = *prepared;
-#if HAD_ORDER == 1
+#if HAD_DSP
+    /* Nearest: what floor takes below the range at k > 0, where r < 2^17, rounds to -7 as well. */
+    for (had_weight *to = group + first / 2U * HAD_WORDS + row,
+                    *end = to + HAD_ORDER / 2U * HAD_WORDS;
+         to != end; to += HAD_WORDS) {
+        *to = had_quotients(had_smlawb(q.r, (uint32_t)(column[0] >> q.k), 1U << 9),
+                            had_smlawb(q.r, (uint32_t)(column[HAD_LANES] >> q.k), 1U << 9));
+        column += 2U * HAD_LANES;
+    }
+#elif HAD_ORDER == 1
     had_put_last(group, first, row, had_quant_within(column[0], &q, 128U));
 #else
     for (uint32_t r = first; r < first + HAD_ORDER; r += 2U) {
@@ -174,7 +183,7 @@ static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *restri
                         had_line line, const uint8_t *mask, uint32_t column, uint32_t lanes) {
     const had_total *restrict acc = line.at;
     had_flow *below = &ln->step.flow[layer->index - 1U];
-    uint32_t shift = layer->error_shift;
+    uint32_t shift = HAD_SHIFT_OF(layer->error_shift);
     int32_t half = shift == 0U ? 0 : (int32_t)(1U << (shift - 1U));
     int32_t d_max = below->d_max;
     int16_t keep[HAD_LANES];
@@ -187,12 +196,25 @@ static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *restri
     }
     below->d_max = d_max;
 }
+#elif HAD_DSP
+/* Some errors of one input, two a word: masked, zero behind the batch. */
+static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_below, had_line acc,
+                        const uint8_t *mask, uint32_t column, uint32_t lanes) {
+    had_flow *below = &ln->step.flow[layer->index - 1U];
+    uint32_t bits = (uint32_t)mask[column >> 3] >> (column & 7U) & ((1U << lanes) - 1U);
+    uint32_t first = had_word_at(acc.at) & had_keep16(bits);
+    uint32_t second = had_word_at(acc.at + 2) & had_keep16(bits >> 2);
+    (void)memcpy(d_below + column, &first, sizeof first);
+    (void)memcpy(d_below + column + 2U, &second, sizeof second);
+    int32_t d_max = had_larger_half(had_max16(had_abs16(first), had_abs16(second)));
+    below->d_max = d_max > below->d_max ? d_max : below->d_max;
+}
 #else
 /* Some errors of one input: masked, 16 bits, zero behind the batch. */
 static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_below, had_line acc,
                         const uint8_t *mask, uint32_t column, uint32_t lanes) {
     had_flow *below = &ln->step.flow[layer->index - 1U];
-    uint32_t shift = layer->error_shift;
+    uint32_t shift = HAD_SHIFT_OF(layer->error_shift);
     int32_t half = shift == 0U ? 0 : (int32_t)(1U << (shift - 1U));
     int32_t d_max = below->d_max;
     uint32_t bits = 0U; /* a block never begins within a byte and ends beyond it */

@@ -17,8 +17,15 @@ static const uint16_t exp2_table[64] = {
     18061U, 17867U, 17674U, 17484U, 17296U, 17109U, 16925U, 16743U, 16562U,
 };
 
+/* Distillation computes powers in several places, and needs the logits beside them. */
+#if HAD_DISTILLATION
+#define ONCE __attribute__((noinline))
+#else
+#define ONCE
+#endif
+
 /* 2^15 exp(-drop 2^-fy), drop >= 0. */
-__attribute__((noinline)) static uint32_t exponential(uint32_t drop, uint32_t frac_bits) {
+ONCE static uint32_t exponential(uint32_t drop, uint32_t frac_bits) {
     uint32_t t = (drop * 23637U + (1U << (frac_bits + 7U))) >> (frac_bits + 8U);
     uint32_t shift = t >> 6;
     if (shift > 15U) {
@@ -47,21 +54,47 @@ static uint32_t argmax(const int16_t *y, uint32_t stride, uint32_t classes) {
     return best;
 }
 
+static had_softmax softmax_of_sum(uint32_t sum, int32_t y_max, uint32_t frac_bits) {
+    uint32_t sb = had_bitlen(sum) - 16U;
+    return (had_softmax){y_max, frac_bits, sb, had_divide(1U << 31, sum >> sb)};
+}
+
+/* p_c of SPEC.md 6.2, Q15, from its power e. */
+static inline uint32_t share(const had_softmax *s, uint32_t e) {
+    return (e * s->reciprocal + (1U << (15U + s->sb))) >> (16U + s->sb);
+}
+
+#if HAD_DISTILLATION
 static had_softmax softmax_of(const int16_t *y, uint32_t stride, uint32_t classes, int32_t y_max,
                               uint32_t frac_bits) {
     uint32_t sum = 0U;
     for (uint32_t c = 0U; c < classes; c++) {
         sum += exponential((uint32_t)(y_max - y[c * stride]), frac_bits);
     }
-    uint32_t sb = had_bitlen(sum) - 16U;
-    return (had_softmax){y_max, frac_bits, sb, had_divide(1U << 31, sum >> sb)};
+    return softmax_of_sum(sum, y_max, frac_bits);
 }
 
 /* p_c of SPEC.md 6.2, Q15. */
 static uint32_t probability(const had_softmax *s, int32_t y) {
-    uint32_t e = exponential((uint32_t)(s->y_max - y), s->frac_bits);
-    return (e * s->reciprocal + (1U << (15U + s->sb))) >> (16U + s->sb);
+    return share(s, exponential((uint32_t)(s->y_max - y), s->frac_bits));
 }
+#else
+/* The same; the powers, of 16 bits, stay in place of the logits. */
+static had_softmax softmax_of(int16_t *y, uint32_t stride, uint32_t classes, int32_t y_max,
+                              uint32_t frac_bits) {
+    uint32_t sum = 0U;
+    for (uint32_t c = 0U; c < classes; c++) {
+        uint32_t e = exponential((uint32_t)(y_max - y[c * stride]), frac_bits);
+        y[c * stride] = (int16_t)(uint16_t)e;
+        sum += e;
+    }
+    return softmax_of_sum(sum, y_max, frac_bits);
+}
+
+static inline uint32_t probability(const had_softmax *s, int32_t power) {
+    return share(s, (uint16_t)power);
+}
+#endif
 
 #if HAD_DISTILLATION
 /* Distillation of a row, SPEC.md 6.6. */

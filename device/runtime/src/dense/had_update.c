@@ -22,7 +22,8 @@ static inline void update_one(had_master *w, int32_t acc, const had_update *upda
 }
 
 #define STRETCH                                                                                    \
-    (4U * HAD_TAPS) /* inputs whose products are taken before their masters are updated */
+    ((HAD_DSP ? 8U : 4U) *                                                                         \
+     HAD_TAPS) /* inputs whose products are taken before their masters are updated */
 
 /*
  * Masters of a row from an even index on: HAD_TAPS totals lie together, those of all rows in between (of an octet: every HAD_WORDS words).
@@ -34,13 +35,17 @@ __attribute__((noinline)) static void update_row(had_master *w, had_line acc, co
     uint32_t key = update.key + (i >> 1);
     uint32_t at = 0U;
 #if HAD_DSP_MASTERS
-    at = count & ~3U;
+    at = update.step.sh >= 16U ? count & ~3U : 0U; /* of fewer bits a step of no use */
     if (at != 0U) {
-        had_dsp_update(w, acc.at, key, at, update.step.m, update.step.sh);
-        acc.at += HAD_PRODUCTS(at);
-        key += at / 2U;
+        had_dsp_update(w, acc.at, key, at, update.step.m << (32U - update.step.sh));
     }
-#endif
+    for (; at < count; at++) { /* few: in as little code as possible */
+        uint32_t word = had_mix(key + at / 2U);
+        int32_t total = acc.at[HAD_PRODUCTS(at & ~3U) + (at & 3U)];
+        update_one(w + at, total, &update,
+                   ((at & 1U) == 0U ? word << 16 : word & 0xFFFF0000U) >> 2);
+    }
+#else
     for (; at + 1U < count; at += 2U) {
         uint32_t word = had_mix(key);
         update_one(w + at, had_line_total(&acc, 0U), &update, (word << 16) >> 2);
@@ -55,6 +60,28 @@ __attribute__((noinline)) static void update_row(had_master *w, had_line acc, co
     if (at < count) {
         update_one(w + at, had_line_total(&acc, 0U), &update, (had_mix(key) << 16) >> 2);
     }
+#endif
+}
+
+/* Products of all rows with `count` inputs. */
+static inline void products(had_total *acc, const int8_t *xh, const had_weight *dt, uint32_t count,
+                            had_counted *counted) {
+#if HAD_DSP && HAD_DSP_FIELDS
+    (void)counted;
+    had_dsp_rows(acc, (const uint32_t *)(const void *)xh, dt, HAD_BATCH_PADDED, 0,
+                 (count + HAD_TAPS - 1U) / HAD_TAPS);
+#else
+    for (uint32_t at = 0U; at < count; at += HAD_TAPS) {
+        counted->lanes = count - at < HAD_TAPS ? count - at : HAD_TAPS;
+#if HAD_DSP
+        had_dsp_rows(acc, (const uint32_t *)(const void *)xh, dt, HAD_BATCH_PADDED, 0, 1U);
+#else
+        had_dot_row(acc, xh, dt, HAD_BATCH_PADDED, counted);
+#endif
+        acc += HAD_PRODUCTS(HAD_TAPS);
+        xh += HAD_TAPS * HAD_BATCH_STRIDE;
+    }
+#endif
 }
 
 void had_update_rows(had_master *w, const had_weight *dt, const int8_t *xh,
@@ -65,16 +92,8 @@ void had_update_rows(had_master *w, const had_weight *dt, const int8_t *xh,
     for (uint32_t i = 0U; i < inputs; i += STRETCH) {
         had_total acc[HAD_PRODUCTS(STRETCH)];
         uint32_t count = inputs - i < STRETCH ? inputs - i : STRETCH;
-        for (uint32_t at = 0U; at < count; at += HAD_TAPS) {
-            counted.lanes = count - at < HAD_TAPS ? count - at : HAD_TAPS;
-#if HAD_DSP
-            had_dsp_rows(acc + HAD_PRODUCTS(at), (const uint32_t *)(const void *)xh, dt,
-                         HAD_BATCH_PADDED, counted.sums);
-#else
-            had_dot_row(acc + HAD_PRODUCTS(at), xh, dt, HAD_BATCH_PADDED, &counted);
-#endif
-            xh += HAD_TAPS * HAD_BATCH_STRIDE;
-        }
+        products(acc, xh, dt, count, &counted);
+        xh += STRETCH * HAD_BATCH_STRIDE;
         for (uint32_t r = 0U; r < rows; r++) {
             if (update[r].live != 0U) {
                 update_row(w + r * inputs + i, had_line_of(acc, r, HAD_TAPS), update + r, i, count);

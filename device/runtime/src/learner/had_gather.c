@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Drawing a batch, SPEC.md 8.2. Products of two 16-bit numbers stay below 2^32. */
+#include "../arithmetic/had_cold.h"
 #include "../cores/had_mve_rows.h"
 #include "hadapt/exemplar.h"
 #include "hadapt/random.h"
