@@ -175,7 +175,7 @@ def network_readme(model: InferenceModel, board: Board) -> list[str]:
         "| hadapt_config.h | sizes; scale and zero point of the output |",
         "| hadapt_model.h, hadapt_tables.c | the network's constants |",
         "| hadapt_plan.c | arena map, and the calls of an inference |",
-        "| runtime/ | the fixed runtime; include/hadapt/network.h is its manual |",
+        "| runtime/ | what is the same for every model; include/hadapt/network.h is its manual |",
         "| port/ | start-up, transport and main loop of the board |",
         "| manifest.json | sizes, and the grid of the raw features |",
         "",

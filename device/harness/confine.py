@@ -7,6 +7,7 @@ allows it, under `unshare` in an empty network of its own. `status` says what is
 """
 
 import atexit
+import contextlib
 import functools
 import os
 import shutil
@@ -14,6 +15,9 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+EMPTY_PREFIX = "hadapt-empty-"
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,20 @@ def empty_folder() -> str | None:
 
 @functools.cache
 def _make_empty_folder() -> str:
-    folder = tempfile.mkdtemp(prefix="hadapt-empty-")
+    _sweep()
+    folder = tempfile.mkdtemp(prefix=f"{EMPTY_PREFIX}{os.getpid()}-")
     os.chmod(folder, 0o555)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def _sweep() -> None:
+    """Remove the folders of processes that were killed: they are empty, and nobody's any more."""
+    for path in Path(tempfile.gettempdir()).glob(f"{EMPTY_PREFIX}*-*"):
+        process = path.name.removeprefix(EMPTY_PREFIX).partition("-")[0]
+        if process.isdecimal() and not Path("/proc", process).exists():
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def confined(command: Sequence[str]) -> list[str]:

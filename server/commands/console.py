@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from server.errors import HadaptError, InternalError, Issue
+from server.errors import HadaptError, InternalError, InvalidInputError, Issue
 
 FAILED = 1
 USAGE = 2
@@ -55,6 +56,19 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def _settings_error(error: ValidationError) -> HadaptError:
+    """What is wrong with the service's settings, by the names of their variables."""
+    issues = [
+        Issue(
+            f"{str(entry['input'])[:60]!r}: {entry['msg']}",
+            "HADAPT_" + "_".join(str(part) for part in entry["loc"]).upper(),
+            "see docs/reference/settings.md",
+        )
+        for entry in error.errors(include_url=False)
+    ]
+    return InvalidInputError("The settings are wrong.", issues)
+
+
 @contextmanager
 def command(as_json: bool) -> Iterator[None]:
     """Run a command's body: errors become one line and an exit code."""
@@ -74,6 +88,8 @@ def command(as_json: bool) -> Iterator[None]:
         fail(HadaptError(f"{name}{error.strerror or error}."), as_json)
     except typer.Exit:
         raise
+    except ValidationError as error:
+        fail(_settings_error(error), as_json)
     except Exception as error:
         # A fault of ours; its trace is for those who will mend it.
         if os.environ.get(TRACE_VARIABLE):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generated folders and built firmwares, cached by content."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -296,6 +297,15 @@ def cache_folder() -> Path:
     base = Path(named) if named else Path.home() / ".cache" / "hadapt"
     base.mkdir(parents=True, exist_ok=True)
     return base
+
+
+def clean_up_cache(cache: Path, oldest: float) -> None:
+    """Remove unfinished sources and builds of killed processes, older than a time."""
+    for pattern in ("sources/tmp*", "builds/.build-*", "images/*/tmp*"):
+        for path in cache.glob(pattern):
+            with contextlib.suppress(OSError):
+                if path.lstat().st_mtime < oldest:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def board_info(board: Board) -> BoardInfo:

@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from server.errors import InvalidInputError, Issue
 from server.learning.methods import Method
 from server.settings import Settings
 
@@ -376,5 +377,9 @@ class Engine(Protocol):
 def load_engine(settings: Settings) -> Engine:
     """The engine named by `settings.engine`, as module:callable."""
     module, _, name = settings.engine.partition(":")
-    factory = cast(Callable[[Settings], Engine], getattr(importlib.import_module(module), name))
+    try:
+        factory = cast(Callable[[Settings], Engine], getattr(importlib.import_module(module), name))
+    except (ImportError, AttributeError, ValueError) as error:
+        issue = Issue(f"{settings.engine!r}: {error}", "HADAPT_ENGINE", "module:callable")
+        raise InvalidInputError("The engine cannot be loaded.", [issue]) from error
     return factory(settings)

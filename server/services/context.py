@@ -4,6 +4,7 @@
 import contextlib
 import fcntl
 import itertools
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -60,13 +61,17 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 
 def clean_up(context: Context) -> None:
-    """Remove what killed uploads left behind: temporary files that nobody has touched lately."""
+    """Remove what killed processes left behind: files, folders that nobody touched lately."""
     oldest = time.time() - STALE_S
     folders = [context.settings.temporary_dir.glob("*")]
     if not context.settings.blob_url:
         # obstore's staging files are named <key>#<n>.
         folders.append((context.settings.blob_dir / "sha256").glob("*#*"))
     for path in itertools.chain(*folders):
-        with contextlib.suppress(FileNotFoundError):
-            if path.is_file() and path.stat().st_mtime < oldest:
+        with contextlib.suppress(OSError):
+            if path.lstat().st_mtime >= oldest:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
                 path.unlink()

@@ -7,6 +7,7 @@ gigabytes), the few functions that a layout calls are defined here, and the real
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -169,8 +170,61 @@ def test_arduino_properties_have_all_that_the_library_specification_demands() ->
     properties = dict(line.split("=", 1) for line in text.splitlines())
     required = {"name", "version", "author", "maintainer", "sentence", "paragraph", "category"}
     assert required | {"url", "architectures", "includes"} == properties.keys()
+    assert arduino_faults(arranged("arduino")) == []
     assert properties["name"] == SLUG
     assert all(value for value in properties.values())
+
+
+CATEGORIES = (
+    "Display", "Communication", "Signal Input/Output", "Sensors", "Device Control", "Timing",
+    "Data Storage", "Data Processing", "Other",
+)  # fmt: skip
+
+
+def arduino_faults(files: dict[str, bytes]) -> list[str]:
+    """Rules of the library specification 1.5 that a library breaks; its linter is on no index."""
+    lines = files["library.properties"].decode().splitlines()
+    values = dict(line.split("=", 1) for line in lines)
+    name, sentence = values["name"], values["sentence"]
+    sketches = [Path(path) for path in files if path.endswith(".ino")]
+    headers = {Path(path).name for path in files if path.startswith("src/")}
+    checks = {
+        "a key twice": len(values) == len(lines),
+        "name": re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_. -]{0,62}", name) is not None,
+        "name is taken": not name.lower().startswith("arduino"),
+        "version is no SemVer": re.fullmatch(r"\d+\.\d+\.\d+([-+][\w.-]+)?", values["version"])
+        is not None,
+        "paragraph repeats sentence": sentence not in values["paragraph"],
+        "sentence": sentence.endswith(".") and len(sentence) <= 200,
+        "category": values["category"] in CATEGORIES,
+        "url": re.fullmatch(r"https?://\S+", values["url"]) is not None,
+        "architectures": re.fullmatch(r"\*|\w+(,\w+)*", values["architectures"]) is not None,
+        "includes": set(values["includes"].split(",")) <= headers,
+        "spaces around =": all(k == k.strip() and v == v.strip() for k, v in values.items()),
+        "sketch and folder": all(path.stem == path.parent.name for path in sketches),
+        "no example": bool(sketches) and all(p.parts[0] == "examples" for p in sketches),
+        "sources beside src/": not any("/" not in p and p.endswith((".c", ".h")) for p in files),
+        "src/ beside utility/": not any(path.startswith("utility/") for path in files),
+    }
+    return [rule for rule, held in checks.items() if not held]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        (b"category=Data Processing", b"category=Learning", "category"),
+        (b"version=", b"version=v", "version is no SemVer"),
+        (b"name=hadapt", b"name=Arduino hadapt", "name is taken"),
+        (b"includes=hadapt.h", b"includes=adapt.h", "includes"),
+        (b"url=https", b"url=see", "url"),
+    ],
+)
+def test_planted_fault_in_the_arduino_properties_is_found(
+    old: bytes, new: bytes, rule: str
+) -> None:
+    files = arranged("arduino")
+    changed = files["library.properties"].replace(old, new)
+    assert rule in arduino_faults({**files, "library.properties": changed})
 
 
 def test_platformio_json_names_what_is_there() -> None:
