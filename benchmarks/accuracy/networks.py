@@ -22,7 +22,9 @@ from benchmarks.accuracy.quantisers import (
     nibbles_product,
     product,
     quantised,
+    rests_product,
     saturated_share,
+    with_rest,
 )
 from benchmarks.accuracy.simulations import Simulation
 from server.learning.base_model import Normaliser
@@ -153,6 +155,8 @@ class Network:
         if how.stored == "none":
             return normal
         levels = _input_levels(how)
+        if how.rests:
+            return with_rest(normal, self._unit(0, how), -levels, levels)
         top = np.full((1, 1), self._unit(0, how) * levels, np.float32)
         found = quantised(normal, top, levels, how.stored, self._random)
         return np.asarray(found.q * found.step, np.float32)
@@ -182,6 +186,8 @@ class Network:
         if index == 0 and how.stored_bits == 8:
             y = nibbles_product(np.rint(x / unit), unit, w, how.tile_k, how.acc_bits)
             return np.asarray(y + bias, np.float32)
+        if how.rests:
+            return rests_product(x / unit, unit, w, how.tile_k, how.acc_bits) + bias
         whole = np.rint(x / unit) if index or how.stored != "none" else x / unit
         a = Operand(np.asarray(whole, np.float32), np.full((1, 1), unit, np.float32))
         if how.masks == "saturated":
@@ -210,6 +216,8 @@ class Network:
         own = training and how.ranges == "batch"
         used = np.float32(how.x_range) * (top if own else self._tops[index])
         self._tops_used[index] = used
+        if how.rests:
+            return with_rest(y, self._unit(index, how), 0, how.activation_levels)
         rounding = how.activations if training else how.forward
         whole = np.full((1, 1), used, np.float32)
         levels = how.activation_levels

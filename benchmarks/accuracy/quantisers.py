@@ -45,6 +45,24 @@ def nibbles_product(
     return np.asarray(found[0] + found[1], np.float32)
 
 
+def with_rest(values: Float32Array, step: np.float32, low: int, high: int) -> Float32Array:
+    """Values in [low, high] steps to the nearest, and what that leaves over in sixteenths."""
+    scaled = np.clip(values / step, low, high)
+    q = np.floor(scaled + np.float32(0.5))
+    rest = np.clip(np.floor((scaled - q) * 16 + np.float32(0.5)), -7, 7)
+    return np.asarray((q + rest / 16) * step, np.float32)
+
+
+def rests_product(
+    x: Float32Array, unit: np.float32, w: Operand, tile: int, acc_bits: int
+) -> Float32Array:
+    """x w^T of such values in units: whole numbers and rests, tiles apart (device/SPEC.md 18)."""
+    whole = np.floor(x + np.float32(0.5))
+    parts = [(whole, unit), ((x - whole) * 16, unit / np.float32(16))]
+    found = [product(Operand(q, s.reshape(1, 1)), w, tile, acc_bits) for q, s in parts]
+    return np.asarray(found[0] + found[1], np.float32)
+
+
 def best_shares(values: Float32Array, top: Float32Array) -> Float32Array:
     """Share of `top` in [1/2, 1] at which [-7, 7] clips with least squared error, by row."""
     shares = np.arange(16, 7, -1, dtype=np.float32) / np.float32(16)

@@ -36,6 +36,7 @@ class Simulation:
         weight_levels, activation_levels: largest integers of W and x in the forward pass.
         inference: what the predictions that are judged are made with, by name (`INFERENCES`);
             training, herding and targets are not touched.
+        rests: what rounding of activations leaves over is read too (device/SPEC.md 18).
     """
 
     stored: Rounding = "none"
@@ -68,6 +69,7 @@ class Simulation:
     weight_levels: int = 7
     activation_levels: int = 15
     inference: str = "own"
+    rests: bool = False
 
     def of_inference(self) -> "Simulation":
         """The arithmetic of predictions."""
@@ -80,6 +82,7 @@ _WIDE_W = {"weight_levels": 127, "acc_bits": 32}
 _WIDE_X0 = {"stored_bits": 8, "x0_range": 2.0}
 INFERENCES: dict[str, dict[str, Any]] = {
     "own": {},
+    "fine": {"rests": True},
     "exact sums": {"acc_bits": 32},
     "8-bit x0": _WIDE_X0,
     "8-bit activations": _WIDE_X,

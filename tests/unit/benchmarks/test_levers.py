@@ -10,6 +10,7 @@ from benchmarks.accuracy.arguments import misfit
 from benchmarks.accuracy.arms import host_arithmetic
 from benchmarks.accuracy.campaign import save
 from benchmarks.accuracy.networks import Network, Optimiser
+from benchmarks.accuracy.quantisers import Operand, rests_product, with_rest
 from benchmarks.accuracy.simulations import HDQT, INFERENCES
 from benchmarks.levers import EPOCHS, LEVERS, as_markdown, main, of_widths, parse
 from benchmarks.made_up import MADE_UP, gaussian
@@ -57,6 +58,17 @@ def test_predictions_of_another_arithmetic_leave_the_network_alone() -> None:
     own = np.abs(logits["own"] - logits["float32"])
     assert wide.mean() < own.mean() / 3 < exact.mean()
     assert HDQT.of_inference() == HDQT
+
+
+def test_values_with_rests_keep_the_whole_number_and_sixteenths() -> None:
+    values = np.array([[0.0, 0.55, -0.3, 9.0, 3.49]], np.float32)
+    kept = with_rest(values, np.float32(1), -7, 7)
+    np.testing.assert_allclose(kept, [[0, 1 - 7 / 16, -5 / 16, 7, 3 + 7 / 16]])
+    w = Operand(np.array([[1, 2, 3, 4, 5]], np.float32), np.ones((1, 1), np.float32))
+    exact = (kept @ w.q.T).astype(np.float32)
+    np.testing.assert_allclose(rests_product(kept, np.float32(1), w, 5, 16), exact)
+    saturated = rests_product(kept, np.float32(1), w, 5, 4)  # 45, and 6 sixteenths
+    np.testing.assert_allclose(saturated, [[7 + 6 / 16]])
 
 
 def test_table_compares_by_seed_and_network(tmp_path: Path) -> None:
