@@ -5,7 +5,7 @@
 is the ordinary quantize/dequantize form for other tools, close but without saturating tiles.
 """
 
-from codegen.export.exact import export_exact
+from codegen.export.exact import export_exact, export_network_exact
 from codegen.export.qdq import export_qdq
 
-__all__ = ["export_exact", "export_qdq"]
+__all__ = ["export_exact", "export_network_exact", "export_qdq"]

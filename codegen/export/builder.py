@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from codegen.errors import ExportError
+from device.twin.inference import AnyModel
 from device.twin.model import IntModel
 
 IR_VERSION = 10
@@ -57,12 +58,13 @@ class GraphBuilder:
         return helper.make_graph(self._nodes, name, inputs, outputs, list(self._constants.values()))
 
     def model(
-        self, source: IntModel, form: str, outputs: list[onnx.ValueInfoProto]
+        self, source: AnyModel, form: str, outputs: list[onnx.ValueInfoProto]
     ) -> onnx.ModelProto:
         """The finished, checked model; its input is float32 (N, features).
 
         Of a model that takes features of a signal itself (SPEC.md 15) the input is those features.
         """
+        names = source.class_names if isinstance(source, IntModel) else ()
         shape: list[str | int | None] = ["N", source.stage_values]
         inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)]
         graph = self.graph(f"hadapt_{form}", inputs, outputs)
@@ -72,7 +74,7 @@ class GraphBuilder:
             opset_imports=[helper.make_opsetid("", OPSET)],
             producer_name="hadapt",
         )
-        helper.set_model_props(model, {"form": form, "class_names": "\n".join(source.class_names)})
+        helper.set_model_props(model, {"form": form, "class_names": "\n".join(names)})
         onnx.checker.check_model(model, full_check=True)
         return model
 
@@ -94,7 +96,7 @@ def require_no_front(model: IntModel, form: str) -> None:
         raise ExportError(
             f"a front of {len(model.front)} nodes (convolutions, SPEC.md 4.1) is not exported",
             where=f"{form} form",
-            expected="a model of dense layers only",
+            expected="a model of dense layers only, or the exact form",
         )
 
 

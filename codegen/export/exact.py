@@ -13,6 +13,7 @@ from codegen.export.builder import INPUT, GraphBuilder
 from codegen.export.exact_front import exact_front
 from codegen.export.exact_tail import before_activation
 from codegen.export.integers import clip, quant, quant_rest, round_shift
+from device.twin.inference import AnyModel, InferenceModel
 from device.twin.kernels import widen
 from device.twin.model import FrozenLayer, IntModel
 from device.twin.scale import Scale, quantized_scale
@@ -57,11 +58,23 @@ def export_exact(model: IntModel) -> onnx.ModelProto:
     return g.model(model, "exact", outputs)
 
 
+def export_network_exact(model: InferenceModel) -> onnx.ModelProto:
+    """An inference-only model as ONNX, equal to the device bit for bit.
+
+    Returns: a model from float32 features (N, features) to `output` int8 (N, outputs).
+    """
+    g = GraphBuilder()
+    x = exact_front(g, model, quant(g, *_input_stage(g, model)))
+    g.node("Cast", x, name="output", to=TensorProto.INT8)
+    made = helper.make_tensor_value_info("output", TensorProto.INT8, ["N", model.outputs])
+    return g.model(model, "exact", [made])
+
+
 # What is to be quantised: tensor, amax, qmax, whether it is never negative.
 Unrounded = tuple[str, int, int, bool]
 
 
-def _input_stage(g: GraphBuilder, model: IntModel) -> Unrounded:
+def _input_stage(g: GraphBuilder, model: AnyModel) -> Unrounded:
     """Float features to raw samples (where the sample is born) to v of SPEC.md 3."""
     stage = model.input
     bits = stage.per_value(stage.raw_frac_bits)

@@ -9,12 +9,12 @@ from onnx import TensorProto
 from codegen.export.builder import GraphBuilder
 from codegen.export.integers import clip, quant, round_shift
 from device.twin.front_node import FrontNode
-from device.twin.model import IntModel
+from device.twin.inference import AnyModel
 
 UNSIGNED = 128  # ConvInteger reads uint8: x + 128, with that as its zero
 
 
-def exact_front(g: GraphBuilder, model: IntModel, x: str) -> str:
+def exact_front(g: GraphBuilder, model: AnyModel, x: str) -> str:
     """All nodes: tensor 0 (N, P, C) int64 to the last tensor, (N, values) int64."""
     tensors = [x]
     for node in model.front:

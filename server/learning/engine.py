@@ -17,7 +17,11 @@ from codegen.errors import (
     QuantizeError,
     UnsupportedOperatorError,
 )
-from codegen.export import export_exact, export_qdq
+from codegen.export import (
+    export_exact,
+    export_network_exact,
+    export_qdq,
+)
 from codegen.generate import generate
 from codegen.importer import import_onnx
 from codegen.layouts import FIELD, LAYOUTS, arrange
@@ -256,7 +260,12 @@ class HadaptEngine(Inspection):
         self, int_model: bytes, learner: bytes, form: OnnxForm, class_names: Sequence[str]
     ) -> bytes:
         """The integer model with the learner's weights as ONNX."""
-        trained = learning_model(int_model, "export of a learner")
+        if is_inference_only(int_model):
+            if form != "exact":
+                learning_model(int_model, f"{form} form, only the exact one")
+            exported = export_network_exact(InferenceModel.from_bytes(int_model))
+            return bytes(exported.SerializeToString(deterministic=True))
+        trained = IntModel.from_bytes(int_model)
         model = with_state(trained, LearnerData.from_bytes(learner), class_names)
         try:
             proto = export_exact(model) if form == "exact" else export_qdq(model)

@@ -11,14 +11,21 @@ import pytest
 from numpy.typing import NDArray
 
 from codegen.errors import ExportError
-from codegen.export import export_exact, export_qdq
+from codegen.export import (
+    export_exact,
+    export_network_exact,
+    export_qdq,
+)
 from codegen.graph import Affine, Dense, FloatGraph
 from codegen.importer import import_onnx
 from codegen.quantize import QuantizeOptions, quantize
+from codegen.quantize.inference import quantize_inference
+from device.twin.inference import run as run_network
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import Arithmetic, IntModel
 from tests.parity.convs import CONV_SPECS, make_conv_model
 from tests.parity.models import random_raw
+from tests.suite.networks import NETWORKS, samples
 from tests.suite.random_nets import RandomNet
 
 
@@ -136,6 +143,17 @@ def test_export_exact_of_a_random_front_equals_twin(seed: int) -> None:
     got_logits, got_classes = _run(export_exact(model), beyond)
     np.testing.assert_array_equal(got_logits, logits)
     np.testing.assert_array_equal(got_classes, classes)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_export_exact_of_an_inference_only_model_equals_twin(name: str) -> None:
+    entry = NETWORKS[name]
+    graph = import_onnx(entry.build().SerializeToString(), inference_only=True)
+    x = samples(entry, 40, 1)
+    model = quantize_inference(graph, x)
+    outputs = run_network(model, raw_samples(model, x))
+    (exact,) = _run(export_network_exact(model), x)
+    np.testing.assert_array_equal(exact, outputs)
 
 
 @pytest.mark.parametrize("name", [spec.name for spec in CONV_SPECS])
