@@ -19,7 +19,7 @@ API_EXAMPLES ?= 60
 C_FILES = $(shell git ls-files --cached --others --exclude-standard \
     'device/*.c' 'device/*.h' 'tests/*.c' 'tests/*.h' ':!tests/golden')
 
-.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz fuzz-host check-c docs-long readme-timing reference screenshots proof powercut bench-guard bench-packets verify bench bench-suite bench-growth bench-accuracy serve bench-on-device \
+.PHONY: help setup setup-demo demo test lint format unit api parity golden long kill load api-fuzz fuzz fuzz-host check-c docs-long readme-timing reference screenshots proof powercut bench-guard bench-packets bench-fleet verify bench bench-suite bench-growth bench-accuracy serve bench-on-device \
     constraints package clean
 
 help: ## list the targets
@@ -87,6 +87,9 @@ powercut: setup ## long form: every power cut of a session, on the host and in Q
 
 bench-guard: setup ## what the forgetting guard refuses on DSADS; HADAPT_DATA=folder
 	@$(PYTHON) -m benchmarks.guard
+
+bench-fleet: setup ## rollouts over 200 emulated devices: a good update reaches all, a harmful one stops at the canary
+	@$(PYTHON) -m benchmarks.fleet
 
 bench-packets: setup ## bytes of update packets beside the whole firmware, on DSADS; HADAPT_DATA=folder
 	@$(PYTHON) -m benchmarks.packets

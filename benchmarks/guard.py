@@ -236,10 +236,7 @@ HEAD = f"""# What the forgetting guard refuses
 people, limits {LIMITS.class_drop / 10:g} points a class, {LIMITS.mean_drop / 10:g} points of the
 mean, {LIMITS.new_floor / 10:g} % of a new class, set before the first run. After a refusal the
 device holds its old state to the byte (checked in every run). Test samples judge the guard; they
-set nothing. What should be refused is a stream, what the guard judges is its damage: the run with one
-old class alone that passes cost 1.2 points on the test samples (80.3 to 79.2), with every class
-within its limit; the two that are refused each lost more than half of a class. Closer limits would refuse it, and
-good updates with it: one reserved sample of {RESERVED} is {100 / RESERVED:g} points of its class.
+set nothing.
 
 | {" | ".join(COLUMNS)} |
 |{" --- |" * len(COLUMNS)}
