@@ -145,6 +145,11 @@ class Settings(BaseSettings):
         return self.data_dir.absolute() / "blobs"
 
     @property
+    def cache_dir(self) -> Path:
+        """Sources and builds; what is in use is made again if it is not there."""
+        return self.data_dir.absolute() / "cache"
+
+    @property
     def temporary_dir(self) -> Path:
         """Folder of unfinished uploads, on the same disk as the blobs."""
         return self.data_dir.absolute() / "tmp"

@@ -27,7 +27,7 @@ from server import logs
 from server.errors import HadaptError, InternalError
 from server.jobs.kinds import MACHINES
 from server.jobs.runner import FIRST, Cursor, run_step
-from server.learning.firmwares import cache_folder, clean_up_cache
+from server.learning.firmwares import clean_up_cache
 from server.learning.ports import load_engine
 from server.services.context import STALE_S, Context, open_context
 from server.services.idempotency import forget_old
@@ -239,7 +239,7 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     confine.enable()
     log.info(confine.status())
-    clean_up_cache(cache_folder(), time.time() - STALE_S)
+    clean_up_cache(settings.cache_dir, time.time() - STALE_S)
     context = open_context(settings, load_engine(settings))
     set_write_ahead_log(settings.engine_database_url)
     launch(settings)

@@ -120,7 +120,7 @@ class HadaptEngine(Inspection):
     """Engine over the project's own parts; see ports.Engine for the contract."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.cache = settings.data_dir.absolute() / "cache" if settings else cache_folder()
+        self.cache = settings.cache_dir if settings else cache_folder()
 
     def boards(self) -> Sequence[BoardInfo]:
         """Every board, the smallest RAM first."""

@@ -10,6 +10,7 @@ import pytest
 
 from device.harness import confine
 from server.errors import InvalidInputError
+from server.learning.engine import HadaptEngine
 from server.learning.firmwares import clean_up_cache
 from server.learning.ports import load_engine
 from server.services.context import STALE_S, clean_up, open_context
@@ -61,6 +62,11 @@ def test_empty_folder_of_a_dead_process_goes(
     dead.mkdir(), alive.mkdir()
     confine._sweep()
     assert not dead.exists() and alive.exists()
+
+
+def test_builds_of_the_service_are_where_they_are_cleaned_up(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    assert HadaptEngine(settings).cache == settings.cache_dir
 
 
 @pytest.mark.parametrize("name", ["nowhere.at_all:Engine", "server.learning.engine:Nobody", "x"])
