@@ -167,7 +167,8 @@ def _part(board: str | None, ram: int | None, flash: int | None) -> Part:
         return find_part(board)
     if board is None and ram is not None and flash is not None:
         return custom_part(ram, flash)
-    raise wrong("a board and a budget, or neither", "--board", "--board, or --ram with --flash")
+    given = "nothing to fit into" if board is None else "a part and a budget at once"
+    raise wrong(given, "--board", "either --board, or --ram with --flash")
 
 
 def _layers(train_last: int | None, graph: FloatGraph) -> int | None:

@@ -55,7 +55,6 @@ from server.learning.sessions import TrainPlan, collect, deliver, restore, stage
 VENDOR_DOMAIN = "hadapt.example"
 # No signature is right under it: this device's keys come from its trust file, not by packet.
 NO_ROOT = bytes(32)
-IDENTITY_WORDS = {"vendor": "vendor", "klass": "board or layout", "model_id": "model"}
 LOG_FORMAT = "hadapt-learning-log"
 
 
