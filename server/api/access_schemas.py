@@ -65,8 +65,8 @@ class UserRead(BaseModel):
 class SessionCreate(_Body):
     """A login."""
 
-    name: Name
-    password: str = Field(min_length=1, max_length=200)
+    name: Name = Field(examples=["ada"])
+    password: str = Field(min_length=1, max_length=200, examples=["correct horse battery staple"])
 
 
 class SessionRead(BaseModel):

@@ -100,7 +100,7 @@ class TargetToken(TargetRead):
 class GatewayCreate(Body):
     """A gateway that speaks for many devices."""
 
-    name: Name
+    name: Name = Field(examples=["hall 3"])
 
 
 class GatewayRead(BaseModel):

@@ -48,3 +48,20 @@ def test_every_creating_route_takes_an_idempotency_key(service: Service) -> None
 def test_every_route_is_described(service: Service) -> None:
     for path, verb, operation in operations(service):
         assert operation.get("description"), (path, verb)
+
+
+def shows(node: object) -> bool:
+    """True if there is an example anywhere in a part of the description."""
+    if isinstance(node, dict):
+        return bool({"example", "examples"} & node.keys()) or any(map(shows, node.values()))
+    return isinstance(node, list) and any(map(shows, node))
+
+
+def test_every_json_body_shows_an_example(service: Service) -> None:
+    schemas = service.http.get("/openapi.json").json()["components"]["schemas"]
+    bodies = [op["requestBody"]["content"] for *_, op in operations(service) if "requestBody" in op]
+    assert len(bodies) > 15
+    for content in bodies:
+        for media, body in content.items():
+            named = schemas.get(body["schema"].get("$ref", "").rpartition("/")[2], {})
+            assert media == "application/octet-stream" or shows(body) or shows(named), body
