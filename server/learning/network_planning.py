@@ -49,7 +49,7 @@ def plan_network(
         "ram_available_bytes": part.ram_bytes,
         "flash_bytes": firmware.flash_bytes,
         "flash_available_bytes": part.flash_bytes,
-        "flash_parts": flash_parts(firmware, board),
+        "flash_parts": {k: n for k, n in flash_parts(firmware, board).items() if n},
         "stack_bytes": learner_stack(firmware).worst_bytes,
         "inference_arena": arena_report(allocate(network_plan(model).buffers)),
         "instructions": counts,

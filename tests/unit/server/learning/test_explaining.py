@@ -205,10 +205,14 @@ def test_instructions_of_layers_add_up_to_those_of_the_inference(case: Case, cac
     assert 0 < whole - sum(counts) < 200  # entry, before the first layer
 
 
+@pytest.mark.parametrize(
+    "execution",
+    ["host", *(pytest.param(b, marks=pytest.mark.long) for b in ("mps3-an547", "riscv-virt"))],
+)
 def test_diff_twin_and_host_are_equal_layer_by_layer_and_step_by_step(
-    case: Case, cache: Path
+    case: Case, cache: Path, execution: str
 ) -> None:
-    runs = [Run(case.model, case.learner, name) for name in ("twin", "host")]
+    runs = [Run(case.model, case.learner, name) for name in ("twin", execution)]
     rows, found = first_difference(*(layers_of(run, case.x[:4], cache) for run in runs))
     assert found is None
     assert len(rows) == 1 + len(case.model.front) + len(case.model.layers)
