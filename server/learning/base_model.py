@@ -13,7 +13,7 @@ from server.learning.float_reference import Params
 IR_VERSION = 10
 OPSET = 21
 BATCH = "N"
-# Deviations of features of one kind lie within this factor of their median; beyond it units differ.
+# Magnitudes of features of one unit lie within this factor of their median; beyond it units differ.
 ALIKE = 4.0
 
 Float32Array = NDArray[np.float32]
@@ -39,12 +39,15 @@ def fit_normaliser(x: Float32Array, floor: float = 0.1) -> Normaliser:
         floor: least deviation, as a share of the largest one: a feature that hardly varies, such
             as a corner pixel, is not blown up to outliers that cost every other one its resolution.
             Features in units of their own have none: there the largest says nothing of the others.
+            Units are told by magnitudes: deviations differ as much where the base classes happen
+            to keep still.
     """
     deviation = x.std(axis=0, dtype=np.float64)
     largest = float(deviation.max())
-    varying = deviation[deviation > np.finfo(np.float32).eps * largest]
-    if len(varying) and largest > ALIKE * float(np.median(varying)):
-        scale = np.where(deviation > np.finfo(np.float32).eps * largest, deviation, 1.0)
+    varies = deviation > np.finfo(np.float32).eps * largest
+    magnitude = np.abs(x).max(axis=0)
+    if varies.any() and magnitude[varies].max() > ALIKE * float(np.median(magnitude[varies])):
+        scale = np.where(varies, deviation, 1.0)
     else:
         scale = np.maximum(deviation, floor * largest or 1.0)
     return Normaliser(x.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32))

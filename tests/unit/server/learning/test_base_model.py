@@ -100,3 +100,11 @@ def test_fit_normaliser_one_kind_of_feature_is_not_blown_up() -> None:
     x = (generator.standard_normal((500, 5)) * unit).astype(np.float32)
     scale = fit_normaliser(x, 0.5).scale
     np.testing.assert_allclose(scale[[0, 4]], 0.5 * x.std(axis=0).max(), rtol=1e-5)
+
+
+def test_fit_normaliser_features_of_one_unit_keep_their_floor_where_most_keep_still() -> None:
+    generator = np.random.default_rng(3)
+    spread = np.where(np.arange(40) < 2, 0.3, 0.01)
+    x = (0.5 + spread * generator.uniform(-1, 1, (200, 40))).astype(np.float32)
+    scale = fit_normaliser(x, 0.5).scale
+    np.testing.assert_allclose(scale[2:], 0.5 * scale[:2].max(), rtol=1e-6)
