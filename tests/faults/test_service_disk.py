@@ -152,6 +152,8 @@ def break_disk(folder: Path) -> None:
         (folder / "probe").touch()
 
 
+# Long: not every machine that tests has loop devices, and in CI a skip is a failure.
+@pytest.mark.long
 def test_disk_that_becomes_read_only_refuses_clearly_and_a_restart_goes_on(
     failing_disk: Path, tmp_path: Path
 ) -> None:
