@@ -13,7 +13,7 @@ from device.twin.front_node import FrontNode, Shape3
 from device.twin.kernels import IntArray
 from device.twin.layers import input_stage
 from device.twin.mfcc import Mfcc
-from device.twin.model import InputStage, Int16Array, IntModel
+from device.twin.model import InputStage, IntModel, RawSide
 from device.twin.model_bytes import (
     HOSTILE,
     Arrays,
@@ -30,7 +30,7 @@ MAGIC = b"HADINFER\x01\x00\x00\x00"
 
 
 @dataclass(frozen=True)
-class InferenceModel:
+class InferenceModel(RawSide):
     """A network that runs and does not learn.
 
     Attributes:
@@ -46,23 +46,6 @@ class InferenceModel:
     front: tuple[FrontNode, ...]
     output_scale: Scale
     signal: Signal | None = None
-
-    @property
-    def inputs(self) -> int:
-        """Values in a raw sample: of the signal if the device takes features of one."""
-        return self.signal.inputs if self.signal else self.stage_values
-
-    @property
-    def stage_values(self) -> int:
-        """Values that the input stage reads."""
-        return int(self.input.zero.shape[0]) * self.input.pixels
-
-    @property
-    def raw_bits(self) -> Int16Array:
-        """Fractional bits of every value of a raw sample, shape (inputs,)."""
-        if self.signal:
-            return self.signal.raw_bits
-        return self.input.per_value(self.input.raw_frac_bits)
 
     @property
     def has_image(self) -> bool:

@@ -62,6 +62,30 @@ class InputStage:
         return np.repeat(channels, self.pixels) if self.planar else np.tile(channels, self.pixels)
 
 
+class RawSide:
+    """What raw samples of a model of either kind look like."""
+
+    input: InputStage
+    signal: Signal | None
+
+    @property
+    def inputs(self) -> int:
+        """Values in a raw sample: of the signal if the device takes features of one."""
+        return self.signal.inputs if self.signal else self.stage_values
+
+    @property
+    def stage_values(self) -> int:
+        """Values that the input stage reads."""
+        return int(self.input.zero.shape[0]) * self.input.pixels
+
+    @property
+    def raw_bits(self) -> Int16Array:
+        """Fractional bits of every value of a raw sample, shape (inputs,)."""
+        if self.signal:
+            return self.signal.raw_bits
+        return self.input.per_value(self.input.raw_frac_bits)
+
+
 @dataclass(frozen=True)
 class FrozenLayer:
     """An int8 layer that is not trained (SPEC.md 4).
@@ -142,7 +166,7 @@ class Exemplar:
 
 
 @dataclass(frozen=True)
-class IntModel:
+class IntModel(RawSide):
     """A whole integer model (SPEC.md 2).
 
     Attributes:
@@ -177,23 +201,6 @@ class IntModel:
     signal: Signal | None = None
     expansion: Expansion | None = None
     fine_inference: bool = False
-
-    @property
-    def inputs(self) -> int:
-        """Values in a raw sample: of the signal if the device takes features of one."""
-        return self.signal.inputs if self.signal else self.stage_values
-
-    @property
-    def stage_values(self) -> int:
-        """Values that the input stage reads."""
-        return int(self.input.zero.shape[0]) * self.input.pixels
-
-    @property
-    def raw_bits(self) -> Int16Array:
-        """Fractional bits of every value of a raw sample, shape (inputs,)."""
-        if self.signal:
-            return self.signal.raw_bits
-        return self.input.per_value(self.input.raw_frac_bits)
 
     @property
     def has_frozen_part(self) -> bool:
