@@ -25,8 +25,10 @@ from benchmarks.accuracy.campaign import (
 from benchmarks.accuracy.plots import write_plots
 from benchmarks.accuracy.setting import (
     ARITHMETICS,
+    BASES,
     CORE_ARITHMETICS,
     CORE_METHODS,
+    CORE_SETS,
     METHODS,
     Setting,
 )
@@ -35,7 +37,6 @@ from benchmarks.accuracy.validation import held_out
 from server.learning.datasets import Dataset, DatasetError, data_folder, load, load_file
 
 RESULTS = Path(__file__).parents[1] / "results" / "accuracy.json"
-CORE_SETS = ("dsads_405", "hapt_561", "fsdd_mfcc49x10")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -73,6 +74,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="of the quantizer, as acc_bits=12",
     )
     p.add_argument(
+        "--base",
+        choices=BASES,
+        default="float32",
+        help="what learns the base task where the tasks are learned in integers",
+    )
+    p.add_argument(
         "--held-out", action="store_true", help="judge by held-out training samples, to choose by"
     )
     p.add_argument("--jobs", type=count, default=os.cpu_count() or 1, help="processes")
@@ -99,6 +106,7 @@ def settings(args: argparse.Namespace, name: str) -> list[Setting]:
             normaliser_floor=args.normaliser_floor,
             distillation=args.distillation,
             quantizer=given if arithmetic.startswith("hdqt") else (),
+            base=args.base if arithmetic.startswith("hdqt") else "float32",
         )
         for method in args.method or (CORE_METHODS if args.core else METHODS)
         for arithmetic in args.arithmetic or (CORE_ARITHMETICS if args.core else ARITHMETICS)
@@ -135,7 +143,7 @@ def main(arguments: list[str]) -> int:
     if not jobs:
         print(
             "no run is left: joint needs an --arithmetic other than hdqt-*, memo and "
-            "der_expandable one other than simulated-*",
+            "der_expandable one other than simulated-* and a --base of float32",
             file=sys.stderr,
         )
         return 1

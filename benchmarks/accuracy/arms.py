@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The learners that are compared, each started from the same float base network."""
+"""The learners that are compared, each started from the same network."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +53,17 @@ class IntegerArm:
         self._setting, self._model, self._device = setting, model, device
         self._method = cast(Method, setting.method)
 
+    def learn_base(self, x: Float32Array, y: Int64Array, seed: int) -> None:
+        """The base task from drawn weights, as one session of `base_epochs` by replay."""
+        known = self._device.info().n_classes
+        stage(self._device, raw_samples(self._model, x), y, known, known)
+        schedule = replace(schedule_of(self._setting), epochs=self._setting.base_epochs)
+        steps = schedule.steps(len(x))
+        train_some(
+            self._device, TrainPlan(steps, seed, schedule.learning_rate), 0, steps, lambda: None
+        )
+        self._device.commit()
+
     def learn(self, x: Float32Array, y: Int64Array, class_count: int, seed: int) -> None:
         """One session: stage the samples, train by the setting's method, commit."""
         known, recipe = self._device.info().n_classes, RECIPES[self._method]
@@ -101,9 +112,15 @@ def open_arm(
         yield _host_arm(setting, params, normaliser, x, y, classes, seed)
         return
     graph = import_onnx(to_onnx(params, normaliser).SerializeToString())
-    model = quantize(graph, x, y, parse_options(setting.options(classes)))
-    with host_learner(model, largest_task, cache) as device:
-        yield IntegerArm(setting, model, device)
+    untrained = setting.base == "integers"
+    options = parse_options(setting.options(classes))
+    model = quantize(graph, x, None if untrained else y, options)
+    most = max(largest_task, len(x)) if untrained else largest_task
+    with host_learner(model, most, cache) as device:
+        arm = IntegerArm(setting, model, device)
+        if untrained:
+            arm.learn_base(x, y, seed * 1000)
+        yield arm
 
 
 def _host_arm(

@@ -4,15 +4,14 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from benchmarks.accuracy.groups import Record, arm_of
 from benchmarks.accuracy.setting import Arithmetic
 from server.demo.charts import HEIGHT, LEFT, WIDTH, Series, accuracy_chart
 from server.demo.html import Markup, join, tag, void
 
-Record = dict[str, Any]
 ARITHMETICS: tuple[Arithmetic, ...] = ("float32", "hdqt-int16", "hdqt-int8")
 _KEYS = HEIGHT - 100  # where the keys of the curves begin
 _STYLE = """\
@@ -27,7 +26,7 @@ def write_plots(records: Sequence[Record], folder: Path) -> list[Path]:
     """A file for every set and method of the core table that has float32 and integers."""
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        core = record["arithmetic"] in ARITHMETICS and not record["quantizer"]
+        core = arm_of(record) in ARITHMETICS
         if core and record.get("normaliser_floor") == 0.5:
             groups[record["dataset"], record["method"]].append(record)
     paths = []

@@ -15,6 +15,7 @@ from server.learning.float_reference import (
     Int64Array,
     Params,
     TrainOptions,
+    init_params,
     train_base,
 )
 from server.learning.methods import LINEAR, NEAREST_MEAN, RECIPES, Method
@@ -60,8 +61,14 @@ def run(setting: Setting, data: Dataset, seed: int, cache: Path) -> dict[str, An
 def base_network(
     setting: Setting, x: Float32Array, y: Int64Array, seed: int
 ) -> tuple[Params, Normaliser]:
-    """The network of the base task, float32: raw samples (N, features), class slots (N,)."""
+    """The network that the arms start from: raw samples (N, features), class slots (N,).
+
+    Trained on the base task in float32, or as drawn if the arm itself is to learn it.
+    """
     normaliser = fit_normaliser(x, setting.normaliser_floor)
+    if setting.base == "integers":
+        sizes = (x.shape[1], *setting.hidden, setting.base_classes)
+        return init_params(sizes, np.random.default_rng(seed)), normaliser
     options = TrainOptions(
         hidden=setting.hidden,
         epochs=setting.base_epochs,

@@ -20,6 +20,9 @@ Arithmetic = Literal[
     "simulated-luq",
 ]
 ARITHMETICS: tuple[Arithmetic, ...] = get_args(Arithmetic)
+Base = Literal["float32", "integers"]
+BASES: tuple[Base, ...] = get_args(Base)
+CORE_SETS = ("dsads_405", "hapt_561", "fsdd_mfcc49x10")
 CORE_METHODS = ("replay", "lwf", "icarl", "bic")
 CORE_ARITHMETICS: tuple[Arithmetic, ...] = (
     "float32",
@@ -46,6 +49,8 @@ class Setting:
         epochs: session steps = epochs * stored samples / batch.
         normaliser_floor: least deviation of a feature, as a share of the largest one.
         distillation: weight of it; None: the method's own.
+        base: in what the base task is learned: `float32`, then converted, or `integers`: the
+            converted network is of drawn weights, and the generated C learns all classes.
         block_rows: rows that a task adds to a layer, where the network grows.
         quantizer: further options of the quantizer, such as tile_k or acc_bits; of a simulation
             fields of Simulation or Optimiser (`simulations.py`).
@@ -66,6 +71,7 @@ class Setting:
     quantizer: tuple[tuple[str, Any], ...] = ()
     distillation: float | None = None
     block_rows: int = 16
+    base: Base = "float32"
 
     @property
     def network(self) -> str:
@@ -74,9 +80,15 @@ class Setting:
 
     @property
     def is_possible(self) -> bool:
-        """Whether this method has this arithmetic; simulations do not grow."""
+        """Whether this method has this arithmetic and base.
+
+        Simulations do not grow; a base in integers is of the generated C alone, where networks
+        that grow would spend their first block on it.
+        """
+        if self.base == "integers" and not self.arithmetic.startswith("hdqt"):
+            return False
         if self.method in EXPANSIONS:
-            return not self.arithmetic.startswith("simulated")
+            return self.base == "float32" and not self.arithmetic.startswith("simulated")
         return self.method != JOINT or not self.arithmetic.startswith("hdqt")
 
     def options(self, classes: int) -> dict[str, Any]:

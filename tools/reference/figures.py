@@ -60,7 +60,11 @@ def _core(records: list[Record]) -> dict[tuple[Any, ...], dict[tuple[str, int], 
     found: dict[Any, Any] = defaultdict(lambda: defaultdict(dict))
     for one in records:
         core = one["dataset"] in SETS and one.get("normaliser_floor") == 0.5
-        if core and set(one["quantizer"]) <= {"acc_bits"}:
+        if (
+            core
+            and one.get("base", "float32") == "float32"
+            and set(one["quantizer"]) <= {"acc_bits"}
+        ):
             setting = tuple(str(one[name]) for name in SETTING)
             arm = one["arithmetic"], int(one["quantizer"].get("acc_bits", 8))
             found[setting][arm][one["seed"]] = one[METRIC]

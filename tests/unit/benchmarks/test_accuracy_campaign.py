@@ -2,6 +2,7 @@
 """The accuracy command: what is run, resumed, written."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +12,11 @@ import pytest
 from benchmarks.accuracy.__main__ import main, parse, settings
 from benchmarks.accuracy.campaign import key_of
 from benchmarks.accuracy.plots import write_plots
+from benchmarks.accuracy.run import base_network, run
 from benchmarks.accuracy.setting import METHODS, Arithmetic, Setting
+from server.learning.datasets import load_file
+from server.learning.firmwares import cache_folder
+from server.learning.float_reference import init_params
 
 
 def made_up(path: Path) -> Path:
@@ -46,7 +51,9 @@ def test_command_writes_records_and_table_and_repeats_nothing(
         assert [len(row) for row in record["matrix"]] == [1, 2]
         assert after[0] == record["matrix"][0][0]
         assert {"dataset", "network", "last_accuracy", "forgetting_chaudhry"} <= set(record)
-    assert "| made_up | icarl | 8 | 2 + 2 | 8 | 2 |" in (tmp_path / "out.md").read_text()
+    page = (tmp_path / "out.md").read_text()
+    assert "8, 2 + 2 classes a task, 8 exemplars, 2 epochs of batch 32" in page
+    assert "| icarl | float32 | 2 |" in page
     capsys.readouterr()
     assert main(command(tmp_path)) == 0
     assert capsys.readouterr().err == ""
@@ -81,6 +88,30 @@ def test_options_of_the_quantizer_are_those_of_integers_only() -> None:
     wide = (("acc_bits", 12),)
     floats = {("float32", ()), ("float32-tuned", ())}
     assert arms == floats | {("hdqt-int8", wide), ("hdqt-int16", wide)}
+
+
+def test_base_in_integers_is_asked_of_integers_only() -> None:
+    found = settings(parse(["--core", "--base", "integers"]), "digits")
+    bases = {(s.arithmetic, s.base) for s in found if s.method == "replay"}
+    floats = {("float32", "float32"), ("float32-tuned", "float32")}
+    assert bases == floats | {("hdqt-int8", "integers"), ("hdqt-int16", "integers")}
+
+
+def test_network_that_grows_has_no_base_in_integers() -> None:
+    assert not Setting("digits", "memo", "hdqt-int8", base="integers").is_possible
+    assert Setting("digits", "icarl", "hdqt-int8", base="integers").is_possible
+
+
+def test_integers_learn_the_base_task_from_drawn_weights(tmp_path: Path) -> None:
+    setting = Setting("made_up", "replay", "hdqt-int8", (8,), epochs=4, base="integers")
+    setting = replace(setting, exemplar_slots=8, base_epochs=60, learning_rate=0.1)
+    data = load_file(made_up(tmp_path / "made_up.npz"))
+    drawn = base_network(setting, data.x_train[:4], data.y_train[:4], 3)[0]
+    again = init_params((6, 8, 2), np.random.default_rng(3))
+    assert all((a.weight == b.weight).all() for a, b in zip(drawn, again, strict=True))
+    record = run(setting, data, 3, cache_folder())
+    assert record["base"] == "integers"
+    assert record["accuracy_after_task"][0] > 90  # chance: 50
 
 
 def test_bias_correction_is_held_by_the_models_of_bic_alone() -> None:
