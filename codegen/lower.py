@@ -176,6 +176,8 @@ def check(model: IntModel) -> None:
     for layer in model.layers:
         if layer.conv:
             _check_conv(layer, layer.conv, model.arithmetic.batch)
+        if layer.side or layer.adds is not None:
+            raise _refusal("residual blocks are not in the runtime yet", layer.name, "plain chains")
     for at, (outputs, inputs) in enumerate(widths):
         if inputs != before:
             raise _refusal(f"takes {inputs} values", f"layer {at}", f"{before} values")

@@ -16,6 +16,7 @@ from device.twin.check_mfcc import mfcc_rules
 from device.twin.fine import FINE_RULE, can_be_fine
 from device.twin.inference import InferenceModel
 from device.twin.model import FrozenLayer, IntModel, ModelFormatError, TrainableLayer
+from device.twin.residual import residual_rules
 from device.twin.signal import AXES_MAX, EXTRA_MAX, WINDOW_MAX, WindowStats
 
 Check = tuple[bool, str]
@@ -161,13 +162,19 @@ def _trainable(model: IntModel) -> Iterator[Check]:
     width = model.front[-1].outputs if model.front else model.stage_values
     width = int(model.frozen[-1].weight.shape[0]) if model.frozen else width
     limit = model.arithmetic.master_max
+    before = 0  # values that the last layer but for side layers reads
     for index, layer in enumerate(model.layers):
-        for holds, text in _trainable_layer(layer, width, limit, model.arithmetic.batch):
+        yield isinstance(layer.side, bool), f"side of trainable layer {index}"
+        yield not layer.side or before > 0, "the first trainable layer is a side layer"
+        given = before if layer.side else width
+        for holds, text in _trainable_layer(layer, given, limit, model.arithmetic.batch):
             yield holds, f"{text} of trainable layer {index}"
         head = index + 1 == len(model.layers)
-        yield layer.relu is not head, f"relu of trainable layer {index}"
-        yield not (head and layer.conv), "the head is a convolution"
-        width = layer.out_values
+        yield layer.relu is not (head or layer.side), f"relu of trainable layer {index}"
+        yield not (head and (layer.conv or layer.side)), "the head is a convolution"
+        if not layer.side:
+            before, width = width, layer.out_values
+    yield from residual_rules(model.layers)
     yield width == model.max_classes, "the head must have max_classes rows"
 
 

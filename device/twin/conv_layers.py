@@ -79,15 +79,21 @@ def conv_forward(
     x: LayerInput,
     arithmetic: Arithmetic,
     counters: LayerCounters | None = None,
+    shortcut: IntArray | None = None,
 ) -> IntArray:
-    """Outputs y before ReLU and pool, int64 in 16 bits, shape (B, P, O) (SPEC.md 14.2)."""
+    """Outputs y before ReLU and pool, int64 in 16 bits, shape (B, P, O) (SPEC.md 14.2).
+
+    Args:
+        shortcut: of the block that ends with the layer, (B, P O) (SPEC.md 14.6).
+    """
     wq, scales = weight_view(layer, weights.master, counters)
     rows = unroll(shape, x.q).reshape(shape.groups, -1, shape.terms)
     views = wq.reshape(shape.groups, -1, shape.terms)
     parts = [saturating_product(a, b, arithmetic) for a, b in zip(rows, views, strict=True)]
     acc = np.concatenate([part.acc for part in parts], axis=1)
     product = Product(acc, sum(p.events for p in parts), sum(p.saturated for p in parts))
-    y = rescale(layer, weights, x, scales, product, arithmetic, counters)
+    base = None if shortcut is None else shortcut.reshape(acc.shape)
+    y = rescale(layer, weights, x, scales, product, arithmetic, counters, base)
     y = np.minimum(y, shape.top) if shape.top else y
     return y.reshape(len(x.q), shape.pixels, layer.outputs)
 
@@ -204,12 +210,25 @@ def _fold(
     return acc, tiles, hits
 
 
+def transformed_input(
+    index: int, x: LayerInput, context: StepContext, counters: LayerCounters | None = None
+) -> Quantized:
+    """xh, (H W C, Bpad) (SPEC.md 14.3 b)."""
+    xh_source = fwht(x.q.T, context.arithmetic.order)
+    key = stream_key(context.seed, context.step, 8 * index + 2)
+    draws = draw_u8(key, np.arange(xh_source.size).reshape(xh_source.shape))
+    xh = quant(xh_source, x.scale, int(np.abs(xh_source).max()), 7, False, draws)
+    if counters:
+        counters.tensor("xh", xh)
+    return xh
+
+
 def conv_update_weights(
     index: int,
     layer: TrainableLayer,
     shape: ConvShape,
     weights: LayerWeights,
-    x: LayerInput,
+    xh: Quantized,
     d: IntArray,
     d_scale: Scale,
     context: StepContext,
@@ -217,12 +236,6 @@ def conv_update_weights(
 ) -> None:
     """Weight gradient and update in place (SPEC.md 14.3 b and c); d is (B, P, O)."""
     order = context.arithmetic.order
-    xh_source = fwht(x.q.T, order)
-    key = stream_key(context.seed, context.step, 8 * index + 2)
-    draws = draw_u8(key, np.arange(xh_source.size).reshape(xh_source.shape))
-    xh = quant(xh_source, x.scale, int(np.abs(xh_source).max()), 7, False, draws)
-    if counters:
-        counters.tensor("xh", xh)
     dt_key = stream_key(context.seed, context.step, 8 * index + 1)
     padded = padded_size(len(d), order)
     places = np.arange(shape.pixels)[:, None] * layer.outputs

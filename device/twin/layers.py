@@ -184,8 +184,13 @@ def rescale(
     product: Product,
     arithmetic: Arithmetic,
     counters: LayerCounters | None = None,
+    shortcut: IntArray | None = None,
 ) -> IntArray:
-    """y of accumulators (rows, O): to the output grid, with bias, in 16 bits (SPEC.md 5.2)."""
+    """y of accumulators (rows, O): to the output grid, with bias, in 16 bits (SPEC.md 5.2).
+
+    Args:
+        shortcut: added before the saturation, (rows, O) (SPEC.md 14.6).
+    """
     bound = dot_bound(layer.inputs, x.qmax, 7, arithmetic)
     acc_shift = max(0, bound.bit_length() - 15)
     pairs = [x.scale.mul(s).pow2(layer.out_frac_bits + acc_shift).multiplier() for s in scales]
@@ -193,6 +198,7 @@ def rescale(
     shift = np.array([s for _, s in pairs], np.int64)
     scaled = round_half_up(round_half_up(product.acc, acc_shift) * mult, shift)
     exact = scaled + round_half_up(weights.bias, 16)
+    exact = exact if shortcut is None else exact + shortcut
     y = saturate(exact, 16)
     if counters:
         counters.products["forward"][0] += product.events

@@ -117,10 +117,12 @@ class TrainableLayer:
         row_factor: uint8, shape (O,), in [1, 255].
         scale: layer scale s; weight o, i is master * row_factor[o] * s.
         out_frac_bits: fy; the output grid is 2**-fy.
-        relu: false for the head only.
+        relu: false for the head and for side layers.
         in_amax: initial frozen range of the layer's input (unused by layer 0).
         x_range, w_range: range factors in sixteenths, in [16, 255].
         conv: where its windows lie if it is a convolution (SPEC.md 14); then I is K.
+        side: its outputs are the shortcut of a residual block (SPEC.md 14.6).
+        adds: first layer of the block whose shortcut it adds; None: it adds none.
     """
 
     name: str
@@ -134,6 +136,8 @@ class TrainableLayer:
     x_range: int = 16
     w_range: int = 16
     conv: ConvShape | None = None
+    side: bool = False
+    adds: int | None = None
 
     @property
     def outputs(self) -> int:

@@ -28,6 +28,8 @@ _LEFT_OUT = {
     "distillation": False,
     "bias_correction": False,
     "conv": None,
+    "side": False,
+    "adds": None,
 }
 _LEFT_OUT_OF_CONV = {"groups": 1, "top": 0}
 # What bytes that are no model can set off on the way to becoming one.

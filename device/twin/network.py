@@ -14,11 +14,12 @@ from device.twin.conv_layers import (
     passing,
     pool_backward,
     pool_forward,
+    transformed_input,
 )
 from device.twin.conv_shape import ConvShape
 from device.twin.expansion import Block
 from device.twin.fine import infer_fine
-from device.twin.kernels import IntArray
+from device.twin.kernels import IntArray, Quantized
 from device.twin.layers import (
     LayerCounters,
     LayerInput,
@@ -30,6 +31,7 @@ from device.twin.layers import (
     update_weights,
 )
 from device.twin.model import Arithmetic, IntModel, TrainableLayer
+from device.twin.residual import Error, below, follows, has_side, identity, join, reads
 from device.twin.scale import Scale
 from device.twin.state import LearnerState
 
@@ -58,13 +60,36 @@ def layer_outputs(
     x: LayerInput,
     arithmetic: Arithmetic,
     counters: LayerCounters | None = None,
+    shortcut: IntArray | None = None,
 ) -> tuple[IntArray, IntArray | None]:
     """What is to be quantised for the next layer, (B, out_values), and `Passed.passes`."""
     if layer.conv is None:
         return forward(layer, weights, x, arithmetic, counters), None
-    y = conv_forward(layer, layer.conv, weights, x, arithmetic, counters)
+    y = conv_forward(layer, layer.conv, weights, x, arithmetic, counters, shortcut)
     z, passes = pool_forward(layer.conv, y)
     return z.reshape(len(z), -1), passes
+
+
+class Inputs:
+    """4-bit inputs of the layers of a forward pass, and outputs of a side layer (SPEC.md 14.6)."""
+
+    def __init__(self, layers: tuple[TrainableLayer, ...], x0: LayerInput) -> None:
+        self.layers = layers
+        self.x = {0: x0}
+        self.side: IntArray | None = None
+
+    def of(self, index: int) -> LayerInput:
+        """What a layer reads."""
+        return self.x[reads(self.layers, index)]
+
+    def shortcut(self, index: int) -> IntArray | None:
+        """What a layer adds to its outputs, (B, P O)."""
+        layer = self.layers[index]
+        if layer.adds is None:
+            return None
+        if has_side(self.layers, layer.adds):
+            return self.side
+        return identity(layer, self.x[layer.adds])
 
 
 def infer_x0(
@@ -84,36 +109,45 @@ def infer_x0(
 
 
 def _infer(model: IntModel, state: LearnerState, x0: IntArray) -> tuple[IntArray, IntArray]:
-    x = LayerInput(x0, model.input.scale, model.x0_signed)
+    inputs = Inputs(model.layers, LayerInput(x0, model.input.scale, model.x0_signed))
     ranges = state.frozen_ranges
+    head = len(model.layers) - 1
     for index, layer in enumerate(model.layers):
-        y, _ = layer_outputs(layer, state.weights[index], x, model.arithmetic)
-        if index + 1 < len(model.layers):
-            x_range = model.layers[index + 1].x_range
-            x = activate(y, layer.out_frac_bits, ranges[index], x_range)
-    return x.q, y
+        common = (layer, state.weights[index], inputs.of(index), model.arithmetic)
+        y, _ = layer_outputs(*common, None, inputs.shortcut(index))
+        if layer.side:
+            inputs.side = y
+        elif index < head:
+            above = follows(model.layers, index)
+            x_range = model.layers[above].x_range
+            inputs.x[above] = activate(y, layer.out_frac_bits, ranges[above - 1], x_range)
+    return inputs.of(head).q, y
 
 
 def forward_batch(
     model: IntModel, state: LearnerState, x0: IntArray, counters: list[LayerCounters] | None
 ) -> tuple[list[Passed], IntArray]:
     """Every layer of a training step, and logits; moves the tracked ranges (SPEC.md 6.1)."""
-    x = LayerInput(x0, model.input.scale, model.x0_signed)
+    inputs = Inputs(model.layers, LayerInput(x0, model.input.scale, model.x0_signed))
     passed: list[Passed] = []
     for index, layer in enumerate(model.layers):
         counted = counters[index] if counters else None
-        y, passes = layer_outputs(layer, state.weights[index], x, model.arithmetic, counted)
-        if counted and index > 0:
+        x = inputs.of(index)
+        common = (layer, state.weights[index], x, model.arithmetic)
+        y, passes = layer_outputs(*common, counted, inputs.shortcut(index))
+        if counted and index > 0 and not layer.side:
             counted.add_tensor("x", x.q, 0)
-        if index + 1 == len(model.layers):
-            passed.append(Passed(x))
-            break
+        if layer.side or index + 1 == len(model.layers):
+            inputs.side = y
+            passed.append(Passed(x, None, passes))
+            continue
         top = max(0, int(y.max()))
         mask = passing(layer.conv, y) if layer.conv else (y > 0).astype(np.int64)
         passed.append(Passed(x, mask, passes))
-        x = activate(y, layer.out_frac_bits, top, model.layers[index + 1].x_range)
-        tracked = state.tracked[index]
-        state.tracked[index] = tracked + (((top << 8) - tracked) >> 4)
+        above = follows(model.layers, index)
+        inputs.x[above] = activate(y, layer.out_frac_bits, top, model.layers[above].x_range)
+        tracked = state.tracked[above - 1]
+        state.tracked[above - 1] = tracked + (((top << 8) - tracked) >> 4)
     return passed, y
 
 
@@ -126,29 +160,42 @@ def backward(
     counters: list[LayerCounters] | None,
     block: Block | None = None,
 ) -> None:
-    """SPEC.md 6.3, 14.3 and 16.2 from the head down; d (B, C) is the error of the logits."""
-    scale = LOSS_SCALE
-    for index in reversed(range(len(model.layers))):
-        if not d.any():
-            return
-        layer, weights = model.layers[index], state.weights[index]
-        below = passed[index - 1].mask if index > 0 else None
-        if block is not None and below is not None:
-            below = below * block.rows[index - 1]
+    """SPEC.md 6.3, 14.3, 14.6 and 16.2 from the head down; d (B, C) is the error of the logits."""
+    layers = model.layers
+    errors = {len(layers) - 1: Error.of(d, LOSS_SCALE)}
+    shortcuts: dict[int, Error] = {}  # errors of the inputs of blocks, by their first layers
+    shared: Quantized | None = None  # xh of a side layer
+    for index in reversed(range(len(layers))):
+        layer, error = layers[index], errors.pop(index)
+        under = below(layers, index)
+        mask = passed[under].mask if under >= 0 else None
+        if block is not None and mask is not None:
+            mask = mask * block.rows[under]
         columns = None if block is None else block.columns[index]
         counted = counters[index] if counters else None
-        step = _Layer(index, layer, weights, context, counted, columns)
-        if layer.conv is None:
-            head = index + 1 == len(model.layers)
-            rows = state.n_classes if head else layer.outputs
-            d, scale = step.dense(passed[index], d, scale, below, rows)
+        step = _Layer(index, layer, state.weights[index], context, counted, columns)
+        rows = state.n_classes if index + 1 == len(layers) else layer.outputs
+        given = shared if has_side(layers, index) else None
+        made, inner, xh = step.run(passed[index], error, mask, rows, given)
+        shared = xh if layer.side else shared
+        if layer.adds is not None:
+            if has_side(layers, layer.adds):
+                errors[layer.adds + 1] = inner
+            elif layer.adds > 0:
+                entry = passed[below(layers, layer.adds)].mask
+                assert entry is not None
+                shortcuts[layer.adds] = inner.masked(entry)
+        if made is None:
+            continue
+        if layer.side:
+            shortcuts[index - 1] = made
         else:
-            d, scale = step.conv(layer.conv, passed[index], d, scale, below)
+            errors[under] = join(made, shortcuts.pop(index)) if index in shortcuts else made
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """Backward pass of one layer; its methods give the error of the layer below and its scale."""
+    """Backward pass of one layer."""
 
     index: int
     layer: TrainableLayer
@@ -157,29 +204,58 @@ class _Layer:
     counters: LayerCounters | None
     columns: NDArray[np.bool_] | None = None
 
-    def dense(
-        self, passed: Passed, d: IntArray, scale: Scale, mask: IntArray | None, rows: int
-    ) -> tuple[IntArray, Scale]:
-        common = (self.index, self.layer, self.weights)
-        below, below_scale = d, scale
-        if mask is not None:
-            below, below_scale = input_gradient(*common, d, scale, self.context, self.counters)
-            below = below * mask
-        rest = (self.context, self.counters, self.columns)
-        update_weights(*common, passed.x, d, scale, rows, *rest)
-        return below, below_scale
+    def run(
+        self,
+        passed: Passed,
+        error: Error,
+        mask: IntArray | None,
+        rows: int,
+        xh: Quantized | None,
+    ) -> tuple[Error | None, Error, Quantized | None]:
+        """The update, and the error of what the layer reads.
 
-    def conv(
-        self, shape: ConvShape, passed: Passed, d: IntArray, scale: Scale, mask: IntArray | None
-    ) -> tuple[IntArray, Scale]:
+        Args:
+            mask: of that; None: it is x0, whose error nobody wants.
+            rows: those that learn; xh: of a side layer, which made it already.
+        Returns: error of what it reads, error of its outputs before the pool, and its xh.
+        """
+        if error.largest == 0:
+            nothing = np.zeros_like(passed.x.q)
+            return None if mask is None else Error(nothing, error.scale, 0), error, None
+        if self.layer.conv is None:
+            return self._dense(passed, error, mask, rows), error, None
+        return self._conv(self.layer.conv, passed, error, mask, xh)
+
+    def _dense(
+        self, passed: Passed, error: Error, mask: IntArray | None, rows: int
+    ) -> Error | None:
+        common = (self.index, self.layer, self.weights)
+        rest = (self.context, self.counters)
+        made = None
+        if mask is not None:
+            d, scale = input_gradient(*common, error.d, error.scale, *rest)
+            made = Error.of(d * mask, scale)
+        update_weights(*common, passed.x, error.d, error.scale, rows, *rest, self.columns)
+        return made
+
+    def _conv(
+        self,
+        shape: ConvShape,
+        passed: Passed,
+        error: Error,
+        mask: IntArray | None,
+        xh: Quantized | None,
+    ) -> tuple[Error | None, Error, Quantized]:
         common = (self.index, self.layer, shape, self.weights)
         assert passed.passes is not None
-        d = d.reshape(len(d), shape.pooled_pixels, self.layer.outputs)
-        d, scale = pool_backward(shape, d, scale, passed.passes)
-        below, below_scale = d, scale
+        d = error.d.reshape(len(error.d), shape.pooled_pixels, self.layer.outputs)
+        d, scale = pool_backward(shape, d, error.scale, passed.passes)
+        made = None
         if mask is not None:
             gradient = conv_input_gradient if shape.groups == 1 else groups_input_gradient
-            below, below_scale = gradient(*common, d, scale, self.context, self.counters)
-            below = below * mask
-        conv_update_weights(*common, passed.x, d, scale, self.context, self.counters)
-        return below, below_scale
+            e, e_scale = gradient(*common, d, scale, self.context, self.counters)
+            made = Error.of(e * mask, e_scale)
+        if xh is None:
+            xh = transformed_input(self.index, passed.x, self.context, self.counters)
+        conv_update_weights(*common, xh, d, scale, self.context, self.counters)
+        return made, Error(d.reshape(len(d), -1), scale, error.largest), xh

@@ -15,7 +15,11 @@ from tests.parity.models import ModelSpec, make_model
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution: output channels and windows; sizes follow from the input."""
+    """A convolution: output channels and windows; sizes follow from the input.
+
+    Attributes:
+        side, adds: of a residual block (SPEC.md 14.6).
+    """
 
     outputs: int
     kernel: Size
@@ -26,6 +30,8 @@ class Conv:
     pool_size: Size = (1, 1)
     groups: int = 1
     top: int = 0
+    side: bool = False
+    adds: int | None = None
 
     def shape(self, given: Shape3) -> ConvShape:
         """The geometry on an input (H, W, C), as much output as fits."""
@@ -151,6 +157,46 @@ CONV_SPECS: tuple[ConvSpec, ...] = (
         arithmetic={"order": 16, "batch": 9, "acc_bits": 16},
     ),
 )
+RESIDUAL_SPECS: tuple[ConvSpec, ...] = (
+    ConvSpec(
+        "residual",  # a projection, then an identity with a pool behind it
+        (5, 4, 3),
+        (
+            Conv(4, (2, 2)),
+            Conv(6, (3, 3), stride=(2, 1), pad=(1, 1)),
+            Conv(5, (1, 1), stride=(2, 1), side=True),
+            Conv(5, (3, 3), pad=(1, 1), adds=1, top=9000),
+            Conv(5, (3, 3), pad=(1, 1)),
+            Conv(5, (1, 1), adds=4, pool="average", pool_size=GLOBAL),
+        ),
+        (6,),
+        factors=True,
+        finer=3,
+        arithmetic={"order": 8, "batch": 6, "tile_k": 8},
+    ),
+    ConvSpec(
+        "residual_first",  # blocks on signed x0: a projection of groups, an identity of one layer
+        (3, 4, 4),
+        (
+            Conv(6, (3, 3), pad=(1, 1), groups=2),
+            Conv(4, (1, 1), groups=2, side=True),
+            Conv(6, (3, 3), pad=(1, 1), groups=6),
+            Conv(4, (1, 1), adds=0, pool="max", pool_size=(1, 2)),
+            Conv(4, (3, 1), pad=(1, 0), adds=4),
+        ),
+        (6, 5),
+        signed=True,
+        finer=3,
+        arithmetic={"order": 4, "batch": 5, "acc_bits": 12},
+    ),
+    ConvSpec(
+        "residual_start",  # identity of signed x0
+        (1, 7, 4),
+        (Conv(5, (1, 3), pad=(0, 1)), Conv(4, (1, 1), adds=0, top=700)),
+        signed=True,
+        arithmetic={"order": 1, "batch": 4, "saturation": "every_add", "master_bits": 8},
+    ),
+)
 
 
 def make_conv_model(spec: ConvSpec, seed: int = 1) -> IntModel:
@@ -160,9 +206,11 @@ def make_conv_model(spec: ConvSpec, seed: int = 1) -> IntModel:
     given = front.front[-1].out_shape if front else spec.given
     shapes = []
     shape = given
+    entries = [given]  # what each convolution reads
     for conv in spec.convs:
-        shapes.append(conv.shape(shape))
-        shape = (*shapes[-1].pooled_size, conv.outputs)
+        entries.append(entries[-1] if conv.side else shape)
+        shapes.append(conv.shape(entries[-1]))
+        shape = shape if conv.side else (*shapes[-1].pooled_size, conv.outputs)
     flat = int(np.prod(shape))
     signed = front.x0_signed if front else spec.signed
     widths = (int(np.prod(given)), *(c.outputs for c in spec.convs[:-1]), flat, *spec.widths)
@@ -174,6 +222,10 @@ def make_conv_model(spec: ConvSpec, seed: int = 1) -> IntModel:
         _conv_layer(rng, layer, conv, found, spec)
         for layer, conv, found in zip(model.layers, spec.convs, shapes, strict=False)
     ]
+    for at, conv in enumerate(spec.convs):
+        if conv.adds is not None and layers[min(conv.adds + 1, at)].side:
+            same = layers[at].out_frac_bits
+            layers[conv.adds + 1] = replace(layers[conv.adds + 1], out_frac_bits=same)
     model = replace(model, layers=(*layers, *model.layers[len(layers) :]))
     if front:
         return replace(model, input=front.input, front=front.front)
@@ -196,6 +248,10 @@ def _conv_layer(
         scale=Scale.from_real(0.5 / top / (2 if spec.factors else 1)),
         out_frac_bits=layer.out_frac_bits + spec.finer,
         conv=shape,
+        side=conv.side,
+        adds=conv.adds,
+        relu=not conv.side,
+        in_amax=0 if conv.side else layer.in_amax,
     )
 
 

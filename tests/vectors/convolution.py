@@ -57,8 +57,19 @@ def pixels(g: Geometry) -> int:
     return _sizes(g, "out_size")[0] * _sizes(g, "out_size")[1]
 
 
-def conv_forward(net: Network, index: int, g: Geometry, w: Weights, x: Activation) -> Cube:
-    """y (B, P, O) (14.2); a product for every group, of which the group's own rows are kept."""
+def conv_forward(
+    net: Network,
+    index: int,
+    g: Geometry,
+    w: Weights,
+    x: Activation,
+    shortcut: Matrix | None = None,
+) -> Cube:
+    """y (B, P, O) (14.2); a product for every group, of which the group's own rows are kept.
+
+    Args:
+        shortcut: (B P, O) (14.6).
+    """
     channels, outputs = _sizes(g, "in_shape")[2], len(w.master)
     share, top = outputs // _number(g, "groups"), _number(g, "top")
     y: Matrix = [[0] * outputs for _ in range(len(x.q) * pixels(g))]
@@ -72,7 +83,7 @@ def conv_forward(net: Network, index: int, g: Geometry, w: Weights, x: Activatio
                     place = channel_of(g, outputs, first, c)
                     row.append(0 if at is None else one[at * channels + place])
                 rows.append(row)
-        made = forward(net, index, w, Activation(rows, x.scale, x.qmax))
+        made = forward(net, index, w, Activation(rows, x.scale, x.qmax), shortcut)
         for to, row in zip(y, made, strict=True):
             to[first : first + share] = [min(v, top or v) for v in row[first : first + share]]
     return [y[b * pixels(g) : (b + 1) * pixels(g)] for b in range(len(x.q))]
@@ -214,12 +225,13 @@ def conv_update(
     d: Cube,
     sd: ScalePair,
     at: Step,
+    tensor: int | None = None,
 ) -> None:
-    """Masters and biases in place (14.3 b and c)."""
+    """Masters and biases in place (14.3 b and c); tensor: of the draws of xh, if another's."""
     layer, batch = net.layers[index], len(d)
     wide, outputs = ar.padded(batch, net.n), len(w.master)
     columns = [ar.fwht(list(column), net.n) for column in zip(*x.q, strict=True)]
-    stream = ar.key(at.seed, at.step, 8 * index + 2)
+    stream = ar.key(at.seed, at.step, 8 * index + 2 if tensor is None else tensor)
     xh, s4 = _quantise_tensor(net, columns, x.scale, index, "xh", stream)
     live = any(v for row in columns for v in row)
     share = ar.recip(ar.from_int(batch))

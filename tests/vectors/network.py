@@ -145,8 +145,10 @@ def weight_row(layer: Layer, o: int, master: Vector) -> tuple[Vector, ScalePair,
     return [ar.quant(w, amax, 7, 0) for w in master], s, amax
 
 
-def forward(net: Network, index: int, weights: Weights, x: Activation) -> Matrix:
-    """y (B, O) of a trainable layer (5.2)."""
+def forward(
+    net: Network, index: int, weights: Weights, x: Activation, shortcut: Matrix | None = None
+) -> Matrix:
+    """y (B, O) of a trainable layer (5.2); the shortcut is added before saturation (14.6)."""
     layer = net.layers[index]
     drop = net.shift_of(len(x.q[0]), x.qmax, 7)
     y: Matrix = [[] for _ in x.q]
@@ -157,6 +159,7 @@ def forward(net: Network, index: int, weights: Weights, x: Activation) -> Matrix
         for b, xb in enumerate(x.q):
             acc = ar.rhu(net.dot(xb, wq, index, "forward"), drop)
             exact = ar.apply(acc, by) + ar.rhu(weights.bias[o], 16)
+            exact += shortcut[b][o] if shortcut else 0
             y[b].append(ar.sat(exact, 16))
             net.count(index, "y saturated", y[b][-1] != exact)
     return y

@@ -14,6 +14,7 @@ from device.twin.conv_layers import (
     passing,
     pool_backward,
     pool_forward,
+    transformed_input,
 )
 from device.twin.conv_shape import ConvShape
 from device.twin.kernels import IntArray
@@ -142,7 +143,8 @@ def test_every_operation_equals_the_page(name: str, seed: int) -> None:
     assert below.any()
 
     before = weights.copy()
-    conv_update_weights(index, layer, shape, weights, x, error, scale, context)
+    xh = transformed_input(index, x, context)
+    conv_update_weights(index, layer, shape, weights, xh, error, scale, context)
     page.conv_update(net, index, geometry, plain, given, expected, pair, step)
     assert plain.master == weights.master.tolist() and plain.bias == weights.bias.tolist()
     assert (before.master != weights.master).any() and (before.bias != weights.bias).any()
