@@ -4,11 +4,10 @@
 from dataclasses import dataclass
 
 from server.errors import ConflictError, InvalidInputError, Issue
-from server.fleet import audit
-from server.fleet.artifacts import Content, possible_forms
+from server.fleet.artifacts import Content
 from server.fleet.firmware_image import identity_of, make_image
 from server.fleet.keys import Signer
-from server.fleet.packets import next_sequence, release_signer, store_artifact
+from server.fleet.packet_store import audit_signing, next_sequence, release_signer, store_packet
 from server.ids import new_id, utc_text
 from server.services.context import Context
 from server.services.models import require_ready_model
@@ -49,18 +48,11 @@ def create_firmware_packet(
     )
     made = [_store(context, unit, step, (own, other), signer, key) for own, other, step in steps]
     for packet in made:
-        audit.record(
-            unit,
-            actor,
-            "packet.sign",
-            packet.id,
-            key_id=key,
-            sequence=packet.sequence,
-            model_id=packet.model_id,
-            base_firmware_id=packet.base_firmware_id,
-            firmware_id=packet.firmware_id,
-            sha256=packet.envelope_sha256,
-        )
+        between = {
+            "base_firmware_id": packet.base_firmware_id,
+            "firmware_id": packet.firmware_id,
+        }
+        audit_signing(unit, actor, key, packet, **between)
     return made[0]
 
 
@@ -103,8 +95,5 @@ def _store(
         firmware_id=step.result.id,
         base_firmware_id=step.base.id,
     )
-    unit.fleet.packets.add(record)
     content = Content(image, step.sequence, bytes.fromhex(record.result_digest), firmware=True)
-    for form in possible_forms(context.settings, signer):
-        store_artifact(context, unit, record.id, form, content, signer)
-    return record
+    return store_packet(context, unit, record, content, signer)

@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signed packets of accepted updates, made in pairs: the way there, and the way back."""
 
-import time
 from dataclasses import dataclass
 
-from server.errors import ConflictError, InvalidInputError, Issue, NotFoundError, UnavailableError
-from server.fleet import audit
-from server.fleet.artifacts import Content, digests, make, possible_forms
-from server.fleet.keys import Signer, open_signer
-from server.fleet.trust import read_trust, require_release
+from server.errors import ConflictError, InvalidInputError, Issue, NotFoundError
+from server.fleet.artifacts import Content
+from server.fleet.keys import Signer
+from server.fleet.packet_store import audit_signing, next_sequence, release_signer, store_packet
 from server.ids import new_id, utc_text
 from server.learning.ports import PacketTask
 from server.services.context import Context
 from server.services.models import require_ready_model, require_version
 from server.services.paging import Page, decode_cursor, make_page
-from server.settings import Settings
 from server.storage.fleet import ArtifactRecord, PacketRecord
 from server.storage.ports import Unit
 from server.storage.records import ModelRecord, VersionRecord
@@ -28,30 +25,6 @@ class Way:
     base: VersionRecord
     result: VersionRecord
     sequence: int
-
-
-def release_signer(settings: Settings) -> tuple[Signer, str]:
-    """The release key and its id, if the trust file allows it to sign now.
-
-    Raises: UnavailableError if none is set up; KeyFileError, TrustError.
-    """
-    if settings.trust_file is None or settings.signer is None:
-        issues = [
-            Issue("not set", f"HADAPT_{name}", "see `hadapt keys release --help`")
-            for name, value in (
-                ("TRUST_FILE", settings.trust_file),
-                ("SIGNER", settings.signer),
-            )
-            if value is None
-        ]
-        raise UnavailableError("This service has no release key: it cannot sign.", issues)
-    try:
-        trust = read_trust(settings.trust_file.read_bytes())
-    except OSError as error:
-        issue = Issue(str(error.strerror), str(settings.trust_file), "a trust file")
-        raise UnavailableError("The trust file cannot be read.", [issue]) from error
-    signer = open_signer(settings.signer)
-    return signer, require_release(trust, signer, time.time())
 
 
 def create_packet(
@@ -86,27 +59,9 @@ def create_packet(
     )
     made = [_store(context, unit, way, (own, other), signer, key) for own, other, way in ways]
     for packet in made:
-        audit.record(
-            unit,
-            actor,
-            "packet.sign",
-            packet.id,
-            key_id=key,
-            sequence=packet.sequence,
-            model_id=model_id,
-            base_version=packet.base_version,
-            version=packet.version,
-            sha256=packet.envelope_sha256,
-        )
+        between = {"base_version": packet.base_version, "version": packet.version}
+        audit_signing(unit, actor, key, packet, **between)
     return made[0]
-
-
-def next_sequence(unit: Unit, model_id: str) -> int:
-    """Above that of every packet of the model."""
-    newest = unit.fleet.packets.page(
-        order="sequence", after=None, limit=1, down=True, model_id=model_id
-    )
-    return newest[0].sequence + 1 if newest else 1
 
 
 def _base_of(result: VersionRecord, base: int | None) -> int:
@@ -143,35 +98,8 @@ def _store(
         result_digest=packet.result_digest,
         report=packet.report,
     )
-    unit.fleet.packets.add(record)
     content = Content(packet.envelope, way.sequence, bytes.fromhex(packet.result_digest))
-    for form in possible_forms(context.settings, signer):
-        store_artifact(context, unit, record.id, form, content, signer)
-    return record
-
-
-def store_artifact(
-    context: Context, unit: Unit, packet_id: str, form: str, content: Content, signer: Signer
-) -> None:
-    """Make a packet's artifact of a form, and keep it. Raises: KeyFileError, InvalidInputError."""
-    data = make(form, content, context.settings, signer)
-    found = digests(data)
-    context.blobs.put(data)
-    suffix = {"suit": "suit", "mcuboot": "bin", "swu": "swu"}[form]
-    if content.firmware and form == "suit":
-        suffix = "img"
-    unit.fleet.artifacts.add(
-        ArtifactRecord(
-            packet_id=packet_id,
-            form=form,
-            file_name=f"p{content.sequence}.{suffix}",
-            size_bytes=len(data),
-            md5=found.md5,
-            sha1=found.sha1,
-            sha256=found.sha256,
-            created_at=utc_text(),
-        )
-    )
+    return store_packet(context, unit, record, content, signer)
 
 
 def require_packet(unit: Unit, packet_id: str) -> PacketRecord:

@@ -15,10 +15,12 @@ from device.harness.devices import open_device
 from device.harness.toolchain import Kind, find_toolchain
 from device.twin.learner import TwinLearner
 from device.twin.model import IntModel
+from server.learning.firmwares import backend_for
 from tests.parity.sessions import Pair
 
 OpenDevice = Callable[..., DeviceClient]
 OpenPair = Callable[..., Pair]
+OpenBoard = Callable[[IntModel, str], DeviceClient]
 COUNTERS = "HAD_COUNTERS"
 
 
@@ -26,6 +28,13 @@ COUNTERS = "HAD_COUNTERS"
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sources and builds of this session."""
     return tmp_path_factory.mktemp("parity")
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """Ends devices with the test."""
+    with ExitStack() as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -82,5 +91,20 @@ def open_pair(open_host: OpenDevice) -> OpenPair:
     def start(model: IntModel, **options: object) -> Pair:
         counting = COUNTERS in options.get("defines", ())  # type: ignore[operator]
         return Pair(model, TwinLearner(model, counters=counting), open_host(model, **options))
+
+    return start
+
+
+@pytest.fixture
+def open_board(work: Path, stack: ExitStack) -> OpenBoard:
+    """Starts firmware on an emulated board; it ends with the test."""
+
+    def start(model: IntModel, board: str) -> DeviceClient:
+        target = BOARDS[board]
+        folder = work / f"{model.name}-{board}-{abs(hash(model.to_bytes()))}"
+        if not folder.exists():
+            write_folder(generate(model, target), folder)
+        firmware = build(folder, target, find_toolchain(target), work / "builds")
+        return DeviceClient(stack.enter_context(open_device(firmware, target, backend_for(target))))
 
     return start

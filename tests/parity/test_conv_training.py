@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trainable convolutions (SPEC.md 14): the C runtime equals the twin, bit for bit."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -9,23 +8,17 @@ from typing import Any
 
 import pytest
 
-from codegen.generate import generate, write_folder
 from codegen.lower import lower
-from device.harness.boards import BOARDS
-from device.harness.build import build
-from device.harness.client import DeviceClient
-from device.harness.devices import HostTransport, open_device
 from device.harness.errors import DeviceError
-from device.harness.toolchain import find_toolchain
 from device.twin.check import check_model
 from device.twin.learner import TwinLearner
 from device.twin.model import IntModel, ModelFormatError
 from device.twin.work import step_rows
-from tests.parity.conftest import COUNTERS, OpenDevice, OpenPair
+from tests.parity.conftest import COUNTERS, OpenBoard, OpenDevice, OpenPair
 from tests.parity.convs import CONV_SPECS, make_conv_model
 from tests.parity.models import random_raw
-from tests.parity.sessions import SCHEDULE, Pair, run_session
-from tests.parity.test_mutation import Mutation, Workshop
+from tests.parity.sessions import SCHEDULE, run_session
+from tests.parity.workshop import Mutation, Workshop
 
 SPEC = {spec.name: spec for spec in CONV_SPECS}
 DSP = "HAD_DSP_IN_C"
@@ -156,13 +149,6 @@ def test_broken_geometry_is_refused(changes: dict[str, Any], rule: str) -> None:
         check_model(replace(model, layers=(layer, *model.layers[1:])))
 
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    """Ends devices with the test."""
-    with ExitStack() as opened:
-        yield opened
-
-
 @pytest.mark.parametrize(
     ("name", "board"),
     [
@@ -181,14 +167,9 @@ def stack() -> Iterator[ExitStack]:
         ),
     ],
 )
-def test_firmware_in_the_emulator_equals_twin(
-    name: str, board: str, stack: ExitStack, tmp_path: Path
-) -> None:
-    model, target = make_conv_model(SPEC[name]), BOARDS[board]
-    folder = write_folder(generate(model, target), tmp_path / "sources")
-    firmware = build(folder, target, find_toolchain(target), tmp_path / "builds")
-    device = DeviceClient(stack.enter_context(open_device(firmware, target)))
-    twin = TwinLearner(model)
+def test_firmware_in_the_emulator_equals_twin(name: str, board: str, open_board: OpenBoard) -> None:
+    model = make_conv_model(SPEC[name])
+    twin, device = TwinLearner(model), open_board(model, board)
     raw = random_raw(model, 2, 7)
     for learner in (twin, device):
         learner.learn(raw[0], 1)
@@ -209,8 +190,7 @@ def workshops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workshop]:
 
 
 def _session(workshop: Workshop, elf: Path, stack: ExitStack) -> None:
-    device = DeviceClient(stack.enter_context(HostTransport(elf)))
-    pair = Pair(workshop.model, TwinLearner(workshop.model), device)
+    pair = workshop.pair(elf, stack)
     raw = random_raw(workshop.model, 4, 3)
     pair.both("infer", raw[0])
     pair.both("train_begin", 3, 2, SCHEDULE, "balanced")

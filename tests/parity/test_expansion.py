@@ -1,29 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks that grow (SPEC.md 16): twin, C on the host, boards; what must not move does not."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from codegen.generate import generate, write_folder
-from device.harness.boards import BOARDS
-from device.harness.build import build
-from device.harness.client import DeviceClient
-from device.harness.devices import HostTransport, open_device
 from device.harness.errors import DeviceError
-from device.harness.toolchain import find_toolchain
 from device.twin.learner import TwinLearner
 from device.twin.model import Expansion, IntModel
 from device.twin.scale import Scale
-from server.learning.firmwares import backend_for
-from tests.parity.conftest import COUNTERS, OpenPair
+from tests.parity.conftest import COUNTERS, OpenBoard, OpenPair
 from tests.parity.models import ModelSpec, make_model, random_raw
 from tests.parity.sessions import Pair
-from tests.parity.test_mutation import Mutation, Workshop
+from tests.parity.workshop import Mutation, Workshop
 
 BLOCKS, ROWS = 2, 5
 # High, so that few steps move what they may and what they must not.
@@ -123,13 +114,6 @@ def workshops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workshop]:
     return {n: Workshop(tmp_path_factory.mktemp(n), growing(n), "host") for n in MODELS}
 
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    """Ends devices with the test."""
-    with ExitStack() as opened:
-        yield opened
-
-
 @pytest.mark.parametrize("number", range(len(ERRORS)))
 def test_planted_error_is_seen(
     number: int, workshops: dict[str, Workshop], stack: ExitStack
@@ -138,19 +122,14 @@ def test_planted_error_is_seen(
     workshop = workshops[name]
     elf = workshop.planted(Mutation("had_expand.c", old, new), number)
     with pytest.raises((AssertionError, DeviceError)):
-        run(_pair(workshop, elf, stack))
+        run(workshop.pair(elf, stack))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_without_an_error_nothing_differs(
     name: str, workshops: dict[str, Workshop], stack: ExitStack
 ) -> None:
-    run(_pair(workshops[name], workshops[name].sound(), stack))
-
-
-def _pair(workshop: Workshop, elf: Path, stack: ExitStack) -> Pair:
-    device = DeviceClient(stack.enter_context(HostTransport(elf)))
-    return Pair(workshop.model, TwinLearner(workshop.model), device)
+    run(workshops[name].pair(workshops[name].sound(), stack))
 
 
 @pytest.mark.parametrize(
@@ -166,13 +145,10 @@ def _pair(workshop: Workshop, elf: Path, stack: ExitStack) -> Pair:
     ],
 )
 def test_emulated_board_grows_to_the_same_bits(
-    name: str, board: str, stack: ExitStack, tmp_path: Path
+    name: str, board: str, open_board: OpenBoard
 ) -> None:
-    model, target = growing(name), BOARDS[board]
-    write_folder(generate(model, target), tmp_path / "src")
-    firmware = build(tmp_path / "src", target, find_toolchain(target), tmp_path / "builds")
-    device = DeviceClient(stack.enter_context(open_device(firmware, target, backend_for(target))))
-    run(Pair(model, TwinLearner(model), device))
+    model = growing(name)
+    run(Pair(model, TwinLearner(model), open_board(model, board)))
 
 
 def learned(name: str, tasks: int) -> tuple[IntModel, list[TwinLearner]]:

@@ -1,29 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fine inference (SPEC.md 18): twin, C on the host, boards; training must not see it."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from codegen.generate import generate, write_folder
-from device.harness.boards import BOARDS
-from device.harness.build import build
-from device.harness.client import DeviceClient
-from device.harness.devices import HostTransport, open_device
 from device.harness.errors import DeviceError
-from device.harness.toolchain import find_toolchain
 from device.twin.learner import TwinLearner
 from device.twin.model import IntModel
 from device.twin.scale import Scale
-from server.learning.firmwares import backend_for
-from tests.parity.conftest import COUNTERS, OpenPair
+from tests.parity.conftest import COUNTERS, OpenBoard, OpenPair
 from tests.parity.models import ModelSpec, make_model, random_raw
 from tests.parity.sessions import Pair
-from tests.parity.test_mutation import Mutation, Workshop
+from tests.parity.workshop import Mutation, Workshop
 
 SCHEDULE = [(0, Scale.from_real(16.0))]
 SLOTS = {"exemplar_slots": 15, "staging_slots": 15}
@@ -52,17 +43,14 @@ SPECS = {
         "fine_head", (23, 6), signed=True, **SLOTS, arithmetic={"order": 4, "batch": 6}
     ),
 }
-ERRORS = (
-    ("had_infer.c", "16 * acc[r]", "15 * acc[r]", "signed"),
-    ("had_infer.c", "sums + HAD_PACKED_SUMS, 0U)", "sums, 0U)", "unsigned"),
-    (
-        "had_view.c",
-        "(int32_t)layer->forward_shift - 4;",
-        "(int32_t)layer->forward_shift - 3;",
-        "head",
+ERRORS = (  # the session of "frozen" sees them all
+    Mutation("had_infer.c", "16 * acc[r]", "15 * acc[r]"),
+    Mutation("had_infer.c", "sums + HAD_PACKED_SUMS, 0U)", "sums, 0U)"),
+    Mutation(
+        "had_view.c", "(int32_t)layer->forward_shift - 4;", "(int32_t)layer->forward_shift - 3;"
     ),
-    ("had_frozen.c", "out[layer->outputs + o] =", "out[o] =", "frozen"),
-    ("had_exemplar.c", "x0[HAD_X0_SIZE + i] = 0;", "x0[HAD_X0_SIZE + i] += 0;", "unsigned"),
+    Mutation("had_frozen.c", "out[layer->outputs + o] =", "out[o] ="),
+    Mutation("had_exemplar.c", "x0[HAD_X0_SIZE + i] = 0;", "x0[HAD_X0_SIZE + i] += 0;"),
 )
 
 
@@ -119,28 +107,16 @@ def test_training_is_that_of_the_model_without(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def workshops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workshop]:
-    """Models whose inference has an error planted, compiled file by file."""
-    return {n: Workshop(tmp_path_factory.mktemp(n), fine(n), "host") for n in SPECS}
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    """Ends devices with the test."""
-    with ExitStack() as opened:
-        yield opened
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """A model whose inference has an error planted, compiled file by file."""
+    return Workshop(tmp_path_factory.mktemp("fine"), fine("frozen"), "host")
 
 
 @pytest.mark.parametrize("number", range(len(ERRORS)))
-def test_planted_error_is_seen(
-    number: int, workshops: dict[str, Workshop], stack: ExitStack
-) -> None:
-    file, old, new, name = ERRORS[number]
-    workshop = workshops[name]
-    elf = workshop.planted(Mutation(file, old, new), number)
-    device = DeviceClient(stack.enter_context(HostTransport(elf)))
+def test_planted_error_is_seen(number: int, workshop: Workshop, stack: ExitStack) -> None:
+    elf = workshop.planted(ERRORS[number], number)
     with pytest.raises((AssertionError, DeviceError)):
-        run(Pair(workshop.model, TwinLearner(workshop.model), device))
+        run(workshop.pair(elf, stack))
 
 
 @pytest.mark.parametrize(
@@ -155,10 +131,7 @@ def test_planted_error_is_seen(
     ],
 )
 def test_emulated_board_infers_to_the_same_bits(
-    name: str, board: str, stack: ExitStack, tmp_path: Path
+    name: str, board: str, open_board: OpenBoard
 ) -> None:
-    model, target = fine(name), BOARDS[board]
-    write_folder(generate(model, target), tmp_path / "src")
-    firmware = build(tmp_path / "src", target, find_toolchain(target), tmp_path / "builds")
-    device = DeviceClient(stack.enter_context(open_device(firmware, target, backend_for(target))))
-    run(Pair(model, TwinLearner(model), device))
+    model = fine(name)
+    run(Pair(model, TwinLearner(model), open_board(model, board)))

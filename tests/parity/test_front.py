@@ -18,7 +18,7 @@ from tests.parity.conftest import OpenPair
 from tests.parity.fronts import make_front_model, make_witness
 from tests.parity.models import random_raw
 from tests.parity.sessions import plain, run_session
-from tests.parity.test_mutation import Mutation, Workshop
+from tests.parity.workshop import Mutation, Workshop
 from tests.vectors import front as reference
 
 KINDS = {"conv", "average", "max", "add", "concat", "table"}

@@ -1,22 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inference with the largest operands: tiles whose sums fill the fields of the packed kernels."""
 
-from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from codegen.generate import generate, write_folder
-from device.harness.boards import BOARDS
-from device.harness.build import build
-from device.harness.client import DeviceClient
-from device.harness.devices import open_device
-from device.harness.toolchain import find_toolchain
 from device.twin.learner import TwinLearner
 from device.twin.model import IntModel
-from tests.parity.conftest import OpenPair
+from tests.parity.conftest import OpenBoard, OpenPair
 from tests.parity.models import ModelSpec, make_model
 
 INPUTS = 75  # two whole tiles and a part, which is no whole number of fours
@@ -54,14 +46,10 @@ def test_largest_sums_equal_twin(layout: str, signed: bool, open_pair: OpenPair)
 
 
 @pytest.mark.parametrize("board", ["mps2-an386", "mps3-an547"])
-def test_largest_sums_on_emulated_board_equal_twin(board: str, tmp_path: Path) -> None:
+def test_largest_sums_on_emulated_board_equal_twin(board: str, open_board: OpenBoard) -> None:
     model = largest(signed=False)
-    folder = write_folder(generate(model, BOARDS[board]), tmp_path / "sources")
-    firmware = build(folder, BOARDS[board], find_toolchain(BOARDS[board]), tmp_path / "builds")
-    twin = TwinLearner(model)
-    with ExitStack() as stack:
-        device = DeviceClient(stack.enter_context(open_device(firmware, BOARDS[board])))
-        for raw in samples():
-            found, expected = device.infer(raw), twin.infer(raw)
-            assert found[0] == expected[0]
-            assert list(found[1]) == list(expected[1])
+    twin, device = TwinLearner(model), open_board(model, board)
+    for raw in samples():
+        found, expected = device.infer(raw), twin.infer(raw)
+        assert found[0] == expected[0]
+        assert list(found[1]) == list(expected[1])

@@ -20,7 +20,7 @@ from tests.parity.conftest import OpenDevice, OpenPair
 from tests.parity.models import random_raw
 from tests.parity.sessions import run_session
 from tests.parity.signals import make_signal_model, windows
-from tests.parity.test_mutation import Mutation, Workshop
+from tests.parity.workshop import Mutation, Workshop
 
 
 def raw_windows(model: IntModel) -> np.ndarray[Any, np.dtype[np.int16]]:

@@ -1,28 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model suite from file to firmware: quantized, planned, built, and equal to the twin."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from codegen.generate import generate, write_folder
 from codegen.importer import import_onnx
 from codegen.lower import lower
 from codegen.quantize import QuantizeOptions, quantize
-from device.harness.boards import BOARDS
-from device.harness.build import build
-from device.harness.client import DeviceClient
-from device.harness.devices import open_device
-from device.harness.toolchain import find_toolchain
 from device.twin.front import x0_of
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import Arithmetic, IntModel
 from device.twin.scale import Scale
-from tests.parity.conftest import OpenPair
+from tests.parity.conftest import OpenBoard, OpenPair
 from tests.suite.memory import memory_table
 from tests.suite.models import SUITE
 
@@ -98,20 +91,10 @@ def test_host_build_equals_twin(name: str, open_pair: OpenPair) -> None:
     pair.compare_states()
 
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    """Ends devices with the test."""
-    with ExitStack() as opened:
-        yield opened
-
-
 @pytest.mark.parametrize("name", ["cnn_1d", "branches", "ds_cnn"])
-def test_firmware_in_the_emulator_equals_twin(name: str, stack: ExitStack, tmp_path: Path) -> None:
-    model, board = integer_model(name), BOARDS["mps2-an386"]
-    folder = write_folder(generate(model, board), tmp_path / "sources")
-    firmware = build(folder, board, find_toolchain(board), tmp_path / "builds")
-    device = DeviceClient(stack.enter_context(open_device(firmware, board)))
-    twin = TwinLearner(model)
+def test_firmware_in_the_emulator_equals_twin(name: str, open_board: OpenBoard) -> None:
+    model = integer_model(name)
+    twin, device = TwinLearner(model), open_board(model, "mps2-an386")
     raw = raw_of(name, 2)
     for learner in (twin, device):
         learner.learn(raw[0], 1)
