@@ -24,10 +24,13 @@ class Field:
     guard_slots: samples that the guard may keep.
     flash_in_file: the port's flash is the file flash.bin; else it is in RAM, for emulators
         without files.
+    committed_in_flash: the committed masters are read from flash, not kept in RAM too (SPEC.md
+        12.5): the same bits and the same flash, less RAM.
     """
 
     guard_slots: int = DEFAULT_GUARD_SLOTS
     flash_in_file: bool = True
+    committed_in_flash: bool = False
 
 
 def flash_blocks(model: IntModel, plan: Plan, field: Field) -> int:
@@ -73,5 +76,14 @@ def field_config(model: IntModel, plan: Plan, field: Field | None) -> list[str]:
         "#ifndef HAD_FLASH_BLOCKS",
         define("HAD_FLASH_BLOCKS", unsigned(blocks), "two slots and their journals"),
         "#endif",
+        *(_committed_in_flash(plan) if field.committed_in_flash else ()),
         "",
+    ]
+
+
+def _committed_in_flash(plan: Plan) -> list[str]:
+    longest = max(layer.inputs for layer in plan.layers)
+    return [
+        define("HAD_COMMITTED_IN_FLASH", "1", "the masters, SPEC.md 12.5"),
+        define("HAD_LONGEST_ROW", unsigned(longest), "masters of one output, at most"),
     ]

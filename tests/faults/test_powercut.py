@@ -18,7 +18,7 @@ from device.harness.devices import qemu_command
 from device.harness.toolchain import find_toolchain
 from tests.faults.powercut.session import make_session, session_header
 
-DRIVER = Path(__file__).parent / "powercut" / "powercut.c"
+DRIVERS = Path(__file__).parent / "powercut"
 LEFT_OUT = ("port/main.c", "port/marks.c")
 FIELD = ("HAD_FIELD=1", "HAD_FLASH_FAULTS=1", "HAD_GUARD_SLOTS=4U", "HAD_FLASH_BLOCK_BYTES=1024U")
 # Program unit, blocks, slots: two slots and three, small units and large ones.
@@ -31,18 +31,25 @@ FLASHES = {
     ),
     "unit 64, two slots": ("HAD_FLASH_PROGRAM_BYTES=64U", "HAD_FLASH_BLOCKS=4U"),
 }
+# The committed masters in flash alone (SPEC.md 12.5): the same cuts lead to the same states.
+IN_FLASH = ("HAD_COMMITTED_IN_FLASH=1", "HAD_LONGEST_ROW=6U")
+FLASHES["unit 8, two slots, committed in flash"] = FLASHES["unit 8, two slots"] + IN_FLASH
 Change = Callable[[dict[str, bytes]], dict[str, bytes]]
 
 
 def run_driver(
-    folder: Path, flash: tuple[str, ...], change: Change = dict, board_name: str = "host"
+    folder: Path,
+    flash: tuple[str, ...],
+    change: Change = dict,
+    board_name: str = "host",
+    driver: str = "powercut.c",
 ) -> subprocess.CompletedProcess[str]:
     """Build the driver with the runtime and run it, on the host or in QEMU."""
     session = make_session()
     board = BOARDS[board_name]
     files = {**generate(session.model, board), **runtime_files()}
     files = {n: c for n, c in files.items() if n not in LEFT_OUT}
-    files["powercut.c"] = DRIVER.read_bytes()
+    files[driver] = (DRIVERS / driver).read_bytes()
     files["powercut_session.h"] = session_header(session).encode()
     write_folder(change(files), folder / "sources")
     firmware = build(
@@ -122,4 +129,26 @@ def test_driver_finds_a_planted_fault(fault: str, tmp_path: Path) -> None:
         return {**files, name: files[name].replace(right, wrong)}
 
     done = run_driver(tmp_path, FLASHES["unit 8, two slots"], plant)
+    assert done.returncode == 1 and done.stdout.startswith("FAILED: "), done.stdout
+
+
+def test_flash_that_fails_for_a_while_loses_no_committed_masters(tmp_path: Path) -> None:
+    flash = FLASHES["unit 8, two slots, committed in flash"]
+    done = run_driver(tmp_path, flash, driver="unread.c")
+    assert (done.returncode, done.stdout) == (0, "all held\n"), done.stdout + done.stderr
+
+
+KEPT = b"return ln->committed_at == HAD_AT_WORKING ? HAD_ERR_IO : HAD_OK;"
+
+
+def test_driver_sees_masters_that_are_overwritten(tmp_path: Path) -> None:
+    """Planted: a session may begin though the last commit is not in flash."""
+
+    def plant(files: dict[str, bytes]) -> dict[str, bytes]:
+        name = "runtime/src/learner/had_committed.h"
+        assert files[name].count(KEPT) == 1
+        return {**files, name: files[name].replace(KEPT, b"(void)ln; return HAD_OK;")}
+
+    flash = FLASHES["unit 8, two slots, committed in flash"]
+    done = run_driver(tmp_path, flash, plant, driver="unread.c")
     assert done.returncode == 1 and done.stdout.startswith("FAILED: "), done.stdout

@@ -73,7 +73,7 @@ had_status had_flash_open(had_flash_info *info) {
 }
 
 had_status had_flash_read(uint8_t *dst, uint32_t at, uint32_t n) {
-    if (at > sizeof memory.cells || n > sizeof memory.cells - at) {
+    if (is_off() != 0U || at > sizeof memory.cells || n > sizeof memory.cells - at) {
         return HAD_ERR_IO;
     }
     memcpy(dst, memory.cells + at, n);

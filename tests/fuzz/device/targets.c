@@ -195,7 +195,7 @@ static void run(uint32_t flags, const uint8_t *data, uint32_t size) {
         status = had_decoder_end(&decoder, &learner);
     }
     learner.importing = 0U;
-    if (status != HAD_OK || had_values_are_valid(&learner.working) == 0U) {
+    if (status != HAD_OK || had_values_are_valid(&learner) == 0U) {
         had_rollback(&learner);
     } else {
         live();

@@ -50,7 +50,7 @@ typedef struct had_fit {
 /*
  * Score the committed copy, and the working one as a commit would make it. HAD_ERR_REFUSED: a limit is
  * broken, and *reason says which (SPEC.md 13.2). The learner is as it was in either case, but for targets of
- * distillation. HAD_ERR_STATE: training under way.
+ * distillation. HAD_ERR_STATE: training under way. HAD_ERR_IO: see had_rollback.
  */
 HAD_CHECKED had_status had_guard_check(had_guard *guard, had_learner *ln, const had_fit *fit,
                                        uint32_t *reason);

@@ -21,7 +21,7 @@ typedef int16_t had_master;
 typedef struct had_layer {
     had_scale scale;           /* s: the value of w is master * row_factor * s */
     const uint8_t *row_factor; /* outputs values */
-    uint32_t master_at;        /* first element in had_copy.master */
+    uint32_t master_at;        /* first element in had_learner.master */
     uint32_t bias_at;          /* first element in had_copy.bias */
     uint32_t view_at;          /* first word in had_view.words */
     int32_t in_amax;           /* initial frozen range of the input; 0 for layer 0 */

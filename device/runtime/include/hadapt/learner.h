@@ -37,7 +37,14 @@ typedef struct had_correction {
     int16_t beta;  /* in the grid of the logits */
 } had_correction;
 
-/* What learning changes, and a commit makes current. */
+/* 1: the committed masters are read from flash, not kept in RAM; field devices only, SPEC.md 12.5. */
+#ifndef HAD_COMMITTED_IN_FLASH
+#define HAD_COMMITTED_IN_FLASH 0
+#endif
+#define HAD_AT_TABLES UINT32_MAX         /* committed masters: those of the model's tables */
+#define HAD_AT_WORKING (UINT32_MAX - 1U) /* those of the working copy, and nowhere else */
+
+/* What learning changes, and a commit makes current; its masters are apart. */
 typedef struct had_copy {
     uint32_t step;
     uint32_t n_classes;
@@ -49,7 +56,6 @@ typedef struct had_copy {
 #if HAD_KEEP_PROTOTYPES
     int16_t prototype[HAD_MAX_CLASSES][1U + HAD_FEATURES]; /* n_c, then S_c */
 #endif
-    had_master master[HAD_MASTER_COUNT];
 } had_copy;
 
 /* The committed network as inference reads it; derived from `committed`. */
@@ -189,6 +195,9 @@ typedef union had_arena {
     uint64_t align;
     had_herd herd;
     had_import import;
+#if HAD_COMMITTED_IN_FLASH
+    had_master row[HAD_LONGEST_ROW]; /* of the committed copy, on its way into the view */
+#endif
 } had_arena;
 
 #define HAD_PANEL_BLOCK 32U /* columns of a block of the operand that vector kernels take */
@@ -199,7 +208,14 @@ enum had_importing { HAD_IMPORTING_STATE = 1, HAD_IMPORTING_PACKET = 2 };
 /* All memory that learning takes. */
 typedef struct had_learner {
     had_copy working;
+    had_master master[HAD_MASTER_COUNT]; /* of the working copy */
     had_copy committed;
+#if HAD_COMMITTED_IN_FLASH
+    uint32_t committed_at; /* flash address of the committed payload (SPEC.md 12.2), or HAD_AT_ */
+    uint32_t unread; /* flash failed: working copy or view is in pieces until a rollback succeeds */
+#else
+    had_master committed_master[HAD_MASTER_COUNT];
+#endif
     had_view view;
     had_exemplars exemplars;
 #if HAD_DISTILLATION
@@ -262,6 +278,7 @@ HAD_CHECKED had_status had_add_class(had_learner *ln, uint32_t *label);
 /*
  * Open a training session. HAD_ERR_ARGUMENT: config, or what it asks for is not compiled in.
  * HAD_ERR_STATE: one is under way, or there are no samples to draw from. HAD_ERR_FULL: no block is left.
+ * HAD_ERR_IO: the committed masters are in the working copy alone, for the last save has failed: save first.
  */
 HAD_CHECKED had_status had_train_begin(had_learner *ln, const had_train_config *config);
 
@@ -282,16 +299,19 @@ HAD_CHECKED had_status had_commit(had_learner *ln);
 HAD_CHECKED had_status had_commit_corrected(had_learner *ln, uint32_t hold, uint32_t steps);
 #endif
 
-/* Back to the committed state; staged samples are dropped, session and import end. */
+/*
+ * Back to the committed state; staged samples are dropped, session and import end. Where committed masters are in
+ * flash and it cannot be read, everything answers HAD_ERR_IO until a rollback succeeds.
+ */
 void had_rollback(had_learner *ln);
 
 /* Steps left in the session; 0 without one. */
 uint32_t had_steps_left(const had_learner *ln);
 
-/* HAD_ERR_STATE while training or an import is under way: most operations cannot run then. */
+/* HAD_ERR_STATE while training or an import is under way: most operations cannot run then. HAD_ERR_IO: see had_rollback. */
 HAD_CHECKED had_status had_idle(const had_learner *ln);
 
-/* HAD_ERR_STATE in mid-step or while an import is open: the working copy is then in pieces. */
+/* HAD_ERR_STATE in mid-step or while an import is open: the working copy is then in pieces. HAD_ERR_IO: see had_rollback. */
 HAD_CHECKED had_status had_between_steps(const had_learner *ln);
 
 #endif

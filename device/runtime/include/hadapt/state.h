@@ -18,7 +18,7 @@ enum had_export_source { HAD_EXPORT_COMMITTED, HAD_EXPORT_WORKING };
 
 /*
  * Bytes offset .. offset + count - 1 of a copy of the state. HAD_ERR_ARGUMENT: outside of it, or no such
- * source. HAD_ERR_STATE: the working copy in training or import.
+ * source. HAD_ERR_STATE: the working copy in training or import. HAD_ERR_IO: flash that holds the committed copy.
  */
 HAD_CHECKED had_status had_export(const had_learner *ln, uint8_t *dst, uint32_t offset,
                                   uint32_t count, uint32_t source);

@@ -94,7 +94,7 @@ static void put_column(had_weight *group, uint32_t first, uint32_t row, const in
 /* One term of every output, and behind the last channel of a position zeros up to a whole group. */
 static void quantize_term(had_learner *ln, const had_layer *layer, had_weight *wh, int32_t *block,
                           uint32_t k) {
-    const had_master *w = ln->working.master + layer->master_at;
+    const had_master *w = ln->master + layer->master_at;
     uint32_t row;
     uint32_t last = (k + 1U) % layer->conv->window.in_channels == 0U ? 1U : 0U;
     had_weight *group = group_of(wh, layer, k, &row);

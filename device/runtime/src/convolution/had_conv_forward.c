@@ -13,7 +13,7 @@ void had_conv_view(had_learner *ln, const had_layer *layer, had_weight *wq, had_
                    uint32_t begin, uint32_t end) {
     uint32_t share = (uint32_t)layer->outputs / layer->conv->groups;
     for (uint32_t o = begin; o < end; o++) {
-        const had_master *w = ln->working.master + layer->master_at + o * layer->inputs;
+        const had_master *w = ln->master + layer->master_at + o * layer->inputs;
         uint32_t at = o % share;
         had_weight *group = wq + (o / share * had_groups(share) + at / HAD_ROWS) *
                                      HAD_GROUP_WORDS((uint32_t)layer->inputs);

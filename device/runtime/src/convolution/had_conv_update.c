@@ -196,8 +196,7 @@ static void finish_row(had_learner *ln, const had_layer *layer, const had_rates 
     const had_update update = had_update_of(ln, layer, rates, amax, o);
     int32_t gradient = 0;
     if (update.live != 0U) {
-        update_row(ln->working.master + layer->master_at + o * layer->inputs, acc, &update,
-                   layer->inputs);
+        update_row(ln->master + layer->master_at + o * layer->inputs, acc, &update, layer->inputs);
     }
     for (uint32_t p = 0U; p < pixels; p++) {
         const int16_t *errors = errors_of(layer, d, o, p);

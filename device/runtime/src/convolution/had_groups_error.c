@@ -83,7 +83,7 @@ static void load_weights(int32_t *block, const had_learner *ln, const had_layer 
     uint32_t outputs = (uint32_t)layer->outputs / conv->groups;
     uint32_t channels = (uint32_t)conv->window.in_channels / conv->groups;
     uint32_t taps = (uint32_t)conv->window.kernel_height * conv->window.kernel_width;
-    const had_master *w = ln->working.master + layer->master_at + c % channels;
+    const had_master *w = ln->master + layer->master_at + c % channels;
     for (uint32_t r = 0U; r < HAD_ORDER; r++) {
         uint32_t t = first + r;
         uint32_t o = c / channels * outputs + t % outputs;

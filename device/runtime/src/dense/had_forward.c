@@ -97,7 +97,7 @@ void had_row_quantize(had_learner *ln, const had_layer *layer, had_weight *wq, c
 /* Multiplier and bias of row `row` of a layer, and the quantiser of its masters. */
 static had_output prepare(const had_learner *ln, const had_layer *layer, had_quantizer *q,
                           uint32_t row) {
-    const had_master *w = ln->working.master + layer->master_at + row * layer->inputs;
+    const had_master *w = ln->master + layer->master_at + row * layer->inputs;
     had_scale x_scale = ln->step.flow[layer->index].x_scale;
     return (had_output){had_row_prepare(q, w, layer, row, x_scale),
                         had_rhu16(ln->working.bias[layer->bias_at + row])};
@@ -106,7 +106,7 @@ static had_output prepare(const had_learner *ln, const had_layer *layer, had_qua
 #if HAD_OCTET && defined(HAD_COUNTERS)
 static void count_row(had_learner *ln, const had_layer *layer, const had_quantizer *q,
                       uint32_t row) {
-    const had_master *w = ln->working.master + layer->master_at + row * layer->inputs;
+    const had_master *w = ln->master + layer->master_at + row * layer->inputs;
     for (uint32_t i = 0U; i < layer->inputs; i++) {
         had_tally_element(&ln->counters.layer[layer->index].tensor[HAD_T_WQ], w[i] >> q->k,
                           -q->limit, q->limit, quantize(w[i], q));
@@ -117,7 +117,7 @@ static void count_row(had_learner *ln, const had_layer *layer, const had_quantiz
 /* `rows` rows of weights from row `row` on, in the places of a group; their multipliers and biases. */
 static void prepare_rows(had_learner *ln, const had_layer *layer, had_weight *wq,
                          had_output out[HAD_ROWS], uint32_t row, uint32_t rows) {
-    const had_master *w = ln->working.master + layer->master_at + row * layer->inputs;
+    const had_master *w = ln->master + layer->master_at + row * layer->inputs;
     for (uint32_t r = 0U; r < HAD_ROWS; r += AT_ONCE) {
         had_quantizer q[AT_ONCE] = {0}; /* of a row behind the last one: gives zeros */
         for (uint32_t j = 0U; j < AT_ONCE && r + j < rows; j++) {

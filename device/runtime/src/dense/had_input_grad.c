@@ -23,7 +23,7 @@ static uint32_t lanes_left(uint32_t column, uint32_t end) {
 
 void had_weight_range(had_learner *ln, const had_layer *layer, int32_t *block, uint32_t begin,
                       uint32_t end) {
-    const had_master *w = ln->working.master + layer->master_at;
+    const had_master *w = ln->master + layer->master_at;
     int32_t amax = begin == 0U ? 0 : ln->step.weight_max;
     if (ln->step.flow[layer->index].d_max > 0) {
         for (uint32_t i = begin; i < end; i += HAD_LANES) {
@@ -110,7 +110,7 @@ static void count_block(had_learner *ln, const had_layer *layer, const int32_t *
 /* Operand wh of at most HAD_LANES inputs from `column` on, in their places in wh. */
 static void quantize_lanes(had_learner *ln, const had_layer *layer, had_weight *wh, int32_t *block,
                            uint32_t column, uint32_t columns) {
-    const had_master *w = ln->working.master + layer->master_at;
+    const had_master *w = ln->master + layer->master_at;
     const had_quantizer q = ln->step.weight;
     for (uint32_t o = 0U; o < layer->outputs; o += HAD_ORDER) {
         had_block_weights(block, w, layer, o, column, columns);

@@ -4,6 +4,7 @@
 
 #include "../cores/had_dsp.h"
 #include "../cores/had_mve.h"
+#include "../learner/had_committed.h"
 #include "had_row.h"
 #include "hadapt/dot.h"
 #include "hadapt/infer.h"
@@ -51,7 +52,10 @@ static void pack_row(uint32_t *words, const had_master *w, const had_quantizer *
 
 static void refresh_layer(had_learner *ln, const had_layer *layer, had_scale x_scale) {
     for (uint32_t o = 0U; o < layer->outputs; o++) {
-        const had_master *w = ln->committed.master + layer->master_at + o * layer->inputs;
+        const had_master *w = had_committed_row(ln, layer, o);
+        if (w == 0) {
+            return; /* nothing is inferred until it can be read: ln->unread */
+        }
         uint32_t at = layer->view_at + o / HAD_VIEW_ROWS * HAD_VIEW_GROUP(layer->inputs);
         had_quantizer q;
         had_multiplier m = had_row_prepare(&q, w, layer, o, x_scale);

@@ -199,8 +199,8 @@ void had_weight_gradient(had_learner *ln, const had_layer *layer, const int16_t 
             had_clear_row(dt, HAD_BATCH_PADDED, r);
         }
         if (live > 0U) {
-            had_update_rows(ln->working.master + layer->master_at + o * layer->inputs, dt, xh,
-                            update, rows, layer->inputs);
+            had_update_rows(ln->master + layer->master_at + o * layer->inputs, dt, xh, update, rows,
+                            layer->inputs);
         }
     }
 }

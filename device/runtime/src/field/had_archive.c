@@ -8,9 +8,11 @@
 
 #include <string.h>
 
+#include "../learner/had_committed.h"
 #include "../learner/had_fields.h"
 #include "hadapt/exemplar.h"
 #include "hadapt/infer.h"
+#include "hadapt/state.h"
 
 #define FLAG_WORKING 1U
 #define FLAG_TRAINED 2U
@@ -80,11 +82,28 @@ static uint32_t move_u32(had_archive *ar, uint32_t value) {
     return value;
 }
 
-static void move_copy(had_archive *ar, had_copy *copy) {
+static void save_copy(had_archive *ar, const had_learner *ln, uint32_t source) {
     for (uint32_t f = 0U; f < HAD_FIELDS && ar->status == HAD_OK; f++) {
-        had_field field = had_field_of(copy, f);
-        had_archive_move(ar, field.data, field.bytes);
+        had_reader reader;
+        had_read_field(&reader, ln, source, f);
+        do {
+            save(ar, reader.data, reader.bytes);
+        } while (had_read_next(&reader) != 0U);
+        ar->status = ar->status == HAD_OK ? reader.status : ar->status;
     }
+}
+
+/* Either copy is loaded into the working one. */
+static void move_copy(had_archive *ar, had_learner *ln, uint32_t source) {
+    if (ar->mode == HAD_ARCHIVE_SAVE) {
+        save_copy(ar, ln, source);
+        return;
+    }
+    for (uint32_t f = 0U; f < HAD_FIELDS && ar->status == HAD_OK; f++) {
+        had_field field = had_field_of(ln, f);
+        load(ar, field.data, field.bytes);
+    }
+    require(ar, had_values_are_valid(ln));
 }
 
 /* 1: the model part follows; 0: it is of another model. */
@@ -157,26 +176,26 @@ static void move_log(had_archive *ar, had_log *log) {
 }
 
 static uint32_t flags_of(const had_learner *ln) {
-    uint32_t differs = memcmp(&ln->working, &ln->committed, sizeof ln->working) != 0 ? 1U : 0U;
-    return (differs != 0U || ln->trained != 0U ? FLAG_WORKING : 0U) |
+    return (ln->trained != 0U || had_copies_differ(ln) != 0U ? FLAG_WORKING : 0U) |
            (ln->trained != 0U ? FLAG_TRAINED : 0U) | (ln->session.active != 0U ? FLAG_SESSION : 0U);
 }
 
 static void move_copies(had_archive *ar, had_learner *ln, uint32_t flags) {
-    ln->committed.n_classes = move_u32(ar, ln->committed.n_classes);
+    uint32_t committed = move_u32(ar, ln->committed.n_classes);
     uint32_t working = move_u32(ar, ln->working.n_classes);
-    require(ar, ln->committed.n_classes >= 1U && ln->committed.n_classes <= HAD_MAX_CLASSES &&
-                    working >= 1U && working <= HAD_MAX_CLASSES);
-    move_copy(ar, &ln->committed);
+    require(ar, committed >= 1U && committed <= HAD_MAX_CLASSES && working >= 1U &&
+                    working <= HAD_MAX_CLASSES);
+    ar->committed_at = ar->at + ar->fill;
+    move_copy(ar, ln, HAD_EXPORT_COMMITTED);
     if (ar->mode == HAD_ARCHIVE_LOAD) {
-        ln->working = ln->committed;
+        ln->working.n_classes = committed;
+        had_committed_take(ln);
+        had_committed_lies(ln, ar->committed_at);
         ln->working.n_classes = working;
     }
     if ((flags & FLAG_WORKING) != 0U) {
-        move_copy(ar, &ln->working);
+        move_copy(ar, ln, HAD_EXPORT_WORKING);
     }
-    require(ar, had_values_are_valid(&ln->committed));
-    require(ar, had_values_are_valid(&ln->working));
 }
 
 /* A session, but for what it opens with: targets of distillation are taken anew, and are the same. */

@@ -20,7 +20,8 @@ typedef struct had_archive {
     uint32_t at;  /* flash address of the next byte, when loading, or of the page, when saving */
     uint32_t end; /* first address that it may not touch */
     uint32_t unit;
-    uint32_t fill; /* bytes in the page */
+    uint32_t fill;         /* bytes in the page */
+    uint32_t committed_at; /* flash address of the committed payload */
     had_status status;
     had_sha256 sha; /* of what was saved */
     uint8_t page[HAD_PAGE_BYTES];

@@ -110,7 +110,7 @@ static void next_row(had_decoder *d, const had_learner *ln) {
 }
 
 static uint8_t *cell(const had_decoder *d, had_learner *ln) {
-    uint8_t *data = had_field_of(&ln->working, d->field).data;
+    uint8_t *data = had_field_of(ln, d->field).data;
     return data + (d->row * d->columns + d->column) * (d->width / 8U);
 }
 

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "../learner/had_committed.h"
 #include "hadapt/correction.h"
 #include "hadapt/exemplar.h"
 #include "hadapt/infer.h"
@@ -54,21 +55,10 @@ static void score(const had_guard *guard, had_learner *ln, uint16_t right[HAD_MA
     }
 }
 
-/* Exchange committed and working without a third copy. */
-static void swap_copies(had_learner *ln) {
-    uint8_t *a = (uint8_t *)&ln->working;
-    uint8_t *b = (uint8_t *)&ln->committed;
-    for (uint32_t i = 0U; i < (uint32_t)sizeof ln->working; i++) {
-        uint8_t held = a[i];
-        a[i] = b[i];
-        b[i] = held;
-    }
-    had_view_refresh(ln);
-}
-
 /* Score what a commit would make of the working copy. */
 static void score_new(had_guard *guard, had_learner *ln, const had_fit *fit) {
-    swap_copies(ln);
+    uint32_t at = HAD_AT_WORKING;
+    had_committed_swap(ln, &at);
 #if HAD_BIAS_CORRECTION
     had_correction kept = ln->committed.correction;
     had_exemplar_set_aside(&ln->exemplars);
@@ -81,7 +71,7 @@ static void score_new(had_guard *guard, had_learner *ln, const had_fit *fit) {
     (void)fit;
     score(guard, ln, guard->after);
 #endif
-    swap_copies(ln);
+    had_committed_swap(ln, &at);
 }
 
 static void count_reserved(had_guard *guard) {
@@ -147,6 +137,10 @@ had_status had_guard_check(had_guard *guard, had_learner *ln, const had_fit *fit
     count_reserved(guard);
     score(guard, ln, guard->before);
     score_new(guard, ln, fit);
+    status = had_committed_was_read(ln);
+    if (status != HAD_OK) {
+        return status;
+    }
     guard->at_class = 0U;
     *reason = judge_old(guard, old_classes);
     if (*reason == HAD_REASON_NONE) {

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "../learner/had_committed.h"
 #include "had_journal.h"
 #include "hadapt/correction.h"
 #include "hadapt/exemplar.h"
@@ -153,7 +154,7 @@ had_status had_node_guard_add(had_node *node, const uint8_t *packed, uint32_t la
 had_status had_node_log_restart(had_node *node) {
     had_learner *ln = node->learner;
     if (had_idle(ln) != HAD_OK || ln->trained != 0U || had_exemplar_staged(&ln->exemplars) != 0U ||
-        memcmp(&ln->working, &ln->committed, sizeof ln->working) != 0) {
+        had_copies_differ(ln) != 0U) {
         return HAD_ERR_STATE;
     }
     had_status status = had_log_restart(&node->log, ln);

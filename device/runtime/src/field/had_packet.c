@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "../learner/had_committed.h"
 #include "../learner/had_fields.h"
 #include "had_decoder.h"
 #include "had_envelope.h"
@@ -47,24 +48,25 @@ had_status had_packet_begin(had_packet *packet, had_node *node, uint32_t total) 
     if (node->trust.provisioned == 0U || had_idle(ln) != HAD_OK) {
         return HAD_ERR_STATE;
     }
+    had_status kept = had_committed_is_kept(ln);
+    if (kept != HAD_OK) {
+        return kept;
+    }
     *packet = (had_packet){.phase = PHASE_HEAD, .total = total};
     ln->importing = HAD_IMPORTING_PACKET;
     node->reason = HAD_REASON_NONE;
     return HAD_OK;
 }
 
-static void digest_of(had_learner *ln, uint8_t digest[HAD_SHA256_BYTES], uint32_t source) {
-    uint32_t importing = ln->importing;
-    ln->importing = 0U;
-    /* The range is inside of the export, and there is no session: this cannot fail. */
-    (void)!had_export(ln, digest, HAD_STATE_BYTES - HAD_SHA256_BYTES, HAD_SHA256_BYTES, source);
-    ln->importing = importing;
-}
-
+/* The range is inside of the export, and there is no session: only flash that holds the committed copy can fail. */
 static uint32_t has_digest(had_learner *ln, const uint8_t *expected, uint32_t source) {
     uint8_t digest[HAD_SHA256_BYTES];
-    digest_of(ln, digest, source);
-    return memcmp(digest, expected, sizeof digest) == 0 ? 1U : 0U;
+    uint32_t importing = ln->importing;
+    ln->importing = 0U;
+    had_status status =
+        had_export(ln, digest, HAD_STATE_BYTES - HAD_SHA256_BYTES, HAD_SHA256_BYTES, source);
+    ln->importing = importing;
+    return status == HAD_OK && memcmp(digest, expected, sizeof digest) == 0 ? 1U : 0U;
 }
 
 /* Checks 6 to 9 of SPEC.md 11.3. */
@@ -169,11 +171,12 @@ static uint32_t judge_result(had_packet *packet, had_node *node) {
     if (has_digest(ln, packet->result, HAD_EXPORT_WORKING) == 0U) {
         return HAD_REASON_RESULT;
     }
-    if (had_values_are_valid(&ln->working) == 0U) {
+    if (had_values_are_valid(ln) == 0U) {
         return HAD_REASON_VALUES;
     }
     ln->importing = 0U;
     const had_fit none = {0U, 0U};
+    /* If flash cannot be read there is no reason either: the commit then fails. */
     return had_guard_check(&node->guard, ln, &none, &reason) == HAD_OK ? HAD_REASON_NONE : reason;
 }
 

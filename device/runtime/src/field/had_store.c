@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "../arithmetic/had_bytes.h"
+#include "../learner/had_committed.h"
 #include "had_archive.h"
 #include "had_journal.h"
 
@@ -203,6 +204,7 @@ had_status had_store_save(had_store *store, const had_image *image) {
     had_archive_flush(&ar);
     status = ar.status == HAD_OK ? write_header(store, &ar, index, &slot) : ar.status;
     if (status == HAD_OK) {
+        had_committed_lies(image->learner, ar.committed_at);
         store->current = index;
         store->sequence = slot.sequence;
         store->journal_at = round_up(BODY_AT + slot.body_bytes, store->flash.program_bytes);

@@ -5,7 +5,9 @@
  */
 #include "hadapt/expand.h"
 
+#include "had_committed.h"
 #include "hadapt/random.h"
+#include "hadapt/state.h"
 #include "hadapt/train.h"
 
 #ifdef HAD_EXPANSIONS
@@ -32,12 +34,17 @@ static uint32_t has_columns(const had_layer *layer) {
 }
 
 /* 1: the block's masters in the lowest layer that has blocks are all zero. */
-static uint32_t is_free(const had_copy *copy, uint32_t block) {
+static uint32_t is_free(had_learner *ln, uint32_t source, uint32_t block) {
     const had_layer *layer = &had_layers[HAD_EXPANSION_FIRST];
-    const had_master *w = copy->master + layer->master_at + first_row(layer, block) * layer->inputs;
-    for (uint32_t j = 0U; j < HAD_EXPANSION_ROWS * (uint32_t)layer->inputs; j++) {
-        if (w[j] != 0) {
-            return 0U;
+    uint32_t first = first_row(layer, block);
+    for (uint32_t o = first; o < first + HAD_EXPANSION_ROWS; o++) {
+        const had_master *w = source == HAD_EXPORT_COMMITTED
+                                  ? had_committed_row(ln, layer, o)
+                                  : ln->master + layer->master_at + o * layer->inputs;
+        for (uint32_t i = 0U; i < layer->inputs && w != 0; i++) {
+            if (w[i] != 0) {
+                return 0U;
+            }
         }
     }
     return 1U;
@@ -58,7 +65,7 @@ static void draw_layer(had_learner *ln, const had_layer *layer, uint32_t block, 
     uint32_t first = first_row(layer, block);
     uint32_t below = has_columns(layer) != 0U ? first_row(layer - 1, block) : 0U;
     for (uint32_t o = first; o < first + HAD_EXPANSION_ROWS; o++) {
-        had_master *w = ln->working.master + layer->master_at + o * layer->inputs;
+        had_master *w = ln->master + layer->master_at + o * layer->inputs;
         for (uint32_t i = 0U; i < layer->inputs; i++) {
             if (has_columns(layer) == 0U || is_inside(i, below) != 0U) {
                 w[i] = drawn(key, o * even + i, g);
@@ -72,14 +79,14 @@ had_status had_expand(had_learner *ln, had_session *session) {
     if ((session->config.sampling & HAD_SAMPLE_EXPANDS) == 0U) {
         return HAD_OK;
     }
-    while (block < HAD_EXPANSIONS && is_free(&ln->committed, block) == 0U) {
+    while (block < HAD_EXPANSIONS && is_free(ln, HAD_EXPORT_COMMITTED, block) == 0U) {
         block++;
     }
-    if (block == HAD_EXPANSIONS) {
-        return HAD_ERR_FULL;
+    if (had_committed_was_read(ln) != HAD_OK || block == HAD_EXPANSIONS) {
+        return had_committed_was_read(ln) != HAD_OK ? HAD_ERR_IO : HAD_ERR_FULL;
     }
     session->block = block;
-    if (is_free(&ln->working, block) != 0U) {
+    if (is_free(ln, HAD_EXPORT_WORKING, block) != 0U) {
         for (uint32_t l = HAD_EXPANSION_FIRST; l < HEAD; l++) {
             draw_layer(ln, &had_layers[l], block, session->config.seed);
         }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../arithmetic/had_bytes.h"
+#include "had_committed.h"
 #include "had_fields.h"
 #include "hadapt/state.h"
 
@@ -18,6 +19,10 @@ had_status had_import_begin(had_learner *ln, uint32_t total) {
     if (total != HAD_STATE_BYTES) {
         return HAD_ERR_FORMAT;
     }
+    had_status kept = had_committed_is_kept(ln);
+    if (kept != HAD_OK) {
+        return kept;
+    }
     had_import *import = &ln->arena.import;
     had_sha256_begin(&import->sha);
     import->received = 0U;
@@ -26,16 +31,16 @@ had_status had_import_begin(had_learner *ln, uint32_t total) {
 }
 
 static had_status refuse(had_learner *ln, had_status status) {
-    ln->working = ln->committed;
+    had_committed_restore(ln);
     ln->session.active = 0U;
     ln->trained = 0U;
     ln->importing = 0U;
     return status;
 }
 
-static void store_payload(had_copy *copy, uint32_t at, const uint8_t *src, uint32_t count) {
+static void store_payload(const had_learner *ln, uint32_t at, const uint8_t *src, uint32_t count) {
     for (uint32_t f = 0U; f < HAD_FIELDS && count > 0U; f++) {
-        had_field field = had_field_of(copy, f);
+        had_field field = had_field_of(ln, f);
         if (at < field.bytes) {
             uint32_t part = field.bytes - at < count ? field.bytes - at : count;
             memcpy((uint8_t *)field.data + at, src, part);
@@ -54,7 +59,7 @@ static void store_part(had_learner *ln, const uint8_t *src, uint32_t at, uint32_
     if (at < HAD_STATE_HEADER_BYTES) {
         memcpy(import->header + at, src, count);
     } else if (at < PAYLOAD_END) {
-        store_payload(&ln->working, at - HAD_STATE_HEADER_BYTES, src, count);
+        store_payload(ln, at - HAD_STATE_HEADER_BYTES, src, count);
     } else {
         memcpy(import->digest + (at - PAYLOAD_END), src, count);
         return;
@@ -111,9 +116,10 @@ static uint32_t prototypes_are_valid(const had_copy *copy) {
 }
 #endif
 
-uint32_t had_values_are_valid(const had_copy *copy) {
+uint32_t had_values_are_valid(const had_learner *ln) {
+    const had_copy *copy = &ln->working;
     for (uint32_t j = 0U; j < HAD_MASTER_COUNT; j++) {
-        if (copy->master[j] < -HAD_MASTER_MAX) {
+        if (ln->master[j] < -HAD_MASTER_MAX) {
             return 0U;
         }
     }
@@ -148,7 +154,7 @@ had_status had_import_end(had_learner *ln) {
     if (memcmp(digest, import->digest, sizeof digest) != 0) {
         return refuse(ln, HAD_ERR_DIGEST);
     }
-    if (had_values_are_valid(&ln->working) == 0U) {
+    if (had_values_are_valid(ln) == 0U) {
         return refuse(ln, HAD_ERR_FORMAT);
     }
     ln->working.n_classes = had_load_u16(import->header + 28);

@@ -4,20 +4,22 @@
 
 #include "hadapt/learner.h"
 
+#include "had_committed.h"
 #include "hadapt/correction.h"
 #include "hadapt/exemplar.h"
 #include "hadapt/infer.h"
 #include "hadapt/memory.h"
 #include "hadapt/plan.h"
 
-static void load_tables(had_copy *copy) {
+static void load_tables(had_learner *ln) {
+    had_copy *copy = &ln->working;
     copy->step = 0U;
     copy->n_classes = HAD_INITIAL_CLASSES;
     for (uint32_t l = 0U; l < HAD_LAYERS; l++) {
         copy->tracked[l] = had_layers[l].in_amax * 256;
     }
     for (uint32_t j = 0U; j < HAD_MASTER_COUNT; j++) {
-        copy->master[j] = had_initial_master[j];
+        ln->master[j] = had_initial_master[j];
     }
     for (uint32_t j = 0U; j < HAD_BIAS_COUNT; j++) {
         copy->bias[j] = had_initial_bias[j];
@@ -35,8 +37,12 @@ static void load_tables(had_copy *copy) {
 }
 
 void had_init(had_learner *ln) {
-    load_tables(&ln->working);
-    ln->committed = ln->working;
+    load_tables(ln);
+    had_committed_take(ln);
+    had_committed_lies(ln, HAD_AT_TABLES);
+#if HAD_COMMITTED_IN_FLASH
+    ln->unread = 0U;
+#endif
     ln->session.active = 0U;
     ln->trained = 0U;
     ln->importing = 0U;
@@ -46,12 +52,13 @@ void had_init(had_learner *ln) {
 }
 
 had_status had_idle(const had_learner *ln) {
-    return had_steps_left(ln) > 0U || ln->importing != 0U ? HAD_ERR_STATE : HAD_OK;
+    return had_steps_left(ln) > 0U || ln->importing != 0U ? HAD_ERR_STATE
+                                                          : had_committed_was_read(ln);
 }
 
 had_status had_between_steps(const had_learner *ln) {
     uint32_t in_step = had_steps_left(ln) > 0U && (ln->session.operation | ln->session.row) != 0U;
-    return ln->importing != 0U || in_step != 0U ? HAD_ERR_STATE : HAD_OK;
+    return ln->importing != 0U || in_step != 0U ? HAD_ERR_STATE : had_committed_was_read(ln);
 }
 
 uint32_t had_argmax(const int16_t *logits, uint32_t classes) {
@@ -84,6 +91,10 @@ static had_status infer_nearest(had_learner *ln, had_inference *out) {
 had_status had_infer(had_learner *ln, had_inference *out, const uint8_t *raw, uint32_t head) {
     if (head != HAD_HEAD_LINEAR && head != HAD_HEAD_NEAREST_MEAN) {
         return HAD_ERR_ARGUMENT;
+    }
+    had_status status = had_committed_was_read(ln);
+    if (status != HAD_OK) {
+        return status;
     }
     *out = (had_inference){0U, ln->committed.n_classes, 0};
     had_plan_x0(ln, raw);
@@ -160,7 +171,7 @@ static had_status commit(had_learner *ln, uint32_t hold, uint32_t steps) {
     had_exemplar_drop_replaced(&ln->exemplars);
     uint32_t known = ln->committed.n_classes;
     /* Features are those of the new network, so it becomes current first. */
-    ln->committed = ln->working;
+    had_committed_take(ln);
     had_view_refresh(ln);
 #if HAD_BIAS_CORRECTION
     ln->working.correction =
@@ -197,7 +208,7 @@ had_status had_commit_corrected(had_learner *ln, uint32_t hold, uint32_t steps) 
 #endif
 
 void had_rollback(had_learner *ln) {
-    ln->working = ln->committed;
+    had_committed_restore(ln);
     had_exemplar_drop_staged(&ln->exemplars);
     ln->session.active = 0U;
     ln->trained = 0U;

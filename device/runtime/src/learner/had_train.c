@@ -2,6 +2,7 @@
 /* Training sessions in slices, SPEC.md 7 and 8.6. */
 #include "../arithmetic/had_cold.h"
 
+#include "had_committed.h"
 #include "hadapt/correction.h"
 #include "hadapt/exemplar.h"
 #include "hadapt/expand.h"
@@ -90,6 +91,10 @@ had_status had_train_begin(had_learner *ln, const had_train_config *config) {
     }
     if (had_idle(ln) != HAD_OK || ln->exemplars.count == 0U) {
         return HAD_ERR_STATE;
+    }
+    had_status kept = had_committed_is_kept(ln);
+    if (kept != HAD_OK) {
+        return kept;
     }
     had_exemplar_index(&ln->exemplars);
     had_session session = {.config = *config, .active = 1U};
