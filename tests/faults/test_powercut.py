@@ -138,7 +138,7 @@ def test_flash_that_fails_for_a_while_loses_no_committed_masters(tmp_path: Path)
     assert (done.returncode, done.stdout) == (0, "all held\n"), done.stdout + done.stderr
 
 
-KEPT = b"return ln->committed_at == HAD_AT_WORKING ? HAD_ERR_IO : HAD_OK;"
+KEPT = b"return ln->committed_at == HAD_AT_WORKING || ln->unread != 0U ? HAD_ERR_IO : HAD_OK;"
 
 
 def test_driver_sees_masters_that_are_overwritten(tmp_path: Path) -> None:

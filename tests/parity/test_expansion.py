@@ -39,8 +39,8 @@ DER = ModelSpec(
 ERRORS = (
     ("(HAD_EXPANSIONS - block)", "(HAD_EXPANSIONS - block - 1U)", "memo"),
     ("layer->index > HAD_EXPANSION_FIRST &&", "layer->index > HAD_LAYERS &&", "der"),
-    ("is_free(&ln->committed, block)", "is_free(&ln->working, block)", "memo"),
-    ("is_free(&ln->working, block) != 0U", "block < HAD_EXPANSIONS", "memo"),
+    ("is_free(ln, HAD_EXPORT_COMMITTED, block)", "is_free(ln, HAD_EXPORT_WORKING, block)", "memo"),
+    ("is_free(ln, HAD_EXPORT_WORKING, block) != 0U", "block < HAD_EXPANSIONS", "memo"),
     ("16U * (index & 1U)", "0U * (index & 1U)", "der"),
     ("(2U * g + 1U)", "(2U * g)", "memo"),
     ("? mask[j] : 0U", "? mask[j] : mask[j]", "memo"),

@@ -45,12 +45,10 @@ static had_status refuse(had_packet *packet, had_node *node, uint32_t reason) {
 
 had_status had_packet_begin(had_packet *packet, had_node *node, uint32_t total) {
     had_learner *ln = node->learner;
-    if (node->trust.provisioned == 0U || had_idle(ln) != HAD_OK) {
-        return HAD_ERR_STATE;
-    }
-    had_status kept = had_committed_is_kept(ln);
-    if (kept != HAD_OK) {
-        return kept;
+    had_status idle = node->trust.provisioned == 0U ? HAD_ERR_STATE : had_idle(ln);
+    idle = idle == HAD_OK ? had_committed_is_kept(ln) : idle;
+    if (idle != HAD_OK) {
+        return idle;
     }
     *packet = (had_packet){.phase = PHASE_HEAD, .total = total};
     ln->importing = HAD_IMPORTING_PACKET;

@@ -38,10 +38,10 @@ static inline void had_committed_lies(had_learner *ln, uint32_t at) {
 #endif
 }
 
-/* HAD_ERR_IO: working masters must not change, they are the only committed ones. */
+/* HAD_ERR_IO: working masters must not change, for they are the only committed ones, or flash could not be read. */
 static inline had_status had_committed_is_kept(const had_learner *ln) {
 #if HAD_COMMITTED_IN_FLASH
-    return ln->committed_at == HAD_AT_WORKING ? HAD_ERR_IO : HAD_OK;
+    return ln->committed_at == HAD_AT_WORKING || ln->unread != 0U ? HAD_ERR_IO : HAD_OK;
 #else
     (void)ln;
     return HAD_OK;

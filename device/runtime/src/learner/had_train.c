@@ -89,12 +89,10 @@ had_status had_train_begin(had_learner *ln, const had_train_config *config) {
         rates_are_valid(config) == 0U || method_is_valid(config) == 0U) {
         return HAD_ERR_ARGUMENT;
     }
-    if (had_idle(ln) != HAD_OK || ln->exemplars.count == 0U) {
-        return HAD_ERR_STATE;
-    }
-    had_status kept = had_committed_is_kept(ln);
-    if (kept != HAD_OK) {
-        return kept;
+    had_status idle = had_idle(ln);
+    idle = idle == HAD_OK ? had_committed_is_kept(ln) : idle;
+    if (idle != HAD_OK || ln->exemplars.count == 0U) {
+        return idle != HAD_OK ? idle : HAD_ERR_STATE;
     }
     had_exemplar_index(&ln->exemplars);
     had_session session = {.config = *config, .active = 1U};
