@@ -2,7 +2,8 @@
 """Steps to layers: every scale and shift is folded into a neighbour.
 
 Before the first dense layer they make the input normaliser; directly after a dense layer they go
-into its weights; after its ReLU, into the weights of the next. All in float64, rounded once.
+into its weights; after its ReLU, into the weights of the next. A dense layer directly after another
+joins it. All in float64, rounded once.
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ from codegen.importer.values import (
     Step,
     sources_of,
 )
+
+MOST_OF_JOINED = 2
+"""Weights of two layers joined into one, at most this often those of the two."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,26 @@ def _add_dense(draft: _Draft, step: DenseStep, *, normalize: bool) -> None:
             bias = bias + weight @ shift
             weight = weight * scale
         draft.pending = None
+    if before is not None and _joins(before, weight):
+        _join(before, weight, bias, step.origin)
+        return
     draft.dense.append(_DenseDraft(weight, bias, step.origin))
+
+
+def _joins(before: _DenseDraft, weight: Array) -> bool:
+    """Whether one layer may stand for two with nothing between, as of scikit-learn's PCA.
+
+    A bottleneck stays as it is: its product has many more weights than its factors.
+    """
+    product = weight.shape[0] * before.weight.shape[1]
+    return bool(product <= MOST_OF_JOINED * (weight.size + before.weight.size))
+
+
+def _join(before: _DenseDraft, weight: Array, bias: Array, origin: str) -> None:
+    with np.errstate(all="ignore"):
+        before.bias = bias + weight @ before.bias
+        before.weight = weight @ before.weight
+    before.origin = origin
 
 
 def _split(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration and construction of the integer model, layer by layer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +20,14 @@ from codegen.quantize.options import QuantizeOptions
 from codegen.quantize.ranges import OUTPUT_HEADROOM, FloatArray, best_clip, frac_bits_for
 from codegen.quantize.signal import features_of, signal_of
 from codegen.quantize.stage import RawGrid, grid_scale, input_grid
-from codegen.quantize.tail import ConvSource, Source, linear, split_front, tail_sources
+from codegen.quantize.tail import (
+    ConvSource,
+    Source,
+    clear_of_linear,
+    linear,
+    split_front,
+    tail_sources,
+)
 from codegen.quantize.trainable import (
     FIT_SAMPLES,
     RANGE_FACTORS,
@@ -71,6 +79,7 @@ def quantize(
     targets = None if labels is None else checked_labels(graph, labels, len(x))
     max_classes = options.classes_for(graph.n_classes)
     options.check_slots(graph.n_classes)
+    options = clear_of_linear(graph, options)
     graph = widened(graph, options)
     few = x if graph.front is None else spread(x, samples_at_once(graph.front))
     graph, front = _fit_form(graph, options, few, grid)
@@ -177,17 +186,9 @@ def _fit_front(
     body, tail = _cut(graph, options)
     tried = []
     first = tail[0]
-    trained = tuple(source for source in tail if isinstance(source, ConvSource))
-    rest = None if graph.front is None else split_front(graph.front, trained)
-    start = None if rest is None else _start(graph, rest, x, not body, grid)
-    image = graph.front if rest is None else None
+    make = _front_maker(graph, body, tail, x, grid)
     for factor in RANGE_FACTORS:
-        if start is not None:
-            front = _behind(start, body, factor)
-        elif image is not None:
-            front = _image(graph, image, x, factor, grid)
-        else:
-            front = _front(graph, body, x, factor, grid)
+        front = make(factor)
         x0 = head_of(front.x0, tail[:1])
         exact = x0.q * x0.scale.value
         if factor == RANGE_FACTORS[0]:
@@ -196,6 +197,26 @@ def _fit_front(
         fitted, y = fit_weight_range(layer, x0, target, arithmetic)
         tried.append((output_error(fitted, y, target), front, fitted, y))
     return min(tried, key=lambda item: item[0])[1:]
+
+
+def _front_maker(
+    graph: FloatGraph,
+    body: tuple[Dense, ...],
+    tail: tuple[Source, ...],
+    x: FloatArray,
+    grid: RawGrid,
+) -> Callable[[int], _Front]:
+    """Makes the front whose range of x0 is widened by so many sixteenths."""
+    if graph.front is None:
+        read = _plain(graph, not body, x, grid)
+        return lambda factor: _ranged(read, body, factor)
+    trained = tuple(source for source in tail if isinstance(source, ConvSource))
+    rest = split_front(graph.front, trained)
+    if rest is None:
+        image = _image(graph, graph.front, x, grid)
+        return lambda factor: _ranged(image, body, factor)
+    start = _start(graph, rest, x, not body, grid)
+    return lambda factor: _behind(start, body, factor)
 
 
 def _start(
@@ -235,18 +256,52 @@ def _image_grid(
     return input_grid(normalizer, np.ascontiguousarray(rows, np.float32), grid)
 
 
-def _image(
-    graph: FloatGraph, front: FloatFront, x: FloatArray, factor: int, grid: RawGrid
-) -> _Front:
-    """Input stage that makes x0 for a convolution; its range is widened by `factor` sixteenths."""
+@dataclass(frozen=True)
+class _Reads:
+    """Samples on the grid, and the best range of what the input stage makes of them.
+
+    Rows of `raw` are samples, or pixels of them; `stage` lacks range and scale, and is told
+    of pixels at the end.
+    """
+
+    stage: InputStage
+    raw: IntArray
+    v_bits: int
+    amax: int
+    qmax: int
+    samples: int
+    pixels: int = 1
+    planar: bool = False
+
+
+def _image(graph: FloatGraph, front: FloatFront, x: FloatArray, grid: RawGrid) -> _Reads:
+    """Input stage that makes x0 for a convolution."""
     stage, raw, v, v_bits = _image_grid(graph, front, x, grid)
     qmax = 7 if stage.signed else 15
     sample = v.reshape(-1)[:: max(1, v.size // RANGE_SAMPLES)]
-    stage = replace(stage, amax=widen(best_clip(sample, qmax, not stage.signed), factor))
-    q = input_stage(stage, raw, False).reshape(len(x), -1)
-    scale = quantized_scale(grid_scale(v_bits), stage.amax, qmax)
-    stage = replace(stage, pixels=front.pixels, planar=front.planar, scale=scale)
-    return _Front(stage, (), LayerInput(q, scale, stage.signed))
+    amax = best_clip(sample, qmax, not stage.signed)
+    return _Reads(stage, raw, v_bits, amax, qmax, len(x), front.pixels, front.planar)
+
+
+def _plain(graph: FloatGraph, makes_x0: bool, x: FloatArray, grid: RawGrid) -> _Reads:
+    """Input stage that makes x0, or eight bits for frozen layers."""
+    stage, raw, v, v_bits = input_grid(graph.normalizer, x, grid)
+    qmax = (7 if stage.signed else 15) if makes_x0 else 127
+    return _Reads(stage, raw, v_bits, best_clip(v, qmax, not stage.signed), qmax, len(x))
+
+
+def _ranged(read: _Reads, body: tuple[Dense, ...], factor: int) -> _Front:
+    """Input stage and frozen layers; the range of x0 is widened by `factor` sixteenths."""
+    stage = replace(read.stage, amax=read.amax if body else widen(read.amax, factor))
+    q = input_stage(stage, read.raw, bool(body)).reshape(read.samples, -1)
+    scale = quantized_scale(grid_scale(read.v_bits), stage.amax, read.qmax)
+    layers, q, scale = _frozen_layers(body, q, scale, factor)
+    stage = replace(stage, scale=scale, pixels=read.pixels, planar=read.planar)
+    return _Front(
+        stage,
+        layers,
+        LayerInput(q, scale, body[-1].activation is None if body else stage.signed),
+    )
 
 
 def _behind(start: _Start, body: tuple[Dense, ...], factor: int) -> _Front:
@@ -257,21 +312,6 @@ def _behind(start: _Start, body: tuple[Dense, ...], factor: int) -> _Front:
     signed = body[-1].activation is None if body else not nodes[-1].nonnegative
     stage = replace(start.stage, scale=scale)
     return _Front(stage, layers, LayerInput(q, scale, signed), nodes)
-
-
-def _front(
-    graph: FloatGraph, body: tuple[Dense, ...], x: FloatArray, factor: int, grid: RawGrid
-) -> _Front:
-    """Input stage and frozen layers; the range of x0 is widened by `factor` sixteenths."""
-    stage, raw, v, v_bits = input_grid(graph.normalizer, x, grid)
-    qmax = 127 if body else (7 if stage.signed else 15)
-    amax = best_clip(v, qmax, not stage.signed)
-    stage = replace(stage, amax=amax if body else widen(amax, factor))
-    q = input_stage(stage, raw, bool(body))
-    scale = quantized_scale(grid_scale(v_bits), stage.amax, qmax)
-    layers, q, scale = _frozen_layers(body, q, scale, factor)
-    signed = body[-1].activation is None if body else stage.signed
-    return _Front(replace(stage, scale=scale), layers, LayerInput(q, scale, signed))
 
 
 def _frozen_layers(

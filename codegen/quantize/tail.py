@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from codegen.errors import QuantizeError
 from codegen.float_front import FloatFront, FloatNode
 from codegen.graph import Dense, FloatGraph
+from codegen.quantize.options import QuantizeOptions
 from codegen.quantize.ranges import FloatArray
 from device.twin.check_conv import conv_rules
 from device.twin.conv_shape import ConvShape, Pool
@@ -94,7 +95,35 @@ def trainable_tail(front: FloatFront | None) -> tuple[list[ConvSource], str]:
 
 def most_trained(graph: FloatGraph) -> int:
     """Layers that can be trained: the dense ones, and convolutions directly before them."""
-    return len(graph.dense_layers) + len(trainable_tail(graph.front)[0])
+    dense = _trainable_dense(graph)
+    whole = dense == len(graph.dense_layers)
+    return dense + (len(trainable_tail(graph.front)[0]) if whole else 0)
+
+
+def _trainable_dense(graph: FloatGraph) -> int:
+    """Dense layers from the head, as far as each below it has a ReLU."""
+    hidden = graph.dense_layers[:-1]
+    linear = [i for i, layer in enumerate(hidden) if layer.activation is None]
+    return len(hidden) - linear[-1] if linear else len(hidden) + 1
+
+
+def clear_of_linear(graph: FloatGraph, options: QuantizeOptions) -> QuantizeOptions:
+    """Options that leave a hidden layer without a ReLU, and all below it, frozen.
+
+    Raises: QuantizeError if train_last asks for such a layer.
+    """
+    most = _trainable_dense(graph)
+    if most == len(graph.dense_layers):
+        return options
+    if options.train_last is not None and options.train_last > most:
+        layer = graph.dense_layers[-most - 1]
+        raise QuantizeError(
+            f"train_last is {options.train_last}, and nothing follows layer {layer.name} "
+            f"(node {layer.origin})",
+            where="options",
+            expected=f"1 (the head) to {most}, or a Relu behind that layer",
+        )
+    return replace(options, train_last=options.train_last or most)
 
 
 def split_front(front: FloatFront, sources: tuple[ConvSource, ...]) -> FloatFront | None:

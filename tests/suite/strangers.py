@@ -267,12 +267,20 @@ def columns() -> Sheet:
 def chosen() -> Sheet:
     """SelectKBest and a network; the scores as they are go into ZipMap (SGDClassifier)."""
     s = Sheet((6,), 21)
-    s.outputs = {"y": TensorProto.FLOAT}
     s.add("ml:Imputer", "x", "i", imputed_value_floats=[0.0] * 6)
     s.add("ml:ArrayFeatureExtractor", f"i {s.number('best', [3, 0, 4], np.int64)}", "c")
     s.add("MatMul", f"c {s.weight('w', 3, 7)}", "h")
     s.add("Relu", "h", "r")
     s.head("r", 7)
+    return s
+
+
+def projected() -> Sheet:
+    """PCA and a linear classifier: two matrices with nothing between."""
+    s = Sheet()
+    s.add("Sub", f"x {s.number('mean', s.rng.normal(0, 1, 12))}", "d")
+    s.add("MatMul", f"d {s.weight('axes', 12, 5)}", "p")
+    s.head("p", 5)
     return s
 
 
@@ -356,6 +364,7 @@ TAKEN: dict[str, Callable[[], Sheet]] = {
     "Mish by Softplus (PyTorch, Keras)": mish,
     "ColumnTransformer of scalers (scikit-learn)": columns,
     "SimpleImputer, SelectKBest (scikit-learn)": chosen,
+    "PCA, LogisticRegression (scikit-learn)": projected,
     "float16, nodes out of order (onnxruntime)": half,
     "QDQ behind Softmax (onnxruntime)": quantized_tail,
 }

@@ -136,7 +136,15 @@ def test_scales_between_layers_are_folded_into_weights(form: str) -> None:
     constants = WB | NORM_CONSTANTS | (HEAD if "w2" in str(FOLDED[form]) else {})
     graph = check(model([node("Gemm", "x w b", "h"), *FOLDED[form]], constants))
     assert all(isinstance(layer, Dense) for layer in graph.layers)
-    assert len(graph.layers) == (2 if "w2" in str(FOLDED[form]) else 1)
+    assert len(graph.layers) == (
+        2 if "w2" in str(FOLDED[form]) and "Relu" in str(FOLDED[form]) else 1
+    )
+
+
+def test_bottleneck_without_an_activation_keeps_its_two_layers() -> None:
+    narrow, wide = {"n": matrix(4, 1, 3)}, {"o": matrix(1, 8, 4)}
+    graph = check(model([node("MatMul", "x n", "h"), node("MatMul", "h o", "y")], narrow | wide))
+    assert [layer.outputs for layer in graph.layers] == [1, 8]
 
 
 SHAPED: dict[str, tuple[list[NodeProto], dict[str, Array]]] = {

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from quantize_graphs import graph_of, normal_samples, random_graph, random_weights
 
 from codegen.errors import CalibrationError, QuantizeError, ShapeError
-from codegen.quantize import QuantizeOptions, quantize
+from codegen.graph import Dense, FloatGraph
+from codegen.quantize import QuantizeOptions, most_trained, quantize
 
 GRAPH = random_graph(6, 5, 3)
 X = normal_samples(20, 6)
@@ -31,6 +32,22 @@ def test_options_out_of_range_are_refused(options: QuantizeOptions, what: str) -
     with pytest.raises(QuantizeError, match=what) as error:
         quantize(GRAPH, X, None, options)
     assert error.value.where == "options"
+
+
+def test_hidden_layer_without_relu_stays_frozen_with_all_below_it() -> None:
+    """Regression: a factorised layer ended in an internal fault."""
+    first, second, third = (
+        Dense(layer.name, layer.weight, layer.bias, activation)
+        for layer, activation in zip(
+            random_graph(6, 5, 4, 3).dense_layers, ("relu", None, None), strict=True
+        )
+    )
+    graph = FloatGraph("graph", (6,), (first, second, third))
+    made = quantize(graph, X)
+    assert [layer.name for layer in made.frozen] == ["dense_0", "dense_1"]
+    assert most_trained(graph) == 1
+    with pytest.raises(QuantizeError, match="nothing follows layer dense_1 .*1 .the head. to 1"):
+        quantize(graph, X, None, QuantizeOptions(train_last=2))
 
 
 @pytest.mark.parametrize(("outputs", "reserved"), [(246, 250), (248, 250), (250, 250)])
