@@ -29,6 +29,7 @@ INFERENCE = (
     "include/hadapt/version.h",
     "include/hadapt/wire.h",
     "src/arithmetic/had_bytes.h",
+    "src/arithmetic/had_cold.h",
     "src/arithmetic/had_divide.c",
     "src/arithmetic/had_quant.c",
     "src/arithmetic/had_scale.c",

@@ -22,12 +22,13 @@ def makefile(board: Board, field: bool = False) -> list[str]:
     more = " sodium/*.c" if field else ""
     folders = "-I. -Iruntime/include" + (" -Iinclude" if field else "")
     if board.is_host:
-        compiler, flags, link = "cc", "", ""
+        compiler, flags, link, small = "cc", "", "", []
     else:
         arm = board.family == "cortex_m"
         compiler = "arm-none-eabi-gcc" if arm else "riscv64-unknown-elf-gcc"
         flags = " ".join((*board.flags_gcc, "-ffreestanding -fbuiltin -Iport/freestanding"))
         link = "-nostdlib -lgcc -T port/link.ld -Wl,-e,Reset_Handler"
+        small = ["$(patsubst %.c,%.o,$(shell grep -l had_cold.h $(SOURCES))): OPT = -Os"]
     return [
         "# SPDX-License-Identifier: Apache-2.0",
         f"CC = {compiler}",
@@ -36,10 +37,11 @@ def makefile(board: Board, field: bool = False) -> list[str]:
         f"CFLAGS = -std=c11 {WARNINGS} -ffunction-sections -fdata-sections {folders}",
         f"SOURCES = $(wildcard *.c runtime/src/*/*.c port/*.c{more})",
         "",
-        "firmware.elf: $(SOURCES)",
-        f"\t$(CC) $(TARGET) $(OPT) $(CFLAGS) $(SOURCES) -Wl,--gc-sections {link} -o $@".replace(
-            "  ", " "
-        ),
+        "firmware.elf: $(SOURCES:.c=.o)",
+        f"\t$(CC) $(TARGET) $(OPT) $^ -Wl,--gc-sections {link} -o $@".replace("  ", " "),
+        *small,
+        "%.o: %.c",
+        "\t$(CC) $(TARGET) $(OPT) $(CFLAGS) -c $< -o $@",
         "",
     ]
 

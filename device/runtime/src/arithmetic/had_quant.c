@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The prepared quantiser, SPEC.md 1.6. qmax << S is at most 15 * 2^26 or 127 * 2^23, below 2^30. */
+#include "had_cold.h"
 #include "hadapt/quant.h"
 
 #include "hadapt/scale.h"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Outputs to the next layer's 4-bit input, with the range of the batch, SPEC.md 5.3. */
+#include "../arithmetic/had_cold.h"
+
 #include "../cores/had_dsp_values.h"
 #include "../cores/had_mve_rows.h"
 #include "../kernels/had_wide.h"
@@ -7,10 +9,6 @@
 #include "hadapt/train.h"
 #ifdef HAD_CONV_LAYERS
 #include "hadapt/conv.h"
-#endif
-
-#if HAD_MVE_ASSEMBLY || HAD_DSP_VALUES
-#include "../arithmetic/had_cold.h" /* the inner loop is elsewhere */
 #endif
 
 #if HAD_LAYERS > 1

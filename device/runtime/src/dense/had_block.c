@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Blocks of the transforms over outputs, SPEC.md 6.3 a; bounds in had_block.h. */
+#include "../arithmetic/had_cold.h"
+
 #include "had_block.h"
 
 #include "../arithmetic/had_grow.h"

@@ -5,6 +5,7 @@
  * |acc| <= D for Opad terms of [-7, 7] and ds = bitlen(D) - 15, so rhu(acc, ds) is within 16 bits but for
  * the rounding of D itself.
  */
+#include "../arithmetic/had_cold.h"
 #include "../arithmetic/had_grow.h"
 #include "../cores/had_dsp_values.h"
 #include "../cores/had_long.h"

@@ -5,6 +5,7 @@
  * Bounds: -z <= 65535, times 23637 plus 2^(fy+7+3) <= 2^25 is below 2^31. e <= 2^15 and at most 250 classes,
  * so sum < 2^23; R <= 2^16, e R <= 2^31, plus 2^(15+sb) <= 2^22 is below 2^32.
  */
+#include "../arithmetic/had_cold.h"
 #include "hadapt/train.h"
 
 /* floor(2^15 2^(-f/64) + 1/2) */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rows of the 4-bit weight view, SPEC.md 5.1 and 5.2. */
+#include "../arithmetic/had_cold.h"
+
 #include "had_row.h"
 
 #include "../arithmetic/had_grow.h"
