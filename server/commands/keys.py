@@ -66,7 +66,8 @@ def _roots(folder: Path, trust: Trust) -> list[FileSigner]:
 
 def _new_key(folder: Path, kind: str) -> FileSigner:
     """A key in a file that bears its id."""
-    draft = folder / f"{kind}.new"
+    # A process that was killed here leaves a draft that nobody lists; it is in nobody's way.
+    draft = folder / f"{kind}-{os.getpid()}-{time.time_ns()}.new"
     signer = generate_key(draft)
     path = folder / f"{kind}-{key_id(signer.public_key)}.pem"
     draft.rename(path)
@@ -266,5 +267,5 @@ def check_audit(
         rows = audit.read_lines(file)
         count = audit.check_chain(rows)
         last = rows[-1].row_sha256 if rows else audit.GENESIS
-        facts = {"rows": count, "last": last}
+        facts = {"rows": count, "last": last, "unfinished_bytes": audit.unfinished_bytes(file)}
         print_json(facts) if as_json else print_facts("audit", facts)

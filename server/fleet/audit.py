@@ -7,8 +7,10 @@ on; whoever cuts the end is found by those who know a later row's hash.
 """
 
 import dataclasses
+import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from server.storage.fleet import AuditRecord
 from server.storage.ports import Unit
 
 GENESIS = "0" * 64
+ROW_START = b'{"action":"'  # of canonical JSON
 
 
 def row_hash(row: AuditRecord) -> str:
@@ -62,21 +65,60 @@ def check_chain(rows: Iterable[AuditRecord], after: AuditRecord | None = None) -
 
 
 def append_line(path: Path, actor: str, action: str, subject: str, **data: Any) -> AuditRecord:
-    """Append to an audit file of JSON lines: what is done with offline keys."""
-    rows = read_lines(path)
-    check_chain(rows)
-    row = next_row(rows[-1] if rows else None, actor, action, subject, data, utc_text())
-    with path.open("ab") as file:
-        file.write(canonical_json(dataclasses.asdict(row)) + b"\n")
+    """Append to an audit file of JSON lines: what is done with offline keys.
+
+    One writer at a time. On disk when it returns, before what it tells is done: so a row whose
+    writing was cut short, at the end of the file, tells of nothing, and is replaced.
+    Raises: ConflictError if the audit is broken.
+    """
+    with path.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        before = file.read()
+        rows, whole = _read_rows(path, before)
+        check_chain(rows)
+        row = next_row(rows[-1] if rows else None, actor, action, subject, data, utc_text())
+        file.truncate(whole)
+        start = b"" if before[:whole].endswith(b"\n") or not whole else b"\n"
+        file.write(start + canonical_json(dataclasses.asdict(row)) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
     return row
 
 
 def read_lines(path: Path) -> list[AuditRecord]:
     """Rows of an audit file; empty if there is none. Raises: ConflictError if it is damaged."""
-    if not path.exists():
-        return []
+    return _read_rows(path, path.read_bytes())[0] if path.exists() else []
+
+
+def unfinished_bytes(path: Path) -> int:
+    """Bytes at the end of an audit file of a row whose writing was cut short."""
+    data = path.read_bytes()
+    return len(data) - _read_rows(path, data)[1]
+
+
+def _read_rows(path: Path, data: bytes) -> tuple[list[AuditRecord], int]:
+    """Rows, and the bytes that they take; only the end of the last line may be missing."""
+    whole = data.rfind(b"\n") + 1
+    rows = [_read_row(path, line) for line in data[:whole].splitlines()]
+    tail = data[whole:]
+    if _is_cut(tail):
+        return rows, whole
+    return [*rows, _read_row(path, tail)], len(data)
+
+
+def _is_cut(tail: bytes) -> bool:
+    """True for the beginning of a row; a row that lacks its line's end alone is whole."""
     try:
-        return [AuditRecord(**json.loads(line)) for line in path.read_bytes().splitlines()]
+        json.loads(tail)
+    except ValueError:
+        return ROW_START.startswith(tail[: len(ROW_START)])
+    return False
+
+
+def _read_row(path: Path, line: bytes) -> AuditRecord:
+    try:
+        return AuditRecord(**json.loads(line))
     except (ValueError, TypeError) as error:
         issue = Issue("damaged", str(path), "lines written by `hadapt keys`")
         raise ConflictError(f"{path} is no audit.", [issue]) from error

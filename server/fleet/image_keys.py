@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from server.errors import Issue
 from server.fleet.errors import KeyFileError
-from server.fleet.keys import check_mode, write_private
+from server.fleet.keys import read_private, write_private
 
 KEY, CERTIFICATE = "image.pem", "image.crt"
 BITS = 3072
@@ -52,9 +52,9 @@ def cms_sign(data: bytes, key_file: Path, certificate_file: Path) -> bytes:
 
     Raises: KeyFileError if key or certificate cannot be used.
     """
-    check_mode(key_file)
+    data_of_key = read_private(key_file)
     try:
-        key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+        key = serialization.load_pem_private_key(data_of_key, None)
         certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
     except (OSError, ValueError, TypeError) as error:
         issue = Issue("unusable", str(key_file), "files made by `hadapt keys image-key`")

@@ -20,6 +20,7 @@ from server.errors import Issue
 from server.fleet.errors import KeyFileError
 
 MODE = 0o600
+LARGEST_BYTES = 65536
 
 
 class Signer(Protocol):
@@ -36,7 +37,7 @@ class Signer(Protocol):
 class FileSigner:
     """A private key in a PEM file (PKCS 8, unencrypted) of mode 0600.
 
-    Raises: KeyFileError if it is missing, is no Ed25519 key, or others may read it.
+    Raises: KeyFileError if it is missing, is no Ed25519 key, or others may touch it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,23 +95,48 @@ def write_private(path: Path, data: bytes) -> None:
         os.fsync(handle)
 
 
-def check_mode(path: Path) -> None:
-    """Raises: KeyFileError if the file is missing or anyone but its owner may touch it."""
+def read_private(path: Path) -> bytes:
+    """Content of a secret's file; a link is followed, and judged by the file that it leads to.
+
+    Opened once, and judged as it is open: nobody can put another file in its place between. A pipe
+    or a device does not block, nor fill memory.
+    Raises: KeyFileError if it is missing, no regular file, or anyone but its owner may touch it.
+    """
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         issue = Issue(str(error.strerror), str(path), "a private key")
         raise KeyFileError(f"{path}: {error.strerror}.", [issue]) from error
+    try:
+        _check_private(path, os.fstat(handle))
+        return os.read(handle, LARGEST_BYTES)
+    finally:
+        os.close(handle)
+
+
+def _check_private(path: Path, found: os.stat_result) -> None:
+    mode = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISREG(found.st_mode):
+        what = "is a folder" if stat.S_ISDIR(found.st_mode) else "is no regular file"
+        raise KeyFileError(f"{path} {what}.", [Issue(what, str(path), "the file of a private key")])
     if mode & 0o077:
-        issue = Issue(f"mode {mode:04o}", str(path), f"mode {MODE:04o}")
-        raise KeyFileError(f"{path} has mode {mode:04o}: others may read the key.", [issue])
+        issue = Issue(f"mode {mode:04o}", str(path), f"mode {MODE:04o}: chmod 600 {path}")
+        raise KeyFileError(f"{path} has mode {mode:04o}: others may touch the key.", [issue])
 
 
 def open_signer(spec: str) -> Signer:
-    """The signer that a setting names: a file's path, or module:callable for other holders."""
+    """The signer that a setting names: a file's path, or module:callable for other holders.
+
+    Raises: KeyFileError.
+    """
     module, colon, name = spec.partition(":")
     if colon and "/" not in module:
-        factory = cast(Callable[[], Signer], getattr(importlib.import_module(module), name))
+        try:
+            factory = cast(Callable[[], Signer], getattr(importlib.import_module(module), name))
+        except (ImportError, AttributeError, ValueError) as error:
+            wanted = "a key file, or module:callable that can be imported"
+            issue = Issue(str(error), spec[:200], wanted)
+            raise KeyFileError(f"Signer {spec[:200]!r}: {error}.", [issue]) from error
         return factory()
     return FileSigner(Path(spec))
 
@@ -124,11 +150,12 @@ def _pem(key: Ed25519PrivateKey) -> bytes:
 
 
 def _load(path: Path) -> Ed25519PrivateKey:
-    check_mode(path)
+    data = read_private(path)
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        key = serialization.load_pem_private_key(data, None)
     except (ValueError, TypeError) as error:
-        issue = Issue("not a private key", str(path), "a file made by `hadapt keys`")
+        what = "not an unencrypted private key" if data else "empty"
+        issue = Issue(what, str(path), "a file made by `hadapt keys`")
         raise KeyFileError(f"{path} is no unencrypted private key.", [issue]) from error
     if not isinstance(key, Ed25519PrivateKey):
         issue = Issue(type(key).__name__, str(path), "an Ed25519 key")

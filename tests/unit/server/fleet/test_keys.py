@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,34 @@ def test_key_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
         FileSigner(tmp_path / "x")
     with pytest.raises(KeyFileError, match="No such file"):
         FileSigner(tmp_path / "none")
+
+
+def test_key_that_is_no_private_file_is_named(root: FileSigner, tmp_path: Path) -> None:
+    link, pipe, empty = tmp_path / "link.pem", tmp_path / "pipe", tmp_path / "empty.pem"
+    link.symlink_to(root.path)
+    assert FileSigner(link).public_key == root.public_key
+    root.path.chmod(0o640)
+    with pytest.raises(KeyFileError, match="link.pem has mode 0640"):
+        FileSigner(link)
+    with pytest.raises(KeyFileError, match="already"):
+        generate_key(link)
+    root.path.unlink()
+    with pytest.raises(KeyFileError, match="No such file"):
+        FileSigner(link)
+    with pytest.raises(KeyFileError, match="is a folder"):
+        FileSigner(tmp_path)
+    os.mkfifo(pipe, 0o600)
+    with pytest.raises(KeyFileError, match="is no regular file"):
+        FileSigner(pipe)
+    with pytest.raises(KeyFileError, match="is no regular file"):
+        FileSigner(Path("/dev/zero"))
+    empty.touch(0o600)
+    with pytest.raises(KeyFileError) as refused:
+        FileSigner(empty)
+    assert [issue.what for issue in refused.value.errors] == ["empty"]
+    for spec in ("no_such_module:signer", f"{__name__}:Nobody", "module:"):
+        with pytest.raises(KeyFileError, match="Signer"):
+            open_signer(spec)
 
 
 def test_openssl_verifies_what_we_sign(root: FileSigner, tmp_path: Path) -> None:
@@ -234,6 +263,36 @@ def test_audit_damage_is_named_at_its_row(tmp_path: Path, row: int, damage: str)
         rows[row], rows[row + 1] = rows[row + 1], rows[row]
     with pytest.raises(ConflictError, match=f"row {row + 1}"):
         audit.check_chain(rows)
+
+
+def test_audit_whose_last_line_was_cut_short_goes_on(tmp_path: Path) -> None:
+    """As a process that is killed in its write leaves it: what it was to tell of was not done."""
+    path = tmp_path / "audit.jsonl"
+    for number in range(2):
+        audit.append_line(path, "ann", "packet.sign", f"packet {number}")
+    whole = path.read_bytes()
+    first = whole.index(b"\n") + 1
+    for size in [0, 1, 9, first - 2, first, first + 1, first + 20, len(whole) - 2, len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        rows = 1 if first - 1 <= size < len(whole) - 1 else 2 * (size >= len(whole) - 1)
+        known = keys("audit", str(path))
+        assert known[0] == 0 and known[1]["rows"] == rows, size
+        cut = int(str(known[1]["unfinished_bytes"]))
+        assert (cut > 0) == (size not in (0, first, len(whole) - 1)), size
+        audit.append_line(path, "ann", "packet.sign", "next")
+        assert audit.check_chain(audit.read_lines(path)) == rows + 1
+        assert path.read_bytes().count(b"\n") == rows + 1
+    path.write_text("no audit at all")
+    assert keys("audit", str(path))[0] == 1
+    path.write_bytes(whole[: first - 5] + b"\n" + whole[first:])
+    assert keys("audit", str(path))[0] == 1, "a line before the last is not cut, but damaged"
+
+
+def test_audit_of_two_writers_keeps_one_chain(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: audit.append_line(path, "ann", "act", str(n)), range(20)))
+    assert audit.check_chain(audit.read_lines(path)) == 20
 
 
 def test_audit_in_the_database_can_only_be_appended_to(tmp_path: Path) -> None:
