@@ -19,6 +19,7 @@ from server.commands import (
     learning,
     models,
     planning,
+    untrained,
     worker,
 )
 from server.commands.console import command, wrong
@@ -38,6 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("import", epilog=EPILOG)(models.import_model)
+app.command(epilog=EPILOG)(untrained.init)
 app.command(epilog=EPILOG)(models.quantize)
 app.command(epilog=EPILOG)(planning.plan)
 app.command(epilog=EPILOG)(devices.generate)

@@ -52,10 +52,11 @@ class Samples:
         return Samples(self.x[rows], required_labels(self)[rows], self.class_names)
 
 
-def read_samples(path: Path, feature_count: int, part: str = "train") -> Samples:
+def read_samples(path: Path, feature_count: int | None, part: str = "train") -> Samples:
     """Rows of an npz file.
 
     Args:
+        feature_count: values in a row; None: as many as the file has.
         part: "train" reads x or x_train; "test" reads x_test, else as "train".
     Raises: UsageError if the file cannot be read; SampleInvalidError naming row and column.
     """
@@ -103,8 +104,10 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
-def _features(path: Path, name: str, x: NDArray[Any], feature_count: int) -> Float32Array:
+def _features(path: Path, name: str, x: NDArray[Any], feature_count: int | None) -> Float32Array:
     where = f"{path}, array {name}"
+    if feature_count is None:
+        feature_count = int(np.prod(x.shape[1:]))
     if x.dtype.kind not in "fiu" or x.ndim < 2 or len(x) == 0 or x[0].size != feature_count:
         what, expected = (
             f"shape {x.shape}, type {x.dtype}",

@@ -102,13 +102,21 @@ def test_network_that_grows_has_no_base_in_integers() -> None:
     assert Setting("digits", "icarl", "hdqt-int8", base="integers").is_possible
 
 
-def test_integers_learn_the_base_task_from_drawn_weights(tmp_path: Path) -> None:
+def of_integers() -> Setting:
     setting = Setting("made_up", "replay", "hdqt-int8", (8,), epochs=4, base="integers")
-    setting = replace(setting, exemplar_slots=8, base_epochs=60, learning_rate=0.1)
+    return replace(setting, exemplar_slots=8, base_epochs=60, learning_rate=0.1)
+
+
+def test_base_in_integers_starts_from_drawn_weights(tmp_path: Path) -> None:
     data = load_file(made_up(tmp_path / "made_up.npz"))
-    drawn = base_network(setting, data.x_train[:4], data.y_train[:4], 3)[0]
+    drawn = base_network(of_integers(), data.x_train[:4], data.y_train[:4], 3)[0]
     again = init_params((6, 8, 2), np.random.default_rng(3))
     assert all((a.weight == b.weight).all() for a, b in zip(drawn, again, strict=True))
+
+
+@pytest.mark.long
+def test_integers_learn_the_base_task_from_drawn_weights(tmp_path: Path) -> None:
+    setting, data = of_integers(), load_file(made_up(tmp_path / "made_up.npz"))
     record = run(setting, data, 3, cache_folder())
     assert record["base"] == "integers"
     assert record["accuracy_after_task"][0] > 90  # chance: 50
