@@ -19,8 +19,8 @@ def product_bounds(model: IntModel, plan: Plan) -> list[dict[str, int]]:
     a = model.arithmetic
     out = []
     for layer in plan.layers:
-        x_max = 7 if layer.index == 0 and model.x0_signed else 15
-        below = accumulator_bound(a, layer.outputs_padded, 7, 7) if layer.index else 0
+        x_max = 7 if layer.reads == 0 and model.x0_signed else 15
+        below = accumulator_bound(a, layer.outputs_padded, 7, 7) if layer.below >= 0 else 0
         pixels, positions = 1, 1
         if layer.conv:
             pixels, positions = layer.conv.pixels, layer.conv.kernel[0] * layer.conv.kernel[1]

@@ -34,6 +34,10 @@ class LayerPlan:
         view_at, view_words: first word in the packed weight view, and how many there are.
         is_head: the last one.
         conv: where the windows of a convolution lie; then `inputs` is K of SPEC.md 14.
+        reads: the layer whose input it reads; below: the one that makes it, -1 for x0; next: the
+            one that reads what it makes (SPEC.md 14.6).
+        side: its outputs are a shortcut; adds: first layer of the block whose shortcut it adds.
+        has_side: it is the first of a block with a side layer.
     """
 
     index: int
@@ -49,7 +53,13 @@ class LayerPlan:
     view_at: int
     view_words: int
     is_head: bool
-    conv: ConvShape | None = None
+    conv: ConvShape | None
+    reads: int
+    below: int
+    next: int
+    side: bool = False
+    adds: int | None = None
+    has_side: bool = False
 
     @property
     def in_values(self) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from codegen.arena import Buffer
 from codegen.buffers import INT16_BYTES, INT32_BYTES, LayerPlan
+from device.twin.conv_shape import ConvShape
 from device.twin.front_node import FrontNode
 from device.twin.inference import AnyModel, InferenceModel
 from device.twin.mfcc import Mfcc
@@ -107,25 +108,71 @@ def inference_plan(model: IntModel, layers: tuple[LayerPlan, ...]) -> InferenceP
         arguments = (after, before, f"&had_frozen_layers[{at}]")
         draft.call("x0", "had_frozen", arguments, f"frozen {at}: {layer.name}")
     x0 = draft.place[-1]
+    inputs = {0: x0}  # of the layers
     for plan in layers[:-1]:
-        before = draft.place[-1]
+        if plan.conv:
+            _conv(draft, layers, plan, plan.conv, inputs)
+            continue
         size = plan.out_values * parts(model, True)
         after = draft.add_vector(size, f"layer {plan.index}: output")
-        arguments = (after, before, f"LAYER_{plan.index}")
-        if plan.conv:
-            scratch = (
-                draft.scratch(f"patch{plan.index}", plan.inputs, "unrolled row of a pixel"),
-                draft.scratch(f"sums{plan.index}", INT32_BYTES * plan.outputs, "sums of a window"),
-            )
-            draft.call("features", "had_infer_conv", (*arguments, *scratch), plan.name)
-        else:
-            draft.call("features", "had_infer_hidden", arguments, plan.name)
+        arguments = (after, inputs[plan.index], f"LAYER_{plan.index}")
+        draft.call("features", "had_infer_hidden", arguments, plan.name)
+        inputs[plan.next] = after
     features, last = draft.place[-1], len(draft.calls)
     logits = INT16_BYTES * model.max_classes
     draft.buffers["logits"] = Buffer("logits", logits, "logits", last, last)
     arguments = ("logits", features, f"LAYER_{layers[-1].index}")
     draft.call("logits", "had_infer_head", arguments, layers[-1].name)
     return InferencePlan(tuple(draft.calls), tuple(draft.buffers.values()), x0, features)
+
+
+def _conv(
+    draft: _Draft,
+    layers: tuple[LayerPlan, ...],
+    plan: LayerPlan,
+    conv: ConvShape,
+    inputs: dict[int, str],
+) -> None:
+    """A trained convolution; a shortcut (SPEC.md 14.6) has a buffer until it is added."""
+    n, before = plan.index, inputs[plan.reads]
+    added = [_shortcut(draft, layers, plan, conv, inputs)] if plan.adds is not None else []
+    if plan.side:
+        after = _new_shortcut(draft, plan, conv)
+    else:
+        after = draft.add_vector(plan.out_values, f"layer {n}: output")
+        inputs[plan.next] = after
+    arguments = (
+        after,
+        before,
+        f"LAYER_{n}",
+        draft.scratch(f"patch{n}", plan.inputs, "unrolled row of a pixel"),
+        draft.scratch(f"sums{n}", INT32_BYTES * plan.outputs, "sums of a window"),
+        *added,
+    )
+    kernel = "had_infer_side" if plan.side else "had_infer_added" if added else "had_infer_conv"
+    draft.call("features", kernel, arguments, plan.name)
+
+
+def _shortcut(
+    draft: _Draft,
+    layers: tuple[LayerPlan, ...],
+    plan: LayerPlan,
+    conv: ConvShape,
+    inputs: dict[int, str],
+) -> str:
+    """What a layer adds to its outputs: what the side layer made, or the block's input."""
+    assert plan.adds is not None
+    if layers[plan.adds].has_side:
+        return f"s{plan.adds + 1}"
+    made = _new_shortcut(draft, plan, conv)
+    arguments = (made, inputs[plan.adds], f"LAYER_{plan.index}", f"LAYER_{plan.adds}")
+    draft.call("features", "had_infer_identity", arguments, f"shortcut of {plan.name}")
+    return made
+
+
+def _new_shortcut(draft: _Draft, plan: LayerPlan, conv: ConvShape) -> str:
+    size = INT16_BYTES * conv.pixels * plan.outputs
+    return draft.scratch(f"s{plan.index}", size, f"layer {plan.index}: shortcut")
 
 
 def network_plan(model: InferenceModel) -> InferencePlan:

@@ -23,8 +23,8 @@ from codegen.buffers import (
     round_up,
     work_units,
 )
+from codegen.consistency import check
 from codegen.convolution import backward_operations, conv_buffers, forward_operations
-from codegen.errors import GenerateError
 from codegen.inference import Call, inference_plan
 from codegen.variants import (
     FIELD_MAX,
@@ -36,11 +36,8 @@ from codegen.variants import (
     most_lanes,
     stride_step,
 )
-from device.twin.check_conv import conv_rules
-from device.twin.check_front import front_rules
-from device.twin.conv_shape import ConvShape
-from device.twin.fine import FINE_RULE, can_be_fine
 from device.twin.model import IntModel, TrainableLayer
+from device.twin.residual import below, follows, has_side, reads
 
 DEVICE_ROWS = 4  # rows of weights a kernel takes at once: two words of two 16-bit fields
 OCTET_ROWS = 8  # four such words, times one value of x: all that fits a core's fourteen registers
@@ -49,7 +46,6 @@ FEWER_ROWS = {"M0": 2}  # beside trained convolutions, where RAM and registers a
 TERM_MAX = 15 * 7
 VIEW_ROWS = 8  # rows of weights in a group of the inference view
 VIEW_FOURS = 4  # terms at once of a view for the DSP extension
-SIZE_LIMIT = 65535  # widths are 16 bits in the C tables
 
 
 @dataclass(frozen=True)
@@ -163,72 +159,15 @@ def lower(model: IntModel, *, host: bool = False, core: str = "") -> Plan:
     )
 
 
-def check(model: IntModel) -> None:
-    """Refuse models that the C tables cannot hold or whose layers do not fit together.
-
-    Raises: GenerateError.
-    """
-    widths = [f.weight.shape for f in model.frozen]
-    widths += [(t.out_values, t.in_values) for t in model.layers]
-    before = _check_front(model)
-    if model.fine_inference and not can_be_fine(model):
-        raise _refusal(f"breaks a rule: {FINE_RULE}", "fine_inference", "SPEC.md 18")
-    for layer in model.layers:
-        if layer.conv:
-            _check_conv(layer, layer.conv, model.arithmetic.batch)
-        if layer.side or layer.adds is not None:
-            raise _refusal("residual blocks are not in the runtime yet", layer.name, "plain chains")
-    for at, (outputs, inputs) in enumerate(widths):
-        if inputs != before:
-            raise _refusal(f"takes {inputs} values", f"layer {at}", f"{before} values")
-        if not 1 <= min(inputs, outputs) <= max(inputs, outputs) <= SIZE_LIMIT:
-            raise _refusal("is too wide", f"layer {at}", f"widths of 1 to {SIZE_LIMIT}")
-        before = outputs
-    if before != model.max_classes or not 1 <= model.n_classes <= model.max_classes <= 250:
-        raise _refusal("classes do not fit", "the head", "1 to 250 classes, a row for each")
-    _check_exemplars(model)
-
-
-def _check_conv(layer: TrainableLayer, shape: ConvShape, batch: int) -> None:
-    for holds, text in conv_rules(shape, layer.outputs, shape.in_values, batch):
-        if not holds:
-            raise _refusal(f"breaks a rule: {text}", f"layer {layer.name}", "SPEC.md 14.1")
-
-
-def _check_front(model: IntModel) -> int:
-    """Values that the first layer reads."""
-    if not model.front:
-        return model.stage_values
-    for holds, text in front_rules(model):
-        if not holds:
-            raise _refusal(f"breaks a rule: {text}", "the front", "SPEC.md 4.1")
-    return model.front[-1].outputs
-
-
-def _check_exemplars(model: IntModel) -> None:
-    keys = {(e.label, e.rank) for e in model.exemplars}
-    slots = model.exemplar_slots + model.staging_slots
-    if slots > SIZE_LIMIT or len(model.exemplars) > slots:
-        raise _refusal("too few or too many slots", "exemplars", f"at most {SIZE_LIMIT} slots")
-    labels_fit = all(e.label < model.n_classes and e.rank < 0x8000 for e in model.exemplars)
-    if len(keys) != len(model.exemplars) or not labels_fit:
-        raise _refusal("labels or ranks clash", "exemplars", "known labels, distinct ranks")
-    low, high = (-7, 7) if model.x0_signed else (0, 15)
-    if any(e.x0.min() < low or e.x0.max() > high for e in model.exemplars):
-        raise _refusal("a value is out of range", "exemplars", f"{low} to {high}")
-
-
-def _refusal(what: str, where: str, expected: str) -> GenerateError:
-    return GenerateError(what, where=where, expected=expected)
-
-
 def _rows(model: IntModel, batch_padded: int, core: str) -> int:
     """Rows of weights at once; packed fields must hold the exact sum of a tile, and any total."""
     arithmetic = model.arithmetic
     bounds = [accumulator_bound(arithmetic, batch_padded, 7, 7)]
     for at, layer in enumerate(model.layers):
         inputs = layer.inputs
-        bounds.append(accumulator_bound(arithmetic, inputs, _x_max(model, at), 7))
+        bounds.append(
+            accumulator_bound(arithmetic, inputs, _x_max(model, reads(model.layers, at)), 7)
+        )
         bounds.append(accumulator_bound(arithmetic, error_terms(layer, arithmetic.order), 7, 7))
     exact = arithmetic.saturation == "tile" and arithmetic.tile_k * TERM_MAX <= FIELD_MAX
     octet = core in OCTET_CORES and not any(layer.conv for layer in model.layers)
@@ -236,9 +175,9 @@ def _rows(model: IntModel, batch_padded: int, core: str) -> int:
     return packed if exact and max(bounds) <= FIELD_MAX else 1
 
 
-def _x_max(model: IntModel, layer: int) -> int:
-    """Largest magnitude of the 4-bit input of a layer."""
-    return 7 if layer == 0 and model.x0_signed else 15
+def _x_max(model: IntModel, number: int) -> int:
+    """Largest magnitude of the 4-bit input of a number."""
+    return 7 if number == 0 and model.x0_signed else 15
 
 
 def _layers(model: IntModel, view_step: int) -> tuple[LayerPlan, ...]:
@@ -266,8 +205,10 @@ def _layer(
         inputs=layer.inputs,
         outputs=layer.outputs,
         outputs_padded=padded,
-        forward_shift=accumulator_shift(arithmetic, layer.inputs, _x_max(model, index), 7),
-        fine_shift=fine_shift(arithmetic, layer.inputs, _x_max(model, index)),
+        forward_shift=accumulator_shift(
+            arithmetic, layer.inputs, _x_max(model, reads(model.layers, index)), 7
+        ),
+        fine_shift=fine_shift(arithmetic, layer.inputs, _x_max(model, reads(model.layers, index))),
         error_shift=max(0, error_bound.bit_length() - 15),
         master_at=at[0],
         bias_at=at[1],
@@ -275,6 +216,12 @@ def _layer(
         view_words=at[3],
         is_head=index == len(model.layers) - 1,
         conv=layer.conv,
+        reads=reads(model.layers, index),
+        below=below(model.layers, index),
+        next=min(follows(model.layers, index), len(model.layers) - 1),
+        side=layer.side,
+        adds=layer.adds,
+        has_side=has_side(model.layers, index),
     )
 
 
@@ -292,7 +239,7 @@ def _operations(shape: Shape, layers: tuple[LayerPlan, ...]) -> list[Operation]:
     ]
     for layer in layers:
         conv = layer.conv
-        out += forward_operations(shape, layer, conv) if conv else _forward(shape, layer)
+        out += forward_operations(shape, layers, layer, conv) if conv else _forward(shape, layer)
     head = layers[-1].index
     arguments = (f"LAYER_{head}", f"y{head}", "labels")
     out.append(
@@ -312,7 +259,7 @@ def _buffers(shape: Shape, layers: tuple[LayerPlan, ...], at: dict[str, int]) ->
     buffers = [Buffer("labels", shape.batch, "labels of the batch", at["GATHER"], at["LOSS"])]
     for layer in layers:
         if layer.conv:
-            buffers += conv_buffers(shape, layer, layer.conv, at)
+            buffers += conv_buffers(shape, layers, layer, layer.conv, at)
         else:
             buffers += dense_buffers(shape, layer, at)
     return buffers

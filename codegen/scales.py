@@ -22,6 +22,7 @@ from device.twin.front_node import FrontNode
 from device.twin.inference import AnyModel, InferenceModel
 from device.twin.kernels import widen
 from device.twin.model import FrozenLayer, InputStage, IntModel
+from device.twin.residual import follows
 from device.twin.scale import Scale, quantized_scale
 from device.twin.state import LearnerState
 
@@ -237,6 +238,10 @@ def _trainable_scales(model: IntModel, state: LearnerState) -> list[float]:
     """Of the activations behind hidden layers, and of the logits' grid."""
     scales = []
     for index, layer in enumerate(model.layers[:-1]):
-        amax = max(1, widen(state.frozen_ranges[index], model.layers[index + 1].x_range))
+        if layer.side:
+            scales.append(2.0**-layer.out_frac_bits)
+            continue
+        above = follows(model.layers, index)
+        amax = max(1, widen(state.frozen_ranges[above - 1], model.layers[above].x_range))
         scales.append(quantized_scale(_grid(layer.out_frac_bits), amax, 15).value)
     return [*scales, 2.0 ** -model.layers[-1].out_frac_bits]

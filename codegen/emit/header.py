@@ -122,10 +122,16 @@ def has_conv(plan: Plan) -> bool:
     return any(layer.conv for layer in plan.layers)
 
 
+def has_blocks(plan: Plan) -> bool:
+    """Whether a residual block is trained."""
+    return any(layer.adds is not None for layer in plan.layers)
+
+
 def _conv_layers(plan: Plan) -> list[str]:
     """Only where convolutions are trained."""
     count = sum(layer.conv is not None for layer in plan.layers)
-    return [define("HAD_CONV_LAYERS", unsigned(count), "convolutions among them")] * bool(count)
+    lines = [define("HAD_CONV_LAYERS", unsigned(count), "convolutions among them")] * bool(count)
+    return lines + [define("HAD_RESIDUAL", "1", "SPEC.md 14.6")] * has_blocks(plan)
 
 
 def _expansion(model: IntModel) -> list[str]:

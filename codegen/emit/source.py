@@ -19,6 +19,7 @@ _TYPES = {
     "wq": "weights",
     "y": "s16",
     "d": "s16",
+    "e": "s16",
     "mask": "u8",
     "block": "s32",
     "dh": "s8",
@@ -222,6 +223,8 @@ def infer_argument(name: str) -> str:
         return "in_s16(ln, IN_LOGITS)"
     if name == "spectrum" or name.startswith("sums"):
         return f"in_s32(ln, IN_{name.upper()})"
+    if name.startswith("s") and name[1:].isdigit():
+        return f"in_s16(ln, IN_{name.upper()})"
     if name.startswith("patch") or (name.startswith("v") and name[1:].isdigit()):
         return f"in_s8(ln, IN_{name.upper()})"
     return name

@@ -3,7 +3,7 @@
 
 from codegen.buffers import LayerPlan
 from codegen.emit.front import front_header, front_tables
-from codegen.emit.header import banner, has_conv
+from codegen.emit.header import banner, has_blocks, has_conv
 from codegen.emit.literals import byte_rows, columns, comment_text, scale, table, unsigned
 from codegen.emit.signal import signal_header, signal_tables
 from codegen.lower import Plan
@@ -142,7 +142,7 @@ def _trainable(model: IntModel, plan: Plan) -> list[str]:
         lines += _conv_table(spec)
     lines += ["const had_layer had_layers[HAD_LAYERS] = {"]
     for layer, spec in zip(model.layers, plan.layers, strict=True):
-        lines += _layer_entry(layer, spec, has_conv(plan), model.fine_inference)
+        lines += _layer_entry(layer, spec, plan, model.fine_inference)
     tables = (_masters(model, plan), _biases(model, plan), _draws(model))
     return [*lines, "};", "", *(line for table in tables for line in table)]
 
@@ -169,7 +169,7 @@ def _conv_table(spec: LayerPlan) -> list[str]:
     ]
 
 
-def _layer_entry(layer: TrainableLayer, spec: LayerPlan, convs: bool, fine: bool) -> list[str]:
+def _layer_entry(layer: TrainableLayer, spec: LayerPlan, plan: Plan, fine: bool) -> list[str]:
     values = [
         ("scale", scale(layer.scale)),
         ("row_factor", f"row_factor{spec.index}"),
@@ -188,11 +188,19 @@ def _layer_entry(layer: TrainableLayer, spec: LayerPlan, convs: bool, fine: bool
         ("w_range", unsigned(layer.w_range)),
         ("is_head", unsigned(int(spec.is_head))),
     ]
-    if convs:
+    if has_conv(plan):
         values += [
             ("in_values", unsigned(spec.in_values)),
             ("out_values", unsigned(spec.out_values)),
             ("conv", f"&conv{spec.index}" if spec.conv else "0"),
+        ]
+    if has_blocks(plan):
+        values += [
+            ("reads", unsigned(spec.reads)),
+            ("below", unsigned(max(0, spec.below))),
+            ("next", unsigned(spec.next)),
+            ("side", unsigned(int(spec.side))),
+            ("adds", unsigned(int(spec.adds is not None))),
         ]
     if fine:
         values.append(("fine_shift", unsigned(spec.fine_shift)))

@@ -11,11 +11,12 @@ from onnx import TensorProto, helper
 
 from codegen.export.builder import INPUT, GraphBuilder
 from codegen.export.exact_front import exact_front
-from codegen.export.exact_tail import before_activation
+from codegen.export.exact_tail import GivenInput, before_activation, exact_identity
 from codegen.export.integers import clip, quant, quant_rest, round_shift
 from device.twin.inference import AnyModel, InferenceModel
 from device.twin.kernels import widen
 from device.twin.model import FrozenLayer, IntModel
+from device.twin.residual import follows, has_side, reads
 from device.twin.scale import Scale, quantized_scale
 
 
@@ -40,15 +41,25 @@ def export_exact(model: IntModel) -> onnx.ModelProto:
         x = quant(g, *unrounded)
     rests = quant_rest(g, *unrounded) if model.fine_inference else None
     scale, signed = model.input.scale, model.x0_signed
+    inputs = {0: GivenInput(x, rests, scale, signed)}
+    side = ""
     for index, layer in enumerate(model.layers):
-        head = index + 1 == len(model.layers)
-        y = before_activation(g, layer, x, rests, scale, signed, model)
-        if not head:
-            following = model.layers[index + 1]
+        shortcut = None
+        if layer.adds is not None:
+            two = has_side(model.layers, layer.adds)
+            shortcut = side if two else exact_identity(g, layer, inputs[layer.adds])
+        given = inputs[reads(model.layers, index)]
+        y = before_activation(g, layer, given, model, shortcut)
+        if layer.side:
+            side = y
+        elif index + 1 < len(model.layers):
+            above = follows(model.layers, index)
+            following = model.layers[above]
             amax = widen(following.in_amax, following.x_range)
-            x, signed = quant(g, y, amax, 15, True), False
+            x = quant(g, y, amax, 15, True)
             rests = quant_rest(g, y, amax, 15, True) if model.fine_inference else None
             scale = quantized_scale(Scale(1 << 14, -14 - layer.out_frac_bits), amax, 15)
+            inputs[above] = GivenInput(x, rests, scale, False)
     g.node("Cast", y, name="logits", to=TensorProto.INT32)
     g.node("ArgMax", "logits", name="class", axis=1, keepdims=0, select_last_index=0)
     outputs = [

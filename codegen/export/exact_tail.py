@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trainable layers of the exact form: SPEC.md 5 and 14 in ONNX's integer operators."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from onnx import TensorProto
 
@@ -17,31 +19,49 @@ from device.twin.scale import Scale
 MAX_EVERY_ADD_TERMS = 2048
 
 
+@dataclass(frozen=True)
+class GivenInput:
+    """What a layer reads: x, its rests where inference is fine (SPEC.md 18), scale and sign."""
+
+    x: str
+    rests: str | None
+    scale: Scale
+    signed: bool
+
+
+def exact_identity(g: GraphBuilder, layer: TrainableLayer, given: GivenInput) -> str:
+    """The input of a block as the shortcut of its last layer, (N, P O) (SPEC.md 14.6)."""
+    m, shift = given.scale.pow2(layer.out_frac_bits).multiplier()
+    value = g.node("Mul", given.x, g.constant(m, np.int64))
+    return clip(g, round_shift(g, value, shift), -32768, 32767)
+
+
 def before_activation(
     g: GraphBuilder,
     layer: TrainableLayer,
-    x: str,
-    rests: str | None,
-    x_scale: Scale,
-    signed: bool,
+    given: GivenInput,
     model: IntModel,
+    shortcut: str | None = None,
 ) -> str:
     """What the next layer quantises, (N, values); of the head the logits of active rows.
 
     Args:
-        rests: of x where inference is fine (SPEC.md 18).
+        shortcut: added to the outputs, (N, P O).
     """
     rows = model.n_classes if layer is model.layers[-1] else layer.outputs
     wq, scales = weight_view(layer, layer.master.astype(np.int64))
+    x, rests, signed = given.x, given.rests, given.signed
     if layer.conv is None:
         acc = _product(g, x, signed, wq[:rows], model.arithmetic)
         if rests is not None:
             acc = g.node("Mul", acc, g.constant(1 << REST_BITS, np.int64))
             acc = g.node("Add", acc, _product(g, rests, True, wq[:rows], model.arithmetic))
         fine = rests is not None
-        return _outputs(g, layer, acc, x_scale, signed, model.arithmetic, scales[:rows], fine)
+        return _outputs(g, layer, acc, given, model.arithmetic, scales[:rows], fine)
     acc = _unrolled(g, layer.conv, x, signed, wq, model.arithmetic)
-    y = _outputs(g, layer, acc, x_scale, signed, model.arithmetic, scales)
+    if shortcut is not None:
+        shortcut = g.node("Reshape", shortcut, g.constant([-1, layer.outputs], np.int64))
+    y = _outputs(g, layer, acc, given, model.arithmetic, scales, False, shortcut)
     if layer.conv.top:
         y = clip(g, y, -32768, layer.conv.top)
     y = g.node("Reshape", y, g.constant([-1, layer.conv.pixels, layer.outputs], np.int64))
@@ -98,24 +118,26 @@ def _outputs(
     g: GraphBuilder,
     layer: TrainableLayer,
     acc: str,
-    x_scale: Scale,
-    signed: bool,
+    given: GivenInput,
     arithmetic: Arithmetic,
     scales: list[Scale],
     fine: bool = False,
+    shortcut: str | None = None,
 ) -> str:
-    """y of accumulators (rows, outputs) (SPEC.md 5.2, 18.2)."""
-    bound = dot_bound(layer.inputs, 7 if signed else 15, 7, arithmetic)
+    """y of accumulators (rows, outputs) (SPEC.md 5.2, 14.6, 18.2)."""
+    bound = dot_bound(layer.inputs, 7 if given.signed else 15, 7, arithmetic)
     if fine:
         bound = (bound << REST_BITS) + dot_bound(layer.inputs, REST_MAX, 7, arithmetic)
     acc_shift = max(0, bound.bit_length() - 15)
     grid = layer.out_frac_bits + acc_shift - (REST_BITS if fine else 0)
-    pairs = [x_scale.mul(s).pow2(grid).multiplier() for s in scales]
+    pairs = [given.scale.mul(s).pow2(grid).multiplier() for s in scales]
     acc = round_shift(g, acc, acc_shift)
     acc = g.node("Mul", acc, g.constant([m for m, _ in pairs], np.int64))
     y = round_shift(g, acc, [s for _, s in pairs])
     bias = round_half_up(layer.bias[: len(scales)].astype(np.int64), 16)
-    return clip(g, g.node("Add", y, g.constant(bias, np.int64)), -32768, 32767)
+    y = g.node("Add", y, g.constant(bias, np.int64))
+    y = y if shortcut is None else g.node("Add", y, shortcut)
+    return clip(g, y, -32768, 32767)
 
 
 def _product(g: GraphBuilder, x: str, signed: bool, wq: IntArray, arithmetic: Arithmetic) -> str:

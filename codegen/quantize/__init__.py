@@ -3,6 +3,6 @@
 
 from codegen.quantize.options import QuantizeOptions
 from codegen.quantize.quantizer import quantize
-from codegen.quantize.tail import most_trained
+from codegen.quantize.tail import trained_counts
 
-__all__ = ["QuantizeOptions", "most_trained", "quantize"]
+__all__ = ["QuantizeOptions", "quantize", "trained_counts"]

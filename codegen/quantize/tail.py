@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from codegen.errors import QuantizeError
 from codegen.float_front import FloatFront, FloatNode
 from codegen.graph import Dense, FloatGraph
+from codegen.quantize.block import find_block
 from codegen.quantize.options import QuantizeOptions
 from codegen.quantize.ranges import FloatArray
 from device.twin.check_conv import conv_rules
@@ -22,6 +23,9 @@ class ConvSource:
     Attributes:
         nodes: of the front that it stands for; a pool over one pixel does nothing, but is one.
         weight: float32, shape (O, K), unrolled as SPEC.md 14.1; bias: float32, shape (O,).
+        last: name of the node whose result the next layer reads.
+        side: its outputs are the shortcut of a residual block (SPEC.md 14.6).
+        span: layers back to the first of the block whose shortcut it adds; None: it adds none.
     """
 
     node: FloatNode
@@ -30,6 +34,9 @@ class ConvSource:
     shape: ConvShape
     weight: FloatArray
     bias: FloatArray
+    last: str = ""
+    side: bool = False
+    span: int | None = None
 
     @property
     def name(self) -> str:
@@ -42,13 +49,16 @@ class ConvSource:
         return int(self.weight.shape[0])
 
     @property
-    def activation(self) -> str:
-        """Always ReLU."""
-        return "relu"
+    def activation(self) -> str | None:
+        """ReLU, but for side layers."""
+        return None if self.side else "relu"
 
-    def linear(self, x: NDArray[np.floating]) -> NDArray[np.floating]:
+    def linear(
+        self, x: NDArray[np.floating], shortcut: NDArray[np.floating] | None = None
+    ) -> NDArray[np.floating]:
         """Outputs before ReLU, a bound (ReLU6) taken, (N, P O), of inputs (N, H W C)."""
         y = self.node.linear([x.reshape(-1, *self.shape.in_shape)])
+        y = y if shortcut is None else y + shortcut.reshape(y.shape)
         y = y if self.node.top is None else np.minimum(y, self.node.top)
         return np.asarray(y.reshape(len(x), -1))
 
@@ -68,10 +78,12 @@ class ConvSource:
 Source = Dense | ConvSource
 
 
-def linear(source: Source, x: NDArray[np.floating]) -> NDArray[np.floating]:
+def linear(
+    source: Source, x: NDArray[np.floating], shortcut: NDArray[np.floating] | None = None
+) -> NDArray[np.floating]:
     """Outputs of a layer before its ReLU, float64 (N, values)."""
     if isinstance(source, ConvSource):
-        return source.linear(x)
+        return source.linear(x, shortcut)
     return np.asarray(x @ source.weight.T.astype(np.float64) + source.bias)
 
 
@@ -86,18 +98,24 @@ def trainable_tail(front: FloatFront | None) -> tuple[list[ConvSource], str]:
     found: list[ConvSource] = []
     while nodes:
         pool = nodes.pop() if nodes[-1].kind in ("average", "max") else None
-        reason = _why_not(nodes, pool)
+        if nodes and nodes[-1].kind == "add":
+            block, reason = _block(nodes, pool)
+        else:
+            reason = _why_not(nodes, pool)
+            block = [] if reason else [_source(nodes[-1], pool)]
         if reason:
             return found[::-1], reason
-        found.append(_source(nodes.pop(), pool))
+        found += block[::-1]
+        behind = 0 if pool is None else 1
+        del nodes[len(nodes) + behind - sum(source.nodes for source in block) :]
     return found[::-1], "there is no layer before it"
 
 
-def most_trained(graph: FloatGraph) -> int:
-    """Layers that can be trained: the dense ones, and convolutions directly before them."""
+def trained_counts(graph: FloatGraph) -> tuple[int, ...]:
+    """Every number of layers, from the head, that can be trained: none cuts a residual block."""
     dense = _trainable_dense(graph)
     whole = dense == len(graph.dense_layers)
-    return dense + (len(trainable_tail(graph.front)[0]) if whole else 0)
+    return _counts(trainable_tail(graph.front)[0] if whole else [], dense)
 
 
 def _trainable_dense(graph: FloatGraph) -> int:
@@ -126,6 +144,42 @@ def clear_of_linear(graph: FloatGraph, options: QuantizeOptions) -> QuantizeOpti
     return replace(options, train_last=options.train_last or most)
 
 
+def _counts(sources: list[ConvSource], dense: int) -> tuple[int, ...]:
+    whole = [n for n in range(1, len(sources) + 1) if not _cuts(sources, len(sources) - n)]
+    return (*range(1, dense + 1), *(dense + n for n in whole))
+
+
+def _cuts(sources: list[ConvSource], start: int) -> str:
+    """Name of the last layer of a block that begins before `start` and ends behind it; or ""."""
+    behind = enumerate(sources[start:])
+    return next((s.name for at, s in behind if s.span is not None and s.span > at), "")
+
+
+def _block(nodes: list[FloatNode], pool: FloatNode | None) -> tuple[list[ConvSource], str]:
+    """Layers of the residual block that the last of the nodes ends; or why it cannot be trained."""
+    add = nodes[-1]
+    reasons = (
+        (not add.relu, "has no ReLU"),
+        (add.signs != (1, 1), "subtracts"),
+        (pool is not None and not _pools(add, pool), "has overlapping or padded pools behind it"),
+    )
+    reason = next((f"{add.name} (add) {text}" for holds, text in reasons if holds), "")
+    if reason:
+        return [], reason
+    found = find_block(nodes)
+    if found is None:
+        return [], f"{add.name} (add) does not end a residual block of convolutions (SPEC.md 14.6)"
+    last = _source(replace(found.main[-1], relu=True, top=add.top), pool)
+    span = len(found.main) - (0 if found.side else 1)
+    last = replace(
+        last, nodes=last.nodes + 1, span=span, last=add.name if pool is None else pool.name
+    )
+    layers = [*(_source(node, None) for node in found.main[:-1]), last]
+    if found.side is not None:
+        layers.insert(1, replace(_source(found.side, None), side=True))
+    return layers, ""
+
+
 def split_front(front: FloatFront, sources: tuple[ConvSource, ...]) -> FloatFront | None:
     """What is left of the front without its last convolutions; None if nothing is."""
     count = sum(source.nodes for source in sources)
@@ -146,6 +200,13 @@ def tail_sources(
             f"train_last is {count + dense}; {reason}",
             where="options",
             expected=f"1 (the head) to {len(found) + dense}",
+        )
+    cut = _cuts(found, len(found) - count)
+    if cut:
+        raise QuantizeError(
+            f"train_last is {count + dense}; it would cut the residual block that {cut} ends",
+            where="options",
+            expected=f"one of {', '.join(map(str, _counts(found, dense)))}: blocks stay whole",
         )
     sources = tuple(found[len(found) - count :])
     for source in sources:
@@ -205,7 +266,7 @@ def _covers_all(node: FloatNode, pool: FloatNode) -> bool:
 
 def _source(node: FloatNode, pool: FloatNode | None) -> ConvSource:
     kind: Pool = "none"
-    nodes = 1 if pool is None else 2
+    nodes, last = (1, node.name) if pool is None else (2, pool.name)
     if pool is not None:
         kind = "average" if pool.kind == "average" else "max"
     size = (1, 1)
@@ -224,6 +285,5 @@ def _source(node: FloatNode, pool: FloatNode | None) -> ConvSource:
         pool_size=size,
         groups=node.groups,
     )
-    return ConvSource(
-        node, pool, nodes, shape, node.weight.reshape(len(node.weight), -1), node.bias
-    )
+    weight = node.weight.reshape(len(node.weight), -1)
+    return ConvSource(node, pool, nodes, shape, weight, node.bias, last)

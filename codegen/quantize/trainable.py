@@ -13,6 +13,7 @@ from device.twin.conv_layers import conv_forward, pool_forward
 from device.twin.kernels import IntArray, saturate
 from device.twin.layers import LayerInput, LayerWeights, activate, forward
 from device.twin.model import Arithmetic, TrainableLayer
+from device.twin.residual import identity
 from device.twin.scale import Scale
 
 # Room for weights to grow before a master saturates, as a multiple of the largest trained weight.
@@ -39,29 +40,126 @@ def trainable_layers(
     tail: tuple[Source, ...], x: LayerInput, max_classes: int, arithmetic: Arithmetic
 ) -> tuple[TrainableLayer, ...]:
     """4-bit layers with masters, grids and first activation ranges (SPEC.md 5)."""
-    layers: list[TrainableLayer] = []
     x = head_of(x, tail)
-    exact = x.q * x.scale.value
-    y: IntArray | None = None
-    for source in tail:
+    fit = _Fit(tail, x, x.q * x.scale.value, arithmetic)
+    for index, source in enumerate(tail):
         rows = max_classes if source is tail[-1] else source.outputs
-        layer = trainable_layer(source, exact, rows, arithmetic)
-        target = linear(source, exact)
-        if y is None:
-            layer, y = fit_weight_range(layer, x, target, arithmetic)
+        fit.add(index, rows)
+    return tuple(fit.layers)
+
+
+class _Fit:
+    """Layers fitted so far, and what they make of the samples, in float and in integers."""
+
+    def __init__(
+        self,
+        tail: tuple[Source, ...],
+        x: LayerInput,
+        exact: NDArray[np.floating],
+        arithmetic: Arithmetic,
+    ) -> None:
+        self.tail, self.arithmetic = tail, arithmetic
+        self.layers: list[TrainableLayer] = []
+        self.x = {0: x}  # inputs by layer
+        self.made: dict[int, tuple[TrainableLayer, IntArray]] = {}  # what a layer will read
+        self.side: IntArray | None = None
+        self.targets = float_outputs(tail, exact)
+
+    def add(self, index: int, rows: int) -> None:
+        """Fit one layer more."""
+        source, target = self.tail[index], self.targets[index]
+        alike = _of_one_grid(self.tail, index)
+        bits = min(_output_bits(self.tail[i], self.targets[i]) for i in alike)
+        layer = _layer(source, bits, rows, self.arithmetic)
+        layer = replace(layer, side=is_side(source), adds=first_of(self.tail, index))
+        given = self.x.get(index - 1 if is_side(source) else index)
+        if given is not None:
+            base = self._shortcut(layer, given)
+            layer, y = fit_weight_range(layer, given, target, self.arithmetic, base)
         else:
-            layer, y = _fit_ranges(layer, layers[-1], y, target, arithmetic)
-        layers.append(layer)
-        exact = after(source, target) if source is not tail[-1] else target
-    return tuple(layers)
+            layer, y = self._fit_ranges(index, layer, target)
+        self.layers.append(layer)
+        if layer.side:
+            self.side = y
+        elif index + 1 < len(self.tail):
+            above = index + (2 if has_side(self.tail, index) else 1)
+            self.made[above] = layer, _pooled(layer, y)
+
+    def _shortcut(self, layer: TrainableLayer, x: LayerInput) -> IntArray | None:
+        """What a layer adds, x being its own input."""
+        if layer.adds is None:
+            return None
+        if has_side(self.tail, layer.adds):
+            return self.side
+        return identity(layer, self.x.get(layer.adds, x))
+
+    def _fit_ranges(
+        self, index: int, layer: TrainableLayer, target: NDArray[np.floating]
+    ) -> tuple[TrainableLayer, IntArray]:
+        """x_range and w_range with the least output error, and the outputs."""
+        below, z_below = self.made[index]
+        in_amax = _batch_range(z_below, self.arithmetic.batch)
+        tried = []
+        for x_range in RANGE_FACTORS:
+            x = activate(z_below, below.out_frac_bits, in_amax, x_range)
+            candidate = replace(layer, in_amax=in_amax, x_range=x_range)
+            base = self._shortcut(layer, x)
+            fitted, y = fit_weight_range(candidate, x, target, self.arithmetic, base)
+            tried.append((output_error(fitted, y, target), fitted, y, x))
+        _, best, y, self.x[index] = min(tried, key=lambda item: item[0])
+        return best, y
 
 
-def _outputs(layer: TrainableLayer, x: LayerInput, arithmetic: Arithmetic) -> IntArray:
+def float_outputs(tail: tuple[Source, ...], x: NDArray[np.floating]) -> list[NDArray[np.floating]]:
+    """Outputs of every layer before its ReLU, of inputs (N, values) of the first one."""
+    inputs, out = {0: x}, list[NDArray[np.floating]]()
+    for index, source in enumerate(tail):
+        shortcut = None
+        first = first_of(tail, index)
+        if first is not None:
+            shortcut = out[first + 1] if has_side(tail, first) else inputs[first]
+        y = linear(source, inputs[index - 1 if is_side(source) else index], shortcut)
+        out.append(y)
+        if not is_side(source) and index + 1 < len(tail):
+            inputs[index + (2 if has_side(tail, index) else 1)] = after(source, y)
+    return out
+
+
+def is_side(source: Source) -> bool:
+    """Whether a layer's outputs are the shortcut of a residual block."""
+    return isinstance(source, ConvSource) and source.side
+
+
+def first_of(tail: tuple[Source, ...], index: int) -> int | None:
+    """First layer of the residual block that a layer ends; None: it ends none."""
+    source = tail[index]
+    span = source.span if isinstance(source, ConvSource) else None
+    return None if span is None else index - span
+
+
+def has_side(tail: tuple[Source, ...], first: int | None) -> bool:
+    """Whether a layer is the first of a block with a side layer."""
+    return first is not None and first + 1 < len(tail) and is_side(tail[first + 1])
+
+
+def _of_one_grid(tail: tuple[Source, ...], index: int) -> tuple[int, ...]:
+    """A side layer and the layer that adds it have one output grid; others have their own."""
+    for at in range(len(tail)):
+        first = first_of(tail, at)
+        if first is not None and has_side(tail, first) and index in (first + 1, at):
+            return first + 1, at
+    return (index,)
+
+
+def _outputs(
+    layer: TrainableLayer, x: LayerInput, arithmetic: Arithmetic, shortcut: IntArray | None
+) -> IntArray:
     """Outputs before ReLU and pool, (N, values)."""
     weights = LayerWeights(layer.master.astype(np.int64), layer.bias.astype(np.int64))
     if layer.conv is None:
         return forward(layer, weights, x, arithmetic)
-    return conv_forward(layer, layer.conv, weights, x, arithmetic).reshape(len(x.q), -1)
+    y = conv_forward(layer, layer.conv, weights, x, arithmetic, None, shortcut)
+    return y.reshape(len(x.q), -1)
 
 
 def _pooled(layer: TrainableLayer, y: IntArray) -> IntArray:
@@ -79,34 +177,18 @@ def output_error(layer: TrainableLayer, y: IntArray, target: NDArray[np.floating
 
 
 def fit_weight_range(
-    layer: TrainableLayer, x: LayerInput, target: NDArray[np.floating], arithmetic: Arithmetic
+    layer: TrainableLayer,
+    x: LayerInput,
+    target: NDArray[np.floating],
+    arithmetic: Arithmetic,
+    shortcut: IntArray | None = None,
 ) -> tuple[TrainableLayer, IntArray]:
     """The w_range with the least output error, and the outputs."""
     tried = []
     for w_range in RANGE_FACTORS:
         candidate = replace(layer, w_range=w_range)
-        y = _outputs(candidate, x, arithmetic)
+        y = _outputs(candidate, x, arithmetic, shortcut)
         tried.append((output_error(candidate, y, target), candidate, y))
-    _, best, y = min(tried, key=lambda item: item[0])
-    return best, y
-
-
-def _fit_ranges(
-    layer: TrainableLayer,
-    below: TrainableLayer,
-    y_below: IntArray,
-    target: NDArray[np.floating],
-    arithmetic: Arithmetic,
-) -> tuple[TrainableLayer, IntArray]:
-    """x_range and w_range with the least output error, and the outputs."""
-    z_below = _pooled(below, y_below)
-    in_amax = _batch_range(z_below, arithmetic.batch)
-    tried = []
-    for x_range in RANGE_FACTORS:
-        x = activate(z_below, below.out_frac_bits, in_amax, x_range)
-        candidate = replace(layer, in_amax=in_amax, x_range=x_range)
-        fitted, y = fit_weight_range(candidate, x, target, arithmetic)
-        tried.append((output_error(fitted, y, target), fitted, y))
     _, best, y = min(tried, key=lambda item: item[0])
     return best, y
 
@@ -141,9 +223,11 @@ def trainable_layer(
     dense: Source, x: NDArray[np.floating], rows: int, arithmetic: Arithmetic
 ) -> TrainableLayer:
     """A layer of `rows` rows whose ranges are still to be fitted; x: its float inputs."""
+    return _layer(dense, _output_bits(dense, linear(dense, x)), rows, arithmetic)
+
+
+def _layer(dense: Source, frac_bits: int, rows: int, arithmetic: Arithmetic) -> TrainableLayer:
     scale, factor, master = _masters(dense.weight, rows, arithmetic)
-    y = linear(dense, x)
-    frac_bits = _output_bits(dense, y)
     bias = np.zeros(rows, np.int64)
     bias[: dense.outputs] = np.floor(dense.bias.astype(np.float64) * 2.0 ** (frac_bits + 16) + 0.5)
     return TrainableLayer(

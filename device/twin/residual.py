@@ -21,7 +21,7 @@ def reads(layers: Layers, index: int) -> int:
 
 def follows(layers: Layers, index: int) -> int:
     """The layer that reads what a layer below the head makes."""
-    return index + 2 if layers[index + 1].side else index + 1
+    return index + 2 if has_side(layers, index) else index + 1
 
 
 def below(layers: Layers, index: int) -> int:

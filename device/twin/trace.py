@@ -24,7 +24,8 @@ from device.twin.layers import (
     input_stage,
 )
 from device.twin.model import FrozenLayer, InputStage, IntModel
-from device.twin.network import layer_outputs
+from device.twin.network import Inputs, layer_outputs
+from device.twin.residual import follows
 from device.twin.signal import signal_features
 from device.twin.state import LearnerState
 
@@ -150,21 +151,25 @@ def _trainable(
     model: IntModel, state: LearnerState, x0: IntArray, rests: IntArray | None
 ) -> Iterator[LayerTrace]:
     """Rests (SPEC.md 18) are read, but neither traced nor counted."""
-    x = LayerInput(x0, model.input.scale, model.x0_signed)
+    inputs = Inputs(model.layers, LayerInput(x0, model.input.scale, model.x0_signed))
     for index, layer in enumerate(model.layers):
-        counters = LayerCounters()
-        y, _ = layer_outputs(layer, state.weights[index], x, model.arithmetic, counters)
+        counters, x = LayerCounters(), inputs.of(index)
+        common = (layer, state.weights[index], x)
+        shortcut = inputs.shortcut(index)
+        y, _ = layer_outputs(*common, model.arithmetic, counters, shortcut)
         if rests is not None:
-            y = fine_outputs(layer, state.weights[index], x, rests, model.arithmetic)
+            y = fine_outputs(*common, rests, model.arithmetic)
         tiles = tuple(counters.products["forward"])
-        if index + 1 == len(model.layers):
-            y = y[:, : state.n_classes]
-            shape = (state.n_classes,)
+        if layer.side or index + 1 == len(model.layers):
+            inputs.side = y
+            y = y if layer.side else y[:, : state.n_classes]
+            shape, kind = (y.shape[1],), "shortcut" if layer.side else "head"
             ends = _at_ends(y)
-            yield LayerTrace(layer.name, "head", shape, y, INT16_ENDS[1], y.size, 0, ends, *tiles)
-            return
-        top, x_range = state.frozen_ranges[index], model.layers[index + 1].x_range
-        x = activate(y, layer.out_frac_bits, top, x_range)
+            yield LayerTrace(layer.name, kind, shape, y, INT16_ENDS[1], y.size, 0, ends, *tiles)
+            continue
+        above = follows(model.layers, index)
+        top, x_range = state.frozen_ranges[above - 1], model.layers[above].x_range
+        x = inputs.x[above] = activate(y, layer.out_frac_bits, top, x_range)
         rests = None if rests is None else rest_of(y, widen(top, x_range), 15, True)
         counts = (y.size, _clipped(y, max(1, widen(top, x_range)), True), counters.y_saturated)
         kind = "trained conv" if layer.conv else "hidden"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands that look ahead: plan."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 from codegen.errors import CodegenError
 from codegen.graph import FloatGraph
 from codegen.importer import import_onnx
-from codegen.quantize import QuantizeOptions, most_trained
+from codegen.quantize import QuantizeOptions, trained_counts
 from device.harness.firmware import Firmware
 from server.commands.arrays import read_samples, to_slots
 from server.commands.console import (
@@ -172,10 +172,16 @@ def _part(board: str | None, ram: int | None, flash: int | None) -> Part:
 
 
 def _layers(train_last: int | None, graph: FloatGraph) -> int | None:
-    layers = most_trained(graph)
-    if train_last is not None and train_last > layers:
-        raise wrong(f"{train_last} layers", "--train-last", f"1 to {layers}")
+    counts = trained_counts(graph)
+    if counts and train_last is not None and train_last not in counts:
+        raise wrong(f"{train_last} layers", "--train-last", _in_words(counts))
     return train_last
+
+
+def _in_words(counts: Sequence[int]) -> str:
+    if len(counts) == counts[-1]:
+        return f"1 to {counts[-1]}"
+    return f"one of {', '.join(map(str, counts))}: residual blocks are trained whole"
 
 
 def _checked(wanted: Wanted, graph: FloatGraph) -> Wanted:

@@ -30,6 +30,7 @@ from device.harness.call_counts import inference_calls
 from device.twin.inference import AnyModel, InferenceModel
 from device.twin.learner import raw_samples
 from device.twin.model import IntModel
+from device.twin.residual import has_side
 from device.twin.state import LearnerState, import_state, initial_state
 from device.twin.trace import LayerTrace, trace
 from server.learning.firmwares import build_firmware, service_errors
@@ -148,6 +149,7 @@ def _as_learned(graph: FloatGraph, model: IntModel, state: LearnerState) -> Floa
     if all((a.master == b.master).all() and (a.bias == b.bias).all() for a, b in pairs):
         return graph
     tail, convs = [], {source.name: source for source in trained_convs(graph, model)}
+    originals = {node.name: node for node in graph.front.nodes} if graph.front else {}
     nodes: dict[str, FloatNode] = {}
     for layer, (_, weights) in zip(model.layers, pairs, strict=True):
         rows = state.n_classes if layer is model.layers[-1] else layer.outputs
@@ -155,7 +157,7 @@ def _as_learned(graph: FloatGraph, model: IntModel, state: LearnerState) -> Floa
         bias = weights.bias * 2.0 ** -(layer.out_frac_bits + 16)
         values = (weights.master * factor)[:rows].astype(np.float32)
         if layer.conv:
-            node = convs[layer.name].node
+            node = originals[convs[layer.name].node.name]
             weight = values.reshape(node.weight.shape)
             nodes[node.name] = replace(node, weight=weight, bias=bias.astype(np.float32))
             continue
@@ -174,17 +176,17 @@ def float_layers(
     """Every layer in onnxruntime, (N, values) each; `count` of them.
 
     Args:
-        convs: trained ones at the end of the front; a pool behind one belongs to it.
+        convs: trained ones at the end of the front; a pool behind one belongs to it, and so does
+            the addition of a residual block to its last one.
     """
     exported = export_float_layers(graph)
     session = onnxruntime.InferenceSession(exported.model.SerializeToString())
     found: Sequence[Any] = session.run(list(exported.outputs), {INPUT: x})
     rows = [np.asarray(y, np.float64).reshape(len(x), -1) for y in found]
-    at = len(graph.front.nodes) if graph.front else 0
-    for source in reversed(convs):
-        if source.nodes > 1:
-            del rows[at - 1]  # before the pool
-        at -= source.nodes
+    nodes = graph.front.nodes if graph.front else ()
+    at = len(nodes) - sum(source.nodes for source in convs)
+    made = {node.name: row for node, row in zip(nodes, rows[1:], strict=False)}
+    rows[at + 1 : len(nodes) + 1] = [made[source.last] for source in convs]
     if count > len(rows):  # the quantizer's change of scale behind the front
         rows.insert(at, rows[at])
     return rows
@@ -207,8 +209,13 @@ def instructions_of(model: IntModel, board: Board, cache: Path, x: Float32Array)
 def calls_a_layer(model: AnyModel) -> list[int]:
     """Calls of the plan that make up each layer."""
     front = [len(node.sources) if node.kind == "concat" else 1 for node in model.front]
-    behind = () if isinstance(model, InferenceModel) else (*model.frozen, *model.layers)
-    return [*([1] if model.signal else []), 1, *front, *(1 for _ in behind)]
+    start = [*([1] if model.signal else []), 1, *front]
+    if isinstance(model, InferenceModel):
+        return start
+    identities = [
+        layer.adds is not None and not has_side(model.layers, layer.adds) for layer in model.layers
+    ]
+    return [*start, *(1 for _ in model.frozen), *(1 + more for more in identities)]
 
 
 def with_instructions(rows: list[Json], counts: Sequence[int]) -> list[Json]:

@@ -12,7 +12,7 @@ from codegen.errors import CodegenError, QuantizeError
 from codegen.export import export_qdq
 from codegen.export.builder import INPUT
 from codegen.graph import FloatGraph
-from codegen.quantize import QuantizeOptions, most_trained
+from codegen.quantize import QuantizeOptions, trained_counts
 from codegen.quantize.expansion import widened
 from codegen.quantize.options import EXPANSIONS
 from codegen.quantize.signal import FORM as SIGNAL_FORM
@@ -61,9 +61,11 @@ def check_choices(graph: FloatGraph, options: Mapping[str, Any]) -> None:
         chosen.check_slots(graph.n_classes)
     except QuantizeError as error:
         raise as_invalid(error) from error
-    layers = most_trained(graph)
-    if chosen.train_last is not None and not 1 <= chosen.train_last <= layers:
-        expected = f"1 (the head) to {layers} (all that can be trained)"
+    counts = trained_counts(graph)
+    if counts and chosen.train_last is not None and chosen.train_last not in counts:
+        expected = f"1 (the head) to {counts[-1]} (all that can be trained)"
+        if chosen.train_last in range(1, counts[-1]):
+            expected = f"one of {', '.join(map(str, counts))}: residual blocks are trained whole"
         raise _wrong("train_last", f"train_last is {chosen.train_last}", expected)
     try:
         widened(graph, chosen)

@@ -101,6 +101,32 @@ void had_conv_weight_gradient(had_learner *ln, const had_layer *layer, const int
  */
 void had_infer_conv(const had_learner *ln, int8_t *out, const int8_t *x, const had_layer *layer,
                     int8_t *patch, int32_t *sums);
+
+#ifdef HAD_RESIDUAL
+/* Where a block starts: its input is the shortcut of the layer that adds it, for output pixels begin .. end - 1. */
+void had_shortcut(had_learner *ln, const had_layer *layer, int16_t *y, const int8_t *x,
+                  const had_layer *first, uint32_t begin, uint32_t end);
+
+/* The error of a side layer is that of the layer which adds its outputs: scale and maximum. */
+void had_share_error(had_learner *ln, const had_layer *side, const had_layer *layer, uint32_t begin,
+                     uint32_t end);
+
+/* To the error d of a block's input the one of the shortcut, from_flow its own; input pixels begin .. end - 1. */
+void had_join_errors(had_learner *ln, const had_layer *first, int16_t *d, const int16_t *from,
+                     const uint8_t *mask, const had_layer *layer, uint32_t begin, uint32_t end);
+
+/* Outputs of a side layer in inference: a shortcut. */
+void had_infer_side(const had_learner *ln, int16_t *shortcut, const int8_t *x,
+                    const had_layer *layer, int8_t *patch, int32_t *sums);
+
+/* A block's input as the shortcut of its last layer. */
+void had_infer_identity(const had_learner *ln, int16_t *shortcut, const int8_t *x,
+                        const had_layer *layer, const had_layer *first);
+
+/* As had_infer_conv, with a shortcut added to the outputs. */
+void had_infer_added(const had_learner *ln, int8_t *out, const int8_t *x, const had_layer *layer,
+                     int8_t *patch, int32_t *sums, const int16_t *shortcut);
+#endif
 #endif
 
 #endif

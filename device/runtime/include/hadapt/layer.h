@@ -40,6 +40,14 @@ typedef struct had_layer {
     uint16_t out_values;               /* of the vector the next layer reads */
     const struct had_conv_layer *conv; /* null: dense; otherwise inputs is K of SPEC.md 14 */
 #endif
+#ifdef HAD_RESIDUAL
+    uint16_t
+        reads; /* the layer whose input it reads: its own, but for a side layer; SPEC.md 14.6 */
+    uint16_t below; /* the layer that makes this input, if it is not x0 */
+    uint16_t next;  /* the layer that reads what it makes */
+    uint8_t side;   /* its outputs are a shortcut */
+    uint8_t adds;   /* it adds a shortcut to its outputs */
+#endif
 #ifdef HAD_FINE_INFERENCE
     uint8_t fine_shift;
 #endif
@@ -78,8 +86,40 @@ static inline uint32_t had_is_dense(const had_layer *layer) {
 }
 #endif
 
+#ifdef HAD_RESIDUAL
+/* The layer whose input a layer reads. */
+static inline uint32_t had_reads(const had_layer *layer) {
+    return layer->reads;
+}
+
+/* The layer that makes it, if it is not x0. */
+static inline uint32_t had_below(const had_layer *layer) {
+    return layer->below;
+}
+
+/* The layer that reads what a layer makes. */
+static inline uint32_t had_next(const had_layer *layer) {
+    return layer->next;
+}
+#else
+/* The layer whose input a layer reads. */
+static inline uint32_t had_reads(const had_layer *layer) {
+    return layer->index;
+}
+
+/* The layer that makes it, if it is not x0. */
+static inline uint32_t had_below(const had_layer *layer) {
+    return layer->index - 1U;
+}
+
+/* The layer that reads what a layer makes. */
+static inline uint32_t had_next(const had_layer *layer) {
+    return layer->index + 1U;
+}
+#endif
+
 /* 1: the 4-bit input of a layer is in [0, 15]; 0: in [-7, 7]. */
-#define HAD_IS_POSITIVE(layer) ((layer)->index > 0U || !HAD_X0_SIGNED ? 1U : 0U)
+#define HAD_IS_POSITIVE(layer) (had_reads(layer) > 0U || !HAD_X0_SIGNED ? 1U : 0U)
 
 /* A frozen layer, SPEC.md 4. */
 typedef struct had_frozen_layer {

@@ -60,7 +60,10 @@ typedef struct had_copy {
 
 /* The committed network as inference reads it; derived from `committed`. */
 typedef struct had_view {
-    had_quantizer x[HAD_LAYERS];   /* of the inputs of layers 1 ..; [0] is not used */
+    had_quantizer x[HAD_LAYERS]; /* of the inputs of layers 1 ..; [0] is not used */
+#ifdef HAD_RESIDUAL
+    had_scale x_scale[HAD_LAYERS]; /* of the inputs that layers read */
+#endif
     uint16_t mult[HAD_BIAS_COUNT]; /* M_o of SPEC.md 5.2 */
     uint8_t shift[HAD_BIAS_COUNT];
     uint32_t words[HAD_VIEW_WORDS]; /* 4-bit weights in groups of eight rows: see hadapt/dot.h */
@@ -154,6 +157,14 @@ typedef struct had_flow {
     int32_t d_max;     /* largest error magnitude; 0: the layer is left as it is */
 } had_flow;
 
+#ifdef HAD_RESIDUAL
+/* Factors of the two errors that meet at a block's input, SPEC.md 14.6. */
+typedef struct had_joining {
+    had_multiplier own;
+    had_multiplier other;
+} had_joining;
+#endif
+
 /* The step that runs. */
 typedef struct had_step {
     had_flow flow[HAD_LAYERS];
@@ -170,6 +181,10 @@ typedef struct had_step {
     had_quantizer activation;
     had_scale error_scale;      /* s1 */
     had_scale activation_scale; /* s4 */
+#ifdef HAD_RESIDUAL
+    had_flow side; /* error that a side layer makes of its input, SPEC.md 14.6 */
+    had_joining joining;
+#endif
 } had_step;
 
 /* A state that is being read. */

@@ -42,10 +42,25 @@ static void quantize_block(had_learner *ln, const had_layer *layer, int8_t *dh,
     }
 }
 
+static void clear_errors(had_learner *ln, const had_layer *layer, int8_t *dh, uint32_t begin,
+                         uint32_t end) {
+    uint32_t pixel = (uint32_t)layer->outputs_padded * HAD_BATCH_STRIDE;
+    for (uint32_t j = begin * pixel; j < end * pixel; j++) {
+        dh[j] = 0;
+    }
+    ln->step.error_scale = HAD_SCALE_ONE;
+    HAD_COUNT(had_tally_zeros(&ln->counters.layer[layer->index].tensor[HAD_T_DH],
+                              (end - begin) * HAD_BATCH * layer->outputs_padded);)
+}
+
 void had_conv_error_quantize(had_learner *ln, const had_layer *layer, int8_t *dh, const int16_t *d,
                              int32_t *block, uint32_t begin, uint32_t end) {
     had_step *step = &ln->step;
     if (step->flow[layer->index].d_max == 0) {
+        return;
+    }
+    if (step->error_max == 0) { /* the pool passes none of it on */
+        clear_errors(ln, layer, dh, begin, end);
         return;
     }
     if (begin == 0U) {
@@ -140,7 +155,7 @@ static void start(had_learner *ln, const had_layer *layer, int8_t *dh) {
     }
     had_scale product = had_scale_mul(step->error_scale, scale);
     int32_t shift = (int32_t)layer->error_shift - HAD_ORDER_LOG2;
-    step->flow[layer->index - 1U].d_scale = had_scale_pow2(product, shift);
+    had_flow_below(ln, layer)->d_scale = had_scale_pow2(product, shift);
     uint32_t pixels = had_out_pixels(&layer->conv->window);
     uint32_t pixel = (uint32_t)layer->outputs_padded * HAD_BATCH_STRIDE;
 #if HAD_DSP
@@ -218,7 +233,7 @@ void had_conv_input_gradient(had_learner *ln, const had_layer *layer, int16_t *d
                              uint32_t end) {
     const had_window *w = &layer->conv->window;
     if (begin == 0U) {
-        ln->step.flow[layer->index - 1U].d_max = 0;
+        had_flow_below(ln, layer)->d_max = 0;
     }
     if (ln->step.flow[layer->index].d_max == 0) {
         return;

@@ -18,7 +18,8 @@ void had_conv_view(had_learner *ln, const had_layer *layer, had_weight *wq, had_
         had_weight *group = wq + (o / share * had_groups(share) + at / HAD_ROWS) *
                                      HAD_GROUP_WORDS((uint32_t)layer->inputs);
         had_quantizer q;
-        had_multiplier m = had_row_prepare(&q, w, layer, o, ln->step.flow[layer->index].x_scale);
+        had_multiplier m =
+            had_row_prepare(&q, w, layer, o, ln->step.flow[had_reads(layer)].x_scale);
         had_row_quantize(ln, layer, group, w, &q, at % HAD_ROWS);
         gain[o] = (had_gain){m.m, (int32_t)m.sh, had_rhu16(ln->working.bias[layer->bias_at + o])};
         for (at++; at >= share && at % HAD_ROWS != 0U; at++) {
@@ -34,6 +35,9 @@ static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, cons
     int32_t top = had_top(layer->conv);
     for (uint32_t c = 0U; c < lanes; c++) {
         int32_t exact = had_row_output(acc[c], layer->forward_shift, m, gain->bias);
+#ifdef HAD_RESIDUAL
+        exact += layer->adds != 0U ? y[c] : 0; /* the shortcut lies where the sum will */
+#endif
         int32_t value = had_saturate_s16(exact);
         HAD_COUNT(ln->counters.layer[layer->index].outputs_saturated += exact != value ? 1U : 0U;)
         value = value > top ? top : value;

@@ -6,13 +6,23 @@
 #include "hadapt/infer.h"
 
 #if defined(HAD_CONV_LAYERS) && HAD_LAYERS > 1
-/* Add y of an output at one pixel to the sum of its window: the sum or the maximum, none below 0. */
+/*
+ * Add y of an output at one pixel to the sum of its window: the sum or the maximum, none below 0; of a side layer y
+ * itself. shortcut: that of the pixel; null: none.
+ */
 static int32_t add_output(const had_learner *ln, int32_t so_far, int32_t acc, uint32_t o,
-                          const had_layer *layer) {
+                          const had_layer *layer, const int16_t *shortcut) {
     uint32_t at = layer->bias_at + o;
     int32_t top = had_top(layer->conv);
     had_multiplier m = {ln->view.mult[at], ln->view.shift[at]};
     int32_t y = had_row_output(acc, layer->forward_shift, m, had_rhu16(ln->committed.bias[at]));
+#ifdef HAD_RESIDUAL
+    if (layer->side != 0U) {
+        return had_saturate_s16(y);
+    }
+    y += shortcut != 0 ? shortcut[o] : 0;
+#endif
+    (void)shortcut;
     y = y > top ? top : (y > 0 ? y : 0);
     if (layer->conv->pool != HAD_POOL_MAX) {
         return so_far + y;
@@ -22,7 +32,7 @@ static int32_t add_output(const had_learner *ln, int32_t so_far, int32_t acc, ui
 
 /* All outputs at one pixel. */
 static void add_pixel(const had_learner *ln, int32_t *sums, const int8_t *patch,
-                      const had_layer *layer) {
+                      const had_layer *layer, const int16_t *shortcut) {
     int32_t acc[HAD_VIEW_ROWS];
     int32_t tiles[HAD_TILES];
     had_dot_packed_sums(tiles, patch, layer->inputs);
@@ -32,7 +42,7 @@ static void add_pixel(const had_learner *ln, int32_t *sums, const int8_t *patch,
                            ln->view.words + layer->view_at + o / HAD_VIEW_ROWS * layer->inputs,
                            layer->inputs, tiles, HAD_IS_POSITIVE(layer));
         }
-        sums[o] = add_output(ln, sums[o], acc[o % HAD_VIEW_ROWS], o, layer);
+        sums[o] = add_output(ln, sums[o], acc[o % HAD_VIEW_ROWS], o, layer, shortcut);
     }
 }
 
@@ -55,32 +65,34 @@ static int32_t dot_row(const int8_t *x, const uint32_t *words, uint32_t terms, u
 
 /* The outputs of a group at one pixel: each output has few terms, and rows of a word read different ones. */
 static void add_group(const had_learner *ln, int32_t *sums, const int8_t *patch,
-                      const had_layer *layer, uint32_t group) {
+                      const had_layer *layer, uint32_t group, const int16_t *shortcut) {
     uint32_t share = (uint32_t)layer->outputs / layer->conv->groups;
     for (uint32_t o = group * share; o < (group + 1U) * share; o++) {
         const uint32_t *words = ln->view.words + layer->view_at + o / HAD_VIEW_ROWS * layer->inputs;
         int32_t acc = dot_row(patch, words, layer->inputs, o % HAD_VIEW_ROWS);
-        sums[o] = add_output(ln, sums[o], acc, o, layer);
+        sums[o] = add_output(ln, sums[o], acc, o, layer, shortcut);
     }
 }
 
 /* All outputs at output pixel p. */
 static void add_outputs(const had_learner *ln, int32_t *sums, const int8_t *x,
-                        const had_layer *layer, int8_t *patch, uint32_t p) {
+                        const had_layer *layer, int8_t *patch, const int16_t *shortcut,
+                        uint32_t p) {
+    shortcut = shortcut != 0 ? shortcut + p * layer->outputs : 0;
     for (uint32_t g = 0U; g < layer->conv->groups; g++) {
         had_unroll(patch, x, layer->conv, g, p, 1U);
         if (layer->conv->groups == 1U) {
-            add_pixel(ln, sums, patch, layer);
+            add_pixel(ln, sums, patch, layer, shortcut);
         } else {
-            add_group(ln, sums, patch, layer, g);
+            add_group(ln, sums, patch, layer, g, shortcut);
         }
     }
 }
 
-void had_infer_conv(const had_learner *ln, int8_t *out, const int8_t *x, const had_layer *layer,
-                    int8_t *patch, int32_t *sums) {
+static void infer(const had_learner *ln, int8_t *out, const int8_t *x, const had_layer *layer,
+                  int8_t *patch, int32_t *sums, const int16_t *shortcut) {
     const struct had_conv_layer *conv = layer->conv;
-    const had_quantizer q = ln->view.x[layer->index + 1U];
+    const had_quantizer q = ln->view.x[had_next(layer)];
     const had_mean mean = had_mean_of(conv);
     uint32_t windows = (uint32_t)layer->out_values / layer->outputs;
     for (uint32_t z = 0U; z < windows; z++) {
@@ -91,7 +103,8 @@ void had_infer_conv(const had_learner *ln, int8_t *out, const int8_t *x, const h
         }
         for (uint32_t i = 0U; i < conv->pool_height; i++) {
             for (uint32_t j = 0U; j < conv->pool_width; j++) {
-                add_outputs(ln, sums, x, layer, patch, first + i * conv->window.out_width + j);
+                uint32_t p = first + i * conv->window.out_width + j;
+                add_outputs(ln, sums, x, layer, patch, shortcut, p);
             }
         }
         for (uint32_t o = 0U; o < layer->outputs; o++) {
@@ -101,6 +114,29 @@ void had_infer_conv(const had_learner *ln, int8_t *out, const int8_t *x, const h
         }
     }
 }
+
+void had_infer_conv(const had_learner *ln, int8_t *out, const int8_t *x, const had_layer *layer,
+                    int8_t *patch, int32_t *sums) {
+    infer(ln, out, x, layer, patch, sums, 0);
+}
+
+#ifdef HAD_RESIDUAL
+void had_infer_added(const had_learner *ln, int8_t *out, const int8_t *x, const had_layer *layer,
+                     int8_t *patch, int32_t *sums, const int16_t *shortcut) {
+    infer(ln, out, x, layer, patch, sums, shortcut);
+}
+
+void had_infer_side(const had_learner *ln, int16_t *shortcut, const int8_t *x,
+                    const had_layer *layer, int8_t *patch, int32_t *sums) {
+    uint32_t pixels = had_out_pixels(&layer->conv->window);
+    for (uint32_t p = 0U; p < pixels; p++) {
+        add_outputs(ln, sums, x, layer, patch, 0, p);
+        for (uint32_t o = 0U; o < layer->outputs; o++) {
+            *shortcut++ = (int16_t)sums[o];
+        }
+    }
+}
+#endif
 #else
 typedef int had_conv_infer_is_left_out; /* no convolution is trained */
 #endif

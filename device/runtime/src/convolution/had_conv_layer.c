@@ -42,7 +42,7 @@ void had_unroll(int8_t *patch, const int8_t *x, const struct had_conv_layer *con
 
 void had_mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_below, const int32_t *acc,
                      const uint8_t *mask, uint32_t column, uint32_t lanes) {
-    had_flow *below = &ln->step.flow[layer->index - 1U];
+    had_flow *below = had_flow_below(ln, layer);
     for (uint32_t c = 0U; c < HAD_LANES; c++) {
         uint32_t b = column + c;
         uint32_t passes = (uint32_t)mask[b >> 3] >> (b & 7U) & 1U;

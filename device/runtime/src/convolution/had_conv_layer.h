@@ -49,6 +49,16 @@ static inline uint32_t had_over(uint32_t padded, uint32_t step, uint32_t stride,
     return at < size ? at : size;
 }
 
+/* Flow of the error that a layer's input gradient makes. */
+static inline had_flow *had_flow_below(had_learner *ln, const had_layer *layer) {
+#ifdef HAD_RESIDUAL
+    if (layer->side != 0U) {
+        return &ln->step.side;
+    }
+#endif
+    return &ln->step.flow[had_below(layer)];
+}
+
 /* Some errors of one input from sums: masked, 16 bits, zero behind the batch. */
 void had_mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_below, const int32_t *acc,
                      const uint8_t *mask, uint32_t column, uint32_t lanes);

@@ -221,7 +221,7 @@ static void start(had_learner *ln, const had_layer *layer) {
     }
     had_scale product = had_scale_mul(step->error_scale, scale);
     int32_t shift = (int32_t)layer->error_shift - HAD_ORDER_LOG2;
-    step->flow[layer->index - 1U].d_scale = had_scale_pow2(product, shift);
+    had_flow_below(ln, layer)->d_scale = had_scale_pow2(product, shift);
 }
 
 /* Errors of the channels of a group, from its operand. */
@@ -258,7 +258,7 @@ void had_groups_input_gradient(had_learner *ln, const had_layer *layer, int16_t 
     uint32_t groups = layer->conv->groups;
     uint32_t channels = (uint32_t)layer->conv->window.in_channels / groups;
     if (begin == 0U) {
-        ln->step.flow[layer->index - 1U].d_max = 0;
+        had_flow_below(ln, layer)->d_max = 0;
     }
     if (ln->step.flow[layer->index].d_max == 0) {
         return;

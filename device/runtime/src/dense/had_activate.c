@@ -14,7 +14,7 @@
 #if HAD_LAYERS > 1
 /* Scale, quantiser and tracked range of the input of layer l, from the largest output of the batch. */
 static void start(had_learner *ln, const had_layer *layer) {
-    uint32_t next = layer->index + 1U;
+    uint32_t next = had_next(layer);
     int32_t top = ln->step.flow[layer->index].y_max;
     int32_t amax = had_widen(top, had_layers[next].x_range);
     had_scale grid = {1 << 14, -14 - (int32_t)layer->out_frac_bits};
@@ -92,7 +92,7 @@ static void clear_row(int8_t *x, uint8_t *mask, uint32_t begin, uint32_t end) {
 #ifdef HAD_COUNTERS
 static void count_row(had_learner *ln, const had_layer *layer, const int8_t *x, const int16_t *y,
                       uint32_t begin, uint32_t end) {
-    had_tensor_tally *tally = &ln->counters.layer[layer->index + 1U].tensor[HAD_T_X];
+    had_tensor_tally *tally = &ln->counters.layer[had_next(layer)].tensor[HAD_T_X];
     if (ln->step.flow[layer->index].y_max == 0) {
         had_tally_zeros(tally, end - begin);
         return;

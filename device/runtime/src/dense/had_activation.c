@@ -235,7 +235,7 @@ void had_activation_quantize(had_learner *ln, const had_layer *layer, int8_t *x,
     }
     if (begin == 0U) {
         step->activation = had_quantizer_of(step->activation_max, 7U, HAD_QUANT_SHIFT);
-        step->activation_scale = had_scale_quantized(step->flow[layer->index].x_scale,
+        step->activation_scale = had_scale_quantized(step->flow[had_reads(layer)].x_scale,
                                                      step->activation_max, HAD_SCALE_INV7);
         clear_padding(x, layer);
     }

@@ -65,17 +65,27 @@ static void refresh_layer(had_learner *ln, const had_layer *layer, had_scale x_s
     }
 }
 
+/* A side layer reads the input of the layer before it. */
+#ifdef HAD_RESIDUAL
+#define IS_SIDE(layer) ((layer)->side)
+#else
+#define IS_SIDE(layer) 0U
+#endif
+
 void had_view_refresh(had_learner *ln) {
     had_scale x_scale = HAD_X0_SCALE;
     for (uint32_t l = 0U; l < HAD_LAYERS; l++) {
         const had_layer *layer = &had_layers[l];
-        if (l > 0U) {
+        if (l > 0U && IS_SIDE(layer) == 0U) {
             int32_t range = frozen_range(&ln->committed, l);
-            had_scale grid = {1 << 14, -14 - (int32_t)had_layers[l - 1U].out_frac_bits};
+            had_scale grid = {1 << 14, -14 - (int32_t)had_layers[had_below(layer)].out_frac_bits};
             int32_t amax = had_widen(range, layer->x_range);
             ln->view.x[l] = had_quantizer_of(amax, 15U, HAD_QUANT_SHIFT);
             x_scale = had_scale_quantized(grid, amax, HAD_SCALE_INV15);
         }
+#ifdef HAD_RESIDUAL
+        ln->view.x_scale[l] = x_scale;
+#endif
 #ifdef HAD_FINE_INFERENCE
         int32_t finer = (int32_t)layer->fine_shift - (int32_t)layer->forward_shift - 4;
         refresh_layer(ln, layer, had_scale_pow2(x_scale, finer));

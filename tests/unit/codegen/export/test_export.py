@@ -23,7 +23,7 @@ from codegen.quantize.inference import quantize_inference
 from device.twin.inference import run as run_network
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import Arithmetic, IntModel
-from tests.parity.convs import CONV_SPECS, make_conv_model
+from tests.parity.convs import CONV_SPECS, RESIDUAL_SPECS, make_conv_model
 from tests.parity.models import random_raw
 from tests.suite.networks import NETWORKS, samples
 from tests.suite.random_nets import RandomNet
@@ -156,9 +156,12 @@ def test_export_exact_of_an_inference_only_model_equals_twin(name: str) -> None:
     np.testing.assert_array_equal(exact, outputs)
 
 
-@pytest.mark.parametrize("name", [spec.name for spec in CONV_SPECS])
+TRAINED = {spec.name: spec for spec in (*CONV_SPECS, *RESIDUAL_SPECS)}
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_export_exact_of_trained_convolutions_equals_twin(name: str) -> None:
-    model = make_conv_model(next(spec for spec in CONV_SPECS if spec.name == name))
+    model = make_conv_model(TRAINED[name])
     x = np.ldexp(random_raw(model, 6, 9).astype(np.float32), -model.raw_bits.astype(int))
     classes, logits = TwinLearner(model).infer_many(raw_samples(model, x))
     assert logits.any()

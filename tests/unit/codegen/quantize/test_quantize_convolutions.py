@@ -19,6 +19,34 @@ from tests.suite.models import SUITE
 # Of the features, four bits each behind trained convolutions, the share of variance kept.
 LEAST_CORRELATION = 0.93
 SHAPES = {"small": (3, 24), "long": (3, 250), "bounded": (3, 6, 7)}
+SHAPES |= dict.fromkeys(("linear_sum", "difference", "long_way"), (3, 6))
+
+
+def _mean(net: Net, x: str) -> str:
+    return net.node("Flatten", net.node("GlobalAveragePool", x))
+
+
+def linear_sum(net: Net) -> str:
+    """A sum without a ReLU."""
+    x = net.conv("x", 6, (3,))
+    return _mean(net, net.node("Add", x, net.conv(x, 6, (3,), act="")))
+
+
+def difference(net: Net) -> str:
+    """A branch is taken away."""
+    x = net.conv("x", 6, (3,))
+    x = net.node("Sub", x, net.conv(x, 6, (3,), act=""))
+    return _mean(net, net.node("Relu", x))
+
+
+def long_way(net: Net) -> str:
+    """A shortcut that is a ReLU behind a convolution: two branches, none of them a shortcut."""
+    x = net.conv("x", 6, (3,))
+    x = net.node("Add", net.conv(x, 6, (3,)), net.conv(x, 6, (3,), act=""))
+    return _mean(net, net.node("Relu", x))
+
+
+SUMS = {"linear_sum": linear_sum, "difference": difference, "long_way": long_way}
 
 
 def small_net(name: str) -> FloatGraph:
@@ -26,6 +54,8 @@ def small_net(name: str) -> FloatGraph:
     net = Net(name, SHAPES[name], 3)
     if name == "bounded":
         return separable_net(net)
+    if name in SUMS:
+        return import_onnx(net.file(net.gemm(SUMS[name](net), 6, 4), 4).SerializeToString())
     x = net.conv("x", 8, (5,), bias=True)
     x = net.node("MaxPool", x, kernel_shape=[2], strides=[2])
     x = net.conv(x, 12, (3,))
@@ -92,7 +122,10 @@ def test_features_behind_trained_convolutions_follow_the_float_ones(
 @pytest.mark.parametrize(
     ("name", "train_last", "reason"),
     [
-        ("resnet8", 2, "add"),
+        ("resnet8", 3, "cut the residual block that conv10 ends; expected one of 1, 4, 7, 9, 10"),
+        ("linear_sum", 3, "add2 .add. has no ReLU"),
+        ("difference", 3, "subtracts"),
+        ("long_way", 2, "does not end a residual block"),
         ("ds_cnn", 11, "no layer before it"),
         ("cnn_1d", 4, "overlapping"),
         ("small", 4, "no layer before it"),

@@ -8,7 +8,7 @@ from quantize_graphs import graph_of, normal_samples, random_graph, random_weigh
 
 from codegen.errors import CalibrationError, QuantizeError, ShapeError
 from codegen.graph import Dense, FloatGraph
-from codegen.quantize import QuantizeOptions, most_trained, quantize
+from codegen.quantize import QuantizeOptions, quantize, trained_counts
 
 GRAPH = random_graph(6, 5, 3)
 X = normal_samples(20, 6)
@@ -45,7 +45,7 @@ def test_hidden_layer_without_relu_stays_frozen_with_all_below_it() -> None:
     graph = FloatGraph("graph", (6,), (first, second, third))
     made = quantize(graph, X)
     assert [layer.name for layer in made.frozen] == ["dense_0", "dense_1"]
-    assert most_trained(graph) == 1
+    assert trained_counts(graph) == (1,)
     with pytest.raises(QuantizeError, match="nothing follows layer dense_1 .*1 .the head. to 1"):
         quantize(graph, X, None, QuantizeOptions(train_last=2))
 
