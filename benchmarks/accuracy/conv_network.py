@@ -2,7 +2,7 @@
 """A float32 convolutional network in NumPy whose last layers learn: the arm beside the integers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,35 @@ Pair = tuple[int, int]
 AT_ONCE = 256  # images of an inference
 
 
+@dataclass(frozen=True)
+class ConvPlan:
+    """A convolution to be made; depthwise: as many outputs as inputs, each of its own channel."""
+
+    outputs: int
+    kernel: Pair
+    stride: Pair = (1, 1)
+    pad: Pair = (0, 0)
+    depthwise: bool = False
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """A residual block of two 3 x 3 convolutions; the shortcut is a projection if shapes differ."""
+
+    outputs: int
+    stride: Pair = (1, 1)
+
+
+Moves = list[tuple[Float32Array, NDArray[Any]]]
+"""Weights and biases, each with its gradient."""
+
+
 @dataclass
 class Conv:
-    """A convolution with ReLU, and a mean over all pixels behind it if `mean`.
+    """A convolution; ReLU behind it unless `linear`, a mean over all pixels if `mean`.
 
     Attributes:
-        weight: float32, shape (O, kernel_h, kernel_w, I); bias: float32, shape (O,).
+        weight: float32, shape (O, kernel_h, kernel_w, I), I = 1 if depthwise; bias: float32, (O,).
     """
 
     weight: Float32Array
@@ -29,26 +52,51 @@ class Conv:
     stride: Pair = (1, 1)
     pad: Pair = (0, 0)
     mean: bool = False
+    linear: bool = False
+    depthwise: bool = False
     _kept: tuple[Float32Array, ...] = field(default=(), repr=False)
+
+    layers = 1
+
+    def copy(self) -> "Conv":
+        """The same with weights of its own."""
+        return replace(self, weight=self.weight.copy(), bias=self.bias.copy(), _kept=())
 
     def forward(self, x: Float32Array) -> Float32Array:
         """x (B, H, W, I) to (B, Ho, Wo, O), or (B, O)."""
         rows = self._unrolled(x)
-        y = rows @ self.weight.reshape(len(self.weight), -1).T + self.bias
+        y = self._product(rows) + self.bias
         self._kept = (np.zeros(x.shape, np.float32), rows, y)
-        y = np.maximum(y, 0)
+        y = y if self.linear else np.maximum(y, 0)
         return np.asarray(y.mean(axis=(1, 2)) if self.mean else y, np.float32)
 
-    def backward(self, d: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """Error below, gradients of weight and bias, from the error of the result."""
+    def backward(self, d: Float32Array) -> tuple[Float32Array, Moves]:
+        """Error below, and gradients, from the error of the result."""
         x, rows, y = self._kept
         if self.mean:
             d = np.broadcast_to(d[:, None, None] / (y.shape[1] * y.shape[2]), y.shape)
-        d = d * (y > 0)
+        d = d if self.linear else d * (y > 0)
         flat = d.reshape(-1, d.shape[3])
-        gradient = (flat.T @ rows.reshape(len(flat), -1)).reshape(self.weight.shape)
-        below = self._folded(d @ self.weight.reshape(len(self.weight), -1), x)
-        return below, gradient, flat.sum(axis=0)
+        if self.depthwise:
+            gradient = np.einsum("nc,ntc->ct", flat, self._taps(rows))
+            taps = self.weight.reshape(len(self.weight), -1).T
+            errors = (d[..., None, :] * taps).reshape(*d.shape[:3], -1)
+        else:
+            gradient = flat.T @ rows.reshape(len(flat), -1)
+            errors = d @ self.weight.reshape(len(self.weight), -1)
+        moves = [(self.weight, gradient.reshape(self.weight.shape)), (self.bias, flat.sum(axis=0))]
+        return self._folded(errors, x), moves
+
+    def _product(self, rows: Float32Array) -> Float32Array:
+        weight = self.weight.reshape(len(self.weight), -1)
+        if not self.depthwise:
+            return np.asarray(rows @ weight.T)
+        y = np.einsum("ntc,ct->nc", self._taps(rows), weight)
+        return np.asarray(y.reshape(*rows.shape[:3], -1))
+
+    def _taps(self, rows: Float32Array) -> Float32Array:
+        """Unrolled rows as (pixels, taps, C)."""
+        return rows.reshape(-1, self.weight.shape[1] * self.weight.shape[2], len(self.weight))
 
     def out_size(self, size: Pair) -> Pair:
         """Output pixels, vertically and horizontally, of an input's."""
@@ -79,6 +127,47 @@ class Conv:
         return padded[:, top : top + height, left : left + width]
 
 
+@dataclass
+class Block:
+    """Convolutions, to which the block's input or a convolution of it is added; then ReLU, mean."""
+
+    main: list[Conv]
+    side: Conv | None = None
+    mean: bool = False
+    _sum: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
+
+    @property
+    def layers(self) -> int:
+        """Convolutions in it."""
+        return len(self.main) + (self.side is not None)
+
+    def copy(self) -> "Block":
+        """The same with weights of its own."""
+        side = None if self.side is None else self.side.copy()
+        return Block([conv.copy() for conv in self.main], side, self.mean)
+
+    def forward(self, x: Float32Array) -> Float32Array:
+        """x (B, H, W, I) to (B, Ho, Wo, O), or (B, O)."""
+        y = x
+        for conv in self.main:
+            y = conv.forward(y)
+        self._sum = y + (x if self.side is None else self.side.forward(x))
+        y = np.maximum(self._sum, 0)
+        return np.asarray(y.mean(axis=(1, 2)) if self.mean else y, np.float32)
+
+    def backward(self, d: Float32Array) -> tuple[Float32Array, Moves]:
+        """Error below, and gradients, from the error of the result."""
+        y = self._sum
+        if self.mean:
+            d = np.broadcast_to(d[:, None, None] / (y.shape[1] * y.shape[2]), y.shape)
+        d = np.asarray(d * (y > 0))
+        short, moves = (d, []) if self.side is None else self.side.backward(d)
+        for conv in reversed(self.main):
+            d, more = conv.backward(d)
+            moves = moves + more
+        return d + short, moves
+
+
 class ConvNetwork:
     """Convolutions, a mean over the pixels, and a head of reserved rows (zero).
 
@@ -87,11 +176,12 @@ class ConvNetwork:
     """
 
     def __init__(
-        self, convs: Sequence[Conv], head: Float32Array, bias: Float32Array, trained: int
+        self, convs: Sequence[Conv | Block], head: Float32Array, bias: Float32Array, trained: int
     ) -> None:
         self.convs, self.head, self.bias = list(convs), head, bias
         self.n_classes = len(head)
-        self.first = len(convs) + 1 - trained
+        behind = [sum(part.layers for part in self.convs[at:]) for at in range(len(convs) + 1)]
+        self.first = behind.index(trained - 1)  # blocks are trained whole
         self.momentum = 0.0
         self._speed: dict[int, Float32Array] = {}
         self._features = np.zeros((0, 0), np.float32)
@@ -125,9 +215,9 @@ class ConvNetwork:
         self._move(self.head[:n], error.T @ self._features / batch, rate)
         self._move(self.bias[:n], error.sum(axis=0) / batch, rate)
         for conv in reversed(self.convs[self.first :]):
-            d, weight, bias = conv.backward(d)
-            self._move(conv.weight, weight / batch, rate)
-            self._move(conv.bias, bias / batch, rate)
+            d, moves = conv.backward(d)
+            for values, gradient in moves:
+                self._move(values, gradient / batch, rate)
 
     def _move(self, values: Float32Array, gradient: NDArray[Any], rate: float) -> None:
         if self.momentum:
@@ -151,31 +241,57 @@ class ConvNetwork:
 
 
 def fresh(
-    shape: tuple[int, int, int],
-    plan: Sequence[tuple[int, Pair, Pair, Pair]],
-    classes: int,
-    seed: int,
+    shape: tuple[int, int, int], plan: Sequence[ConvPlan | BlockPlan], classes: int, seed: int
 ) -> ConvNetwork:
     """A network of He et al.'s weights, all layers trained.
 
-    Args:
-        plan: output channels, kernel, stride and pad of each convolution.
+    The last convolution of a block starts small, as in Zhang et al., Fixup Initialization (ICLR
+    2019): there is no batch norm to hold sums in size.
     """
     rng = np.random.default_rng(seed)
-    convs, channels = [], shape[2]
-    for at, (outputs, kernel, stride, pad) in enumerate(plan):
-        spread = np.sqrt(2 / (kernel[0] * kernel[1] * channels))
-        weight = rng.normal(0, spread, (outputs, *kernel, channels)).astype(np.float32)
+    convs: list[Conv | Block] = []
+    channels = shape[2]
+    for at, part in enumerate(plan):
         last = at == len(plan) - 1
-        convs.append(Conv(weight, np.zeros(outputs, np.float32), stride, pad, last))
-        channels = outputs
+        if isinstance(part, ConvPlan):
+            convs.append(_fresh_conv(rng, part, channels, mean=last))
+        else:
+            convs.append(_fresh_block(rng, part, channels, mean=last))
+        channels = part.outputs
     head = rng.normal(0, np.sqrt(1 / channels), (classes, channels)).astype(np.float32)
-    return ConvNetwork(convs, head, np.zeros(classes, np.float32), len(plan) + 1)
+    layers = sum(part.layers for part in convs) + 1
+    return ConvNetwork(convs, head, np.zeros(classes, np.float32), layers)
+
+
+def _fresh_conv(
+    rng: np.random.Generator,
+    plan: ConvPlan,
+    channels: int,
+    mean: bool = False,
+    linear: bool = False,
+) -> Conv:
+    inputs = 1 if plan.depthwise else channels
+    spread = np.sqrt(2 / (plan.kernel[0] * plan.kernel[1] * inputs))
+    weight = rng.normal(0, spread, (plan.outputs, *plan.kernel, inputs)).astype(np.float32)
+    bias = np.zeros(plan.outputs, np.float32)
+    return Conv(weight, bias, plan.stride, plan.pad, mean, linear, plan.depthwise)
+
+
+def _fresh_block(rng: np.random.Generator, plan: BlockPlan, channels: int, mean: bool) -> Block:
+    first = _fresh_conv(rng, ConvPlan(plan.outputs, (3, 3), plan.stride, (1, 1)), channels)
+    wide = ConvPlan(plan.outputs, (3, 3), pad=(1, 1))
+    last = _fresh_conv(rng, wide, plan.outputs, linear=True)
+    last.weight *= np.float32(0.25)
+    side = None
+    if plan.stride != (1, 1) or plan.outputs != channels:
+        point = ConvPlan(plan.outputs, (1, 1), plan.stride)
+        side = _fresh_conv(rng, point, channels, linear=True)
+    return Block([first, last], side, mean)
 
 
 def with_rows(network: ConvNetwork, classes: int, trained: int) -> ConvNetwork:
     """A copy with `classes` head rows, new ones zero, whose last layers are trained."""
-    convs = [Conv(c.weight.copy(), c.bias.copy(), c.stride, c.pad, c.mean) for c in network.convs]
+    convs = [part.copy() for part in network.convs]
     head = np.zeros((classes, network.head.shape[1]), np.float32)
     head[: len(network.head)] = network.head
     bias = np.zeros(classes, np.float32)
@@ -185,33 +301,55 @@ def with_rows(network: ConvNetwork, classes: int, trained: int) -> ConvNetwork:
     return copy
 
 
+class _Draft:
+    """Nodes so far, and the shape of each tensor."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.nodes: list[FloatNode] = []
+        self.shapes = [shape]
+
+    def add(self, kind: str, out: tuple[int, int, int], *sources: int, **fields: Any) -> int:
+        """Number of the tensor that a new node makes."""
+        shapes = tuple(self.shapes[i] for i in sources)
+        name = f"{kind}{len(self.nodes)}"
+        self.nodes.append(FloatNode(kind, name, sources, shapes, out, **fields))
+        self.shapes.append(out)
+        return len(self.nodes)
+
+    def conv(self, conv: Conv, source: int) -> int:
+        """A convolution of a tensor."""
+        out = (*conv.out_size(self.shapes[source][:2]), len(conv.weight))
+        return self.add(
+            "conv",
+            out,
+            source,
+            weight=conv.weight,
+            bias=conv.bias,
+            kernel=(conv.weight.shape[1], conv.weight.shape[2]),
+            stride=conv.stride,
+            pad=conv.pad,
+            groups=len(conv.weight) if conv.depthwise else 1,
+            relu=not conv.linear,
+        )
+
+    def block(self, block: Block, source: int) -> int:
+        """A residual block."""
+        made = source
+        for conv in block.main:
+            made = self.conv(conv, made)
+        short = source if block.side is None else self.conv(block.side, source)
+        return self.add("add", self.shapes[made], made, short, signs=(1, 1), relu=True)
+
+
 def graph_of(network: ConvNetwork, shape: tuple[int, int, int], name: str) -> FloatGraph:
     """The network as the quantizer takes it."""
-    nodes: list[FloatNode] = []
-    current = shape
-    for at, conv in enumerate(network.convs):
-        height, width = conv.out_size(current[:2])
-        out = (height, width, len(conv.weight))
-        nodes.append(
-            FloatNode(
-                "conv",
-                f"conv{at}",
-                (at,),
-                (current,),
-                out,
-                weight=conv.weight,
-                bias=conv.bias,
-                kernel=(conv.weight.shape[1], conv.weight.shape[2]),
-                stride=conv.stride,
-                pad=conv.pad,
-                relu=True,
-            )
-        )
-        current = out
-    mean = (1, 1, current[2])
-    sources, size = (len(nodes),), current[:2]
-    nodes.append(FloatNode("average", "mean", sources, (current,), mean, kernel=size, stride=size))
+    draft, at = _Draft(shape), 0
+    for part in network.convs:
+        at = draft.block(part, at) if isinstance(part, Block) else draft.conv(part, at)
+    (*size, channels) = draft.shapes[at]
+    window = (size[0], size[1])
+    draft.add("average", (1, 1, channels), at, kernel=window, stride=window)
     n = network.n_classes
     head = Dense("head", network.head[:n], network.bias[:n])
-    front = FloatFront(tuple(nodes), shape[0] * shape[1], shape[2], planar=False)
+    front = FloatFront(tuple(draft.nodes), shape[0] * shape[1], shape[2], planar=False)
     return FloatGraph(name, shape, (head,), front=front)

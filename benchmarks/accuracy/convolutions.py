@@ -22,7 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy.conv_network import Float32Array, Pair, fresh, graph_of, with_rows
+from benchmarks.accuracy.conv_network import (
+    BlockPlan,
+    ConvPlan,
+    Float32Array,
+    fresh,
+    graph_of,
+    with_rows,
+)
 from benchmarks.accuracy.learners import HostLearner, Schedule, softmax
 from codegen.quantize import QuantizeOptions, quantize
 from device.harness.client import DeviceClient
@@ -35,7 +42,7 @@ from server.learning.stream import TaskStream, make_stream
 
 RESULTS = Path(__file__).parents[1] / "results" / "convolutions.json"
 Int64Array = NDArray[np.int64]
-ConvPlan = tuple[tuple[int, Pair, Pair, Pair], ...]
+Plan = tuple[ConvPlan | BlockPlan, ...]
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,13 @@ class Task:
     """A data set, its network, and what is trained.
 
     Attributes:
-        plan: output channels, kernel, stride and pad of each convolution.
+        plan: convolutions and residual blocks.
         trained: layers that learn, counted from the head.
     """
 
     file: str
     shape: tuple[int, int, int]
-    plan: ConvPlan
+    plan: Plan
     trained: int
     base_classes: int = 6
     step_classes: int = 2
@@ -61,19 +68,34 @@ class Task:
     acc_bits: int = 12
 
 
-FSDD_PLAN: ConvPlan = (
-    (24, (10, 4), (2, 2), (4, 1)),
-    (32, (3, 3), (2, 1), (1, 1)),
-    (32, (3, 3), (1, 1), (1, 1)),
+FSDD_PLAN: Plan = (
+    ConvPlan(24, (10, 4), (2, 2), (4, 1)),
+    ConvPlan(32, (3, 3), (2, 1), (1, 1)),
+    ConvPlan(32, (3, 3), (1, 1), (1, 1)),
 )
-CIFAR_PLAN: ConvPlan = (
-    (16, (3, 3), (2, 2), (1, 1)),
-    (32, (3, 3), (2, 2), (1, 1)),
-    (48, (3, 3), (2, 2), (1, 1)),
+CIFAR_PLAN: Plan = (
+    ConvPlan(16, (3, 3), (2, 2), (1, 1)),
+    ConvPlan(32, (3, 3), (2, 2), (1, 1)),
+    ConvPlan(48, (3, 3), (2, 2), (1, 1)),
 )
+SEPARABLE = (
+    ConvPlan(64, (3, 3), pad=(1, 1), depthwise=True),
+    ConvPlan(64, (1, 1)),
+)
+DS_CNN_PLAN: Plan = (ConvPlan(64, (10, 4), (2, 2), (4, 1)), *SEPARABLE * 4)
+RESNET8_PLAN: Plan = (
+    ConvPlan(16, (3, 3), pad=(1, 1)),
+    BlockPlan(16),
+    BlockPlan(32, (2, 2)),
+    BlockPlan(64, (2, 2)),
+)
+FSDD_FILE, CIFAR_FILE = "fsdd_mfcc49x10.npz", "cifar10_12k.npz"
+FSDD_SHAPE, CIFAR_SHAPE = (49, 10, 1), (32, 32, 3)
 TASKS = {
-    "fsdd": Task("fsdd_mfcc49x10.npz", (49, 10, 1), FSDD_PLAN, 3),
-    "cifar": Task("cifar10_12k.npz", (32, 32, 3), CIFAR_PLAN, 3),
+    "fsdd": Task(FSDD_FILE, FSDD_SHAPE, FSDD_PLAN, 3),
+    "cifar": Task(CIFAR_FILE, CIFAR_SHAPE, CIFAR_PLAN, 3),
+    "fsdd-ds-cnn": Task(FSDD_FILE, FSDD_SHAPE, DS_CNN_PLAN, 3),
+    "cifar-resnet8": Task(CIFAR_FILE, CIFAR_SHAPE, RESNET8_PLAN, 4),
 }
 ARMS = ("float32", "float32-head", "hdqt-int16", "hdqt-int8", "hdqt-int16-head")
 
@@ -199,11 +221,12 @@ _HEAD = """\
 # Training through convolutions
 
 Made by `python -m benchmarks.accuracy.convolutions`; convolutions.json has every record. Percent of
-the test split. A float32 network of three convolutions is trained on the first classes; the others
-arrive two at a time, by method replay with 200 exemplars, learned by the last `layers` layers. Both
-arithmetics start from the same network and have the same tasks, steps, rates and memory. `-head`:
-only the head learns. The data are described with the sets; settings are in
-`benchmarks/accuracy/convolutions.py` and were not chosen on test samples.
+the test split. A float32 network is trained on the first classes: three convolutions, or DS-CNN,
+whose last depthwise and pointwise convolutions learn on, or ResNet-8, whose last residual block
+does. The other classes arrive two at a time, by method replay with 200 exemplars, learned by the
+last `layers` layers. Both arithmetics start from the same network and have the same tasks, steps,
+rates and memory. `-head`: only the head learns. The data are described with the sets; settings are
+in `benchmarks/accuracy/convolutions.py` and were not chosen on test samples.
 
 | data | arm | layers | seeds | average incremental | last | to float32 of as many layers |
 | --- | --- | --- | --- | --- | --- | --- |
