@@ -82,6 +82,21 @@ def test_older_settings_stand_at_the_end_and_in_no_verdict(tmp_path: Path) -> No
     assert "normaliser floor 0.1" in last and "60.00" in last
 
 
+def test_tuned_loop_is_the_reference_of_every_length_of_session(tmp_path: Path) -> None:
+    parts = (
+        records("float32-tuned", 81.0),
+        records("float32", 80.0, epochs=25),
+        records("hdqt-int8", 79.5, epochs=25),
+    )
+    text = page(tmp_path, *parts)
+    assert "25 epochs" in text
+    assert (
+        "| hdqt-int8 | 3 | 79.50 ± 0.10 | 79.50 ± 0.10 | 79.50 ± 0.10 | -0.50 (≥ -0.67) | " in text
+    )
+    verdict = "| replay, 25 epochs | hdqt-int8 | -1.50 (≥ -1.67) missed by 0.50 (3 seeds) |"
+    assert verdict in text
+
+
 def test_other_sets_are_judged_by_no_target(tmp_path: Path) -> None:
     parts = (
         records("float32", 80.0, dataset="digits"),
