@@ -65,11 +65,27 @@ def _links(request: Request) -> Links:
 
 def _answer(request: Request, body: Any) -> Response:
     """JSON, or CBOR if the client prefers it; both with Content-Length, never chunked."""
-    accept = request.headers.get("accept", "")
-    if CBOR in accept:
+    media = preferred(request.headers.get("accept", ""))
+    if media == CBOR:
         return Response(cbor2.dumps(body, canonical=True), media_type=CBOR)
-    media = JSON if JSON in accept and HAL not in accept else HAL
     return Response(json.dumps(body, separators=(",", ":")), media_type=media)
+
+
+def preferred(accept: str) -> str:
+    """The kind of answer that a client likes best (RFC 9110, 12.5.1): the first one on ties.
+
+    Example:
+        >>> preferred("application/json, application/cbor;q=0.5"), preferred("*/*")
+        ('application/json', 'application/hal+json')
+    """
+    best, weight = HAL, 0.0
+    for entry in accept.split(","):
+        media, *options = (part.strip().lower() for part in entry.split(";"))
+        given = next((o[2:] for o in options if o.startswith("q=")), "1")
+        q = float(given) if re.fullmatch(r"[01](\.\d{0,3})?", given) else 0.0
+        if media in (HAL, JSON, CBOR) and q > weight:
+            best, weight = media, q
+    return best
 
 
 async def _body(request: Request) -> Mapping[str, Any]:
@@ -207,40 +223,53 @@ def head_artifact(
 ) -> Response:
     """Size and tag of an artifact."""
     artifact = ddi.artifact_file(context, _target(request), number, file_name)
-    response = _download(request, context, artifact)
+    response = _download(request, context, artifact, whole=True)
     headers = dict(response.headers)
     return Response(None, response.status_code, headers, response.media_type)
 
 
-def _download(request: Request, context: Context, artifact: ArtifactRecord) -> Response:
-    """Raises: PreconditionError if If-Match names other bytes; RangeError."""
+def _download(
+    request: Request, context: Context, artifact: ArtifactRecord, whole: bool = False
+) -> Response:
+    """Args: whole: HEAD, for which ranges mean nothing.
+
+    Raises: PreconditionError if If-Match names other bytes; RangeError.
+    """
     tag = f'"{artifact.sha256}"'
     wanted = request.headers.get("if-match")
     if wanted is not None and wanted.strip() != "*" and tag not in wanted:
         raise PreconditionError("The artifact is not the one that If-Match names.")
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(None, 304, {"ETag": tag})
     data = context.blobs.get(artifact.sha256)
     headers = {
         "ETag": tag,
         "Accept-Ranges": "bytes",
         "Content-Disposition": f'attachment; filename="{artifact.file_name}"',
     }
-    asked = request.headers.get("range")
+    asked = None if whole else parse_range(request.headers.get("range", ""), len(data))
     if asked is None or request.headers.get("if-range", tag) != tag:
         return Response(data, 200, headers, "application/octet-stream")
-    start, end = parse_range(asked, len(data))
+    start, end = asked
     headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
     return Response(data[start:end], 206, headers, "application/octet-stream")
 
 
-def parse_range(text: str, size: int) -> tuple[int, int]:
+def parse_range(text: str, size: int) -> tuple[int, int] | None:
     """Start and end of a single range (RFC 9110, 14.1.2).
 
+    None for what a server ignores: no range, another unit, several ranges at once.
     Raises: RangeError.
     Example:
         >>> parse_range("bytes=2-", 10), parse_range("bytes=-3", 10), parse_range("bytes=0-99", 10)
         ((2, 10), (7, 10), (0, 10))
+        >>> parse_range("bytes=0-1,4-5", 10), parse_range("rows=1-2", 10)
+        (None, None)
     """
-    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", text.strip())
+    unit, _, ranges = text.strip().partition("=")
+    if unit.strip().lower() != "bytes" or "," in ranges:
+        return None
+    match = re.fullmatch(r"(\d{0,18})-(\d{0,18})", ranges.strip())
     if match and match[1]:
         start = int(match[1])
         end = min(int(match[2]) + 1, size) if match[2] else size
@@ -248,4 +277,4 @@ def parse_range(text: str, size: int) -> tuple[int, int]:
             return start, end
     elif match and match[2] and int(match[2]):
         return max(0, size - int(match[2])), size
-    raise RangeError(f"Range {text[:60]!r} does not lie in {size} bytes.")
+    raise RangeError(f"Range {text[:60]!r} does not lie in {size} bytes.", size)

@@ -37,7 +37,7 @@ log = structlog.get_logger("api")
 
 def problem_response(request: Request, error: HadaptError) -> JSONResponse:
     """The response that stands for an error."""
-    headers = {}
+    headers: dict[str, str] = dict(getattr(error, "headers", {}))
     if isinstance(error, TooManyRequestsError):
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, UnauthorizedError):

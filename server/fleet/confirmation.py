@@ -50,7 +50,7 @@ def feedback(context: Context, target: TargetRecord, number: int, body: Mapping[
         raise InvalidInputError("The confirmation is wrong.", [issue])
     details = body.get("details")
     told = details[: ddi.MAX_MESSAGES] if isinstance(details, list) else []
-    lines = [str(line)[: ddi.MAX_MESSAGE_CHARS] for line in told]
+    lines = [ddi.clean(line, ddi.MAX_MESSAGE_CHARS) for line in told]
     with context.database.write() as unit:
         action = ddi.require_action(unit, target, number)
         if action.state != ACTION_WAITING:

@@ -109,6 +109,17 @@ def clock_text(seconds: int) -> str:
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
+def clean(value: Any, limit: int) -> str:
+    """Text of a device as it can be stored and shown: nothing that no UTF-8 or no database has.
+
+    Example:
+        >>> clean("a\\ud800b\\0", 3), clean(True, 9)
+        ('a?b', 'True')
+    """
+    text = str(value)[:limit].replace("\0", "?")
+    return text.encode("utf-8", "replace").decode()
+
+
 def config_data(context: Context, target: TargetRecord, body: Mapping[str, Any]) -> None:
     """Take attributes of a device: merge (the default), replace or remove.
 
@@ -117,7 +128,7 @@ def config_data(context: Context, target: TargetRecord, body: Mapping[str, Any])
     mode, data = body.get("mode", "merge"), body.get("data")
     if mode not in ("merge", "replace", "remove") or not isinstance(data, Mapping):
         raise _wrong("configData", "mode merge, replace or remove, and data")
-    fresh = {str(k)[:128]: str(v)[:MAX_ATTRIBUTE_CHARS] for k, v in data.items()}
+    fresh = {clean(k, 128): clean(v, MAX_ATTRIBUTE_CHARS) for k, v in data.items()}
     fresh.pop(rollouts.AUTO_CONFIRM, None)
     with context.database.write() as unit:
         known = targets.require_target(unit, target.controller_id).attributes
@@ -332,7 +343,7 @@ def _parse(body: Mapping[str, Any]) -> tuple[str, str, list[str]]:
         raise _wrong(f"finished {str(finished)[:40]!r}", "success, failure or none")
     details = status.get("details")
     lines = details if isinstance(details, list) else []
-    messages = [str(line)[:MAX_MESSAGE_CHARS] for line in lines[:MAX_MESSAGES]]
+    messages = [clean(line, MAX_MESSAGE_CHARS) for line in lines[:MAX_MESSAGES]]
     return str(execution), str(finished), messages
 
 

@@ -41,3 +41,7 @@ class RangeError(HadaptError):
     """The range lies outside the artifact."""
 
     status, code, title = 416, "range", "The range lies outside the artifact"
+
+    def __init__(self, detail: str, size_bytes: int) -> None:
+        super().__init__(detail)
+        self.headers = {"Content-Range": f"bytes */{size_bytes}"}
