@@ -235,6 +235,9 @@ def _show_plan(title: str, planned: Planned) -> None:
         "flash": f"{number(r['flash_bytes'])} of {number(r['flash_available_bytes'])} bytes",
         "worst stack": f"{number(r['stack_bytes'])} bytes",
     }
+    if r["layout"] == "field":
+        facts["fits as"] = "a field device: --layout field, committed masters in flash alone"
+        facts["state in flash"] = f"{number(r['store_bytes'])} bytes"
     for name, count in r["instructions"].items():
         seconds = r["seconds_at_one_instruction_a_cycle"].get(name)
         more = f", {seconds:g} s or more" if seconds is not None else ""

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from server.errors import ConflictError, Issue
+from server.errors import WRONG_JSON, ConflictError, Issue
 from server.fleet.trust import canonical_json
 from server.ids import utc_text
 from server.storage.fleet import AuditRecord
@@ -30,6 +30,14 @@ def row_hash(row: AuditRecord) -> str:
     fields = dataclasses.asdict(row)
     del fields["row_sha256"]
     return hashlib.sha256(canonical_json(fields)).hexdigest()
+
+
+def _hash_or_none(row: AuditRecord) -> str | None:
+    """None for a row of a file that no row of ours could be: not a number, no Unicode."""
+    try:
+        return row_hash(row)
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def next_row(
@@ -57,7 +65,7 @@ def check_chain(rows: Iterable[AuditRecord], after: AuditRecord | None = None) -
     last, count = after, 0
     for row in rows:
         seq, previous = (last.seq + 1, last.row_sha256) if last else (1, GENESIS)
-        if (row.seq, row.previous_sha256, row.row_sha256) != (seq, previous, row_hash(row)):
+        if (row.seq, row.previous_sha256, row.row_sha256) != (seq, previous, _hash_or_none(row)):
             issue = Issue("row changed, missing or inserted", f"row {seq}", "an unbroken chain")
             raise ConflictError(f"The audit is broken at row {seq}.", [issue])
         last, count = row, count + 1
@@ -111,7 +119,7 @@ def _is_cut(tail: bytes) -> bool:
     """True for the beginning of a row; a row that lacks its line's end alone is whole."""
     try:
         json.loads(tail)
-    except ValueError:
+    except WRONG_JSON:
         return ROW_START.startswith(tail[: len(ROW_START)])
     return False
 
@@ -119,6 +127,6 @@ def _is_cut(tail: bytes) -> bool:
 def _read_row(path: Path, line: bytes) -> AuditRecord:
     try:
         return AuditRecord(**json.loads(line))
-    except (ValueError, TypeError) as error:
+    except WRONG_JSON as error:
         issue = Issue("damaged", str(path), "lines written by `hadapt keys`")
         raise ConflictError(f"{path} is no audit.", [issue]) from error

@@ -72,11 +72,13 @@ def field_sources(
 ) -> dict[str, bytes]:
     """Sources of a field device (SPEC.md 12, 13) with its signature check, which is fetched once.
 
+    Boards keep the committed masters in flash alone (SPEC.md 12.5), hosts in RAM too.
+
     Args:
         in_file: its flash is a file, else RAM of the emulator.
     Raises: GenerateError, ToolchainMissingError.
     """
-    field = Field(flash_in_file=in_file)
+    field = Field(flash_in_file=in_file, committed_in_flash=not board.is_host)
     return {**generate(model, board, field=field), **ed25519_files(cache / "third_party")}
 
 

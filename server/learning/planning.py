@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.emit.header import wire_bytes
+from codegen.field import BLOCK_BYTES, Field, flash_blocks
 from codegen.generate import plan_of
 from codegen.graph import FloatGraph
+from codegen.layouts import FIELD, PLAIN
 from codegen.lower import Plan
 from codegen.quantize import QuantizeOptions, quantize
 from codegen.quantize.signal import check_choice
@@ -30,11 +32,13 @@ from device.twin.exemplars import MAX_QUOTA
 from device.twin.mfcc import Mfcc
 from device.twin.model import Arithmetic, Exemplar, IntModel
 from device.twin.scale import Scale
-from server.errors import Issue, ModelDoesNotFitError
+from server.errors import Issue, ModelDoesNotFitError, ToolMissingError
 from server.learning.firmwares import (
     emulated_device,
+    field_sources,
     service_errors,
     signal_ram,
+    write_once,
     write_sources,
 )
 from server.learning.parts import LARGEST, PARTS, Part
@@ -77,12 +81,17 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Choice:
-    """One way to meet a wish: layers trained, counted from the head, batch, bits, exemplars."""
+    """One way to meet a wish: layers trained, counted from the head, batch, bits, exemplars.
+
+    Attributes:
+        field: generated with the layout field: the committed masters are then in flash alone.
+    """
 
     train_last: int
     batch: int
     master_bits: int
     exemplars: int
+    field: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ class Planned:
     Attributes:
         model: what was linked; figures hold for every model of its shapes.
         instructions: of one inference, one training step, and of learning a class in
-            STEPS_A_CLASS steps; empty without an emulator.
+            STEPS_A_CLASS steps; empty without an emulator, and for the layout field.
     """
 
     part: Part
@@ -103,6 +112,13 @@ class Planned:
     stack_bytes: int
     instructions: dict[str, int]
 
+    @property
+    def store_bytes(self) -> int:
+        """Flash beside the firmware's own, for what a field device keeps."""
+        if not self.choice.field:
+            return 0
+        return BLOCK_BYTES * flash_blocks(self.model, self.plan, Field())
+
     def report(self) -> dict[str, Any]:
         """Figures as JSON."""
         c = self.choice
@@ -112,12 +128,14 @@ class Planned:
             "train_last": c.train_last,
             "batch": c.batch,
             "master_bits": c.master_bits,
+            "layout": FIELD if c.field else PLAIN,
             "exemplars": c.exemplars,
             "exemplar_bytes": -(-self.model.x0_size // 2),
             "max_classes": self.model.max_classes,
             "ram_bytes": self.firmware.ram_bytes,
             "ram_available_bytes": self.part.ram_bytes,
             "flash_bytes": self.firmware.flash_bytes,
+            "store_bytes": self.store_bytes,
             "flash_available_bytes": self.part.flash_bytes,
             "flash_parts": flash_parts(self.firmware, self.part.board()),
             "stack_bytes": self.stack_bytes,
@@ -150,6 +168,8 @@ def plan(
     count: bool = True,
 ) -> Answer:
     """The first choice that fits: most layers trained, then widest masters, then largest batch.
+
+    Where none does for want of RAM: as a field device, which holds the masters once.
 
     Args:
         samples, labels: calibration; random samples stand in, which fit the same shapes.
@@ -232,31 +252,43 @@ class _Search:
     failed_links: int = 0
 
     def first(self, exemplars: int) -> Planned | None:
-        """The first choice that fits."""
-        for choice in self._choices(exemplars):
+        """The first choice that fits, else the first that fits as a field device."""
+        found = self._first(exemplars, False)
+        if found is not None or "RAM" not in self.shortfall:
+            return found
+        shortfall, links = self.shortfall, self.failed_links
+        self.failed_links = 0
+        found = self._first(exemplars, True)
+        self.shortfall, self.failed_links = shortfall, links
+        return found
+
+    def _first(self, exemplars: int, field: bool) -> Planned | None:
+        for choice in self._choices(exemplars, field):
             if self.failed_links >= MAX_FAILED_LINKS:
                 return None
             model = self._model(choice)
             layout = plan_of(model, self.part.board())
-            least = least_ram(model, layout)
+            least = least_ram(model, layout, field)
             if least > self.part.ram_bytes:
                 over = least - self.part.ram_bytes
                 self.shortfall = f"at least {over} bytes of RAM are missing{signal_ram(model)}"
                 continue
-            built = self._built(model)
+            built = self._built(model, field)
             if built is None:
                 continue
             stack = learner_stack(built).worst_bytes
-            return Planned(self.part, choice, model, layout, built, stack, {})
+            planned = Planned(self.part, choice, model, layout, built, stack, {})
+            if built.flash_bytes + planned.store_bytes <= self.part.flash_bytes:
+                return planned
         return None
 
-    def _choices(self, exemplars: int) -> Iterator[Choice]:
+    def _choices(self, exemplars: int, field: bool) -> Iterator[Choice]:
         layers = len(self.graph.dense_layers)
         w = self.wanted
         for last in range(layers, 0, -1) if w.train_last is None else (w.train_last,):
             for bits in MASTER_BITS if w.master_bits is None else (w.master_bits,):
                 for batch in BATCHES if w.batch is None else (w.batch,):
-                    yield Choice(last, batch, bits, exemplars)
+                    yield Choice(last, batch, bits, exemplars, field)
 
     def _model(self, choice: Choice) -> IntModel:
         options = QuantizeOptions(
@@ -270,15 +302,28 @@ class _Search:
         model = quantize(self.graph, self.x, self.labels, options)
         return model if self.labels is not None else _with_exemplars(model)
 
-    def _built(self, model: IntModel) -> Firmware | None:
+    def _sources(self, model: IntModel, board: Board, field: bool) -> Path | None:
+        """None for a field device whose signature check cannot be fetched here."""
+        if not field:
+            return write_sources(model, board, self.cache)
+        try:
+            with service_errors():
+                return write_once(field_sources(model, board, self.cache), self.cache)
+        except ToolMissingError:
+            return None
+
+    def _built(self, model: IntModel, field: bool) -> Firmware | None:
         board = self.part.board()
         with service_errors():
-            sources, toolchain = write_sources(model, board, self.cache), find_toolchain(board)
+            sources, toolchain = self._sources(model, board, field), find_toolchain(board)
+            if sources is None:
+                return None
             try:
                 return build(sources, board, toolchain, self.cache / "builds")
             except FirmwareTooLargeError as error:
+                memory = "RAM" if error.memory == "ram" else error.memory
                 more = signal_ram(model) if error.memory == "ram" else ""
-                self.shortfall = f"{error.overflow_bytes} bytes of {error.memory} are missing{more}"
+                self.shortfall = f"{error.overflow_bytes} bytes of {memory} are missing{more}"
                 self.failed_links += 1
                 return None
 
@@ -291,7 +336,7 @@ def _with_exemplars(model: IntModel) -> IntModel:
     return replace(model, exemplars=tuple(stored))
 
 
-def least_ram(model: IntModel, layout: Plan) -> int:
+def least_ram(model: IntModel, layout: Plan, field: bool = False) -> int:
     """Bytes that a learner needs at the least: its buffers, without stack, session and padding."""
     biases, classes = layout.bias_count, model.max_classes
     prototypes = 2 * classes * (1 + model.features) if model.keep_prototypes else 0
@@ -301,7 +346,8 @@ def least_ram(model: IntModel, layout: Plan) -> int:
     slots = model.exemplar_slots + model.staging_slots
     samples = slots * (6 + -(-model.x0_size // 2))
     wire, _ = wire_bytes(model, host=False)
-    return 2 * copy + view + samples + layout.arena.bytes + layout.infer_arena.bytes + wire
+    twice = 2 * copy - (masters if field else 0)
+    return twice + view + samples + layout.arena.bytes + layout.infer_arena.bytes + wire
 
 
 def flash_parts(firmware: Firmware, board: Board) -> dict[str, int]:
@@ -329,6 +375,8 @@ def arena_report(arena: Any) -> dict[str, Any]:
 
 def _counted(planned: Planned, cache: Path) -> Planned:
     """With the instructions of an inference and a training step, counted in the emulator."""
+    if planned.choice.field:
+        return planned
     board = planned.part.board()
     raw = np.random.default_rng(1).integers(-500, 500, planned.model.inputs).astype(np.int16)
     counts: dict[str, int] = {}

@@ -71,7 +71,13 @@ def run_driver(
     )
 
 
-@pytest.mark.parametrize("flash", FLASHES)
+# The short form cuts each kind of flash once, and either place of the committed masters.
+ALSO_LONG = "unit 8, two slots"
+
+
+@pytest.mark.parametrize(
+    "flash", [pytest.param(f, marks=[pytest.mark.long] * (f == ALSO_LONG)) for f in FLASHES]
+)
 def test_every_cut_leaves_the_old_or_the_new_state(
     flash: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

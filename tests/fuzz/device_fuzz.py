@@ -24,7 +24,10 @@ from device.twin.model import IntModel
 from tests.faults.powercut.session import ROOT, VENDOR, identity, make_packet, public
 from tests.parity.models import ModelSpec, make_model
 
-TARGETS = {"packet": 1, "payload": 2, "store": 3, "wire": 4, "import": 5}
+TARGETS = {"packet": 1, "payload": 2, "store": 3, "wire": 4, "import": 5, "wire_in_flash": 4}
+# Targets of a build that keeps the committed masters in flash alone (SPEC.md 12.5).
+SUFFIX = "_in_flash"
+IN_FLASH = ("-DHAD_COMMITTED_IN_FLASH=1", "-DHAD_LONGEST_ROW=5U")
 SOURCE = Path(__file__).parent / "device" / "targets.c"
 REGRESSIONS = Path(__file__).parents[1] / "regression" / "issue_0006_fuzz"
 LEFT_OUT = ("port/main.c", "port/host.c", "port/marks.c")
@@ -162,6 +165,7 @@ def seeds(target: str) -> list[bytes]:
     """Inputs that lead deep into a target."""
     model = fuzz_model()
     base, result = states(model)
+    target = target.removesuffix(SUFFIX)
     if target == "packet":
         made = []
         for flags, packet in ((1, update(model)), (3, key_packet(model))):
@@ -169,7 +173,9 @@ def seeds(target: str) -> list[bytes]:
             made += [struct.pack("<BH", flags, len(manifest)) + manifest + rest, b"\0" + packet]
         return made
     if target == "payload":
-        return [b"\0" + read_packet(update(model)).payload]
+        payload = read_packet(update(model)).payload
+        # Every coding of the exemplar, 0 .. 4 and one too many; its bits then mean other values.
+        return [b"\0" + payload[:10] + bytes([coding]) + payload[11:] for coding in range(6)]
     if target == "import":
         return [b"\0" + result, b"\1\2" + result[32:-32], b"\0" + base]
     if target == "wire":
@@ -235,6 +241,8 @@ def build_target(sources: Path, target: str, out: Path, extra: tuple[str, ...] =
     Raises: ToolchainMissingError without clang and its libFuzzer.
     """
     objects = sources / "objects"
+    if target.endswith(SUFFIX):
+        objects, extra = sources / f"objects{SUFFIX}", (*extra, *IN_FLASH)
     objects.mkdir(exist_ok=True)
     for path in sorted(sources.rglob("*.c")):
         made_of = objects / f"{path.stem}.o"
@@ -275,7 +283,7 @@ def write_seeds(target: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds(target)):
         (folder / f"seed-{number}").write_bytes(seed)
-    for path in sorted((REGRESSIONS / target).glob("*")):
+    for path in sorted((REGRESSIONS / target.removesuffix(SUFFIX)).glob("*")):
         shutil.copyfile(path, folder / path.name)
     return folder
 

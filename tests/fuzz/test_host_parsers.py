@@ -9,6 +9,7 @@ import io
 import json
 import os
 import random
+import struct
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -24,16 +25,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device.packet import PacketError, PayloadError, decode_payload, read_packet, verify_packet
+from device.packet.learning_log import LearningLog, LearningLogError
 from device.twin.model import IntModel
 from server.commands.arrays import read_samples
 from server.commands.model_file import ModelFile, load_model_file
 from server.errors import HadaptError, InvalidInputError
+from server.fleet import audit
 from server.fleet.keys import generate_key
 from server.fleet.trust import check_trust, first_trust, read_trust, signed
 from server.learning.learner_data import LearnerData, LearnerFormatError
 from server.services.npz import read_npz
 from tests.faults.powercut.session import RELEASE, make_packet, public
-from tests.fuzz.device_fuzz import fuzz_model, states
+from tests.fuzz.device_fuzz import fuzz_model, states, update
 
 ROUNDS = int(os.environ.get("HADAPT_FUZZ_ROUNDS", "1"))
 NOW, LIMIT_BYTES = 1.8e9, 1 << 20
@@ -77,6 +80,34 @@ def _states() -> tuple[IntModel, bytes]:
     return fuzz_model(), states(fuzz_model())[0]
 
 
+def _log() -> bytes:
+    records = b"\x04\0" + b"\x11\x0a\1\0" + bytes(8) + b"\x07\2\1\3" + b"\x07\0"
+    records += b"\x05\x14" + struct.pack("<IIBBBB", 1, 2, 1, 1, 0, 0) + bytes(8)
+    head = struct.pack(
+        "<4sHH16s32s32sI", b"HADL", 1, 1, bytes(16), b"b" * 32, b"r" * 32, len(records)
+    )
+    return head + records
+
+
+def _told(data: bytes) -> None:
+    log = LearningLog.from_bytes(data)
+    assert log.to_bytes() == data and all(record.told() for record in log.records)
+
+
+def _audit() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "audit.jsonl"
+        for subject in ("a", "b"):
+            audit.append_line(path, "ann", "key.create", subject, size=1)
+        return path.read_bytes()
+
+
+def _checked_audit(path: Path) -> None:
+    audit.check_chain(audit.read_lines(path))
+    audit.append_line(path, "ann", "key.create", "c")
+    assert audit.unfinished_bytes(path) == 0
+
+
 def _trust() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         root = generate_key(Path(folder) / "root.pem")
@@ -93,13 +124,15 @@ def readers() -> dict[str, Reader]:
     """By name."""
     model, base = _states()
     packet = make_packet(model, *states(model), 1, [])
-    payload = read_packet(packet).payload
+    payload = read_packet(update(model)).payload  # with an exemplar, Rice-coded
     learner = LearnerData(base, bytes(32), ()).to_bytes()
     npz_errors = (HadaptError,)
     return {
         "packet": Reader(packet, _packet, (PacketError, PayloadError)),
         "payload": Reader(payload, lambda d: decode_payload(model, base, d), (PayloadError,)),
         "learner": Reader(learner, LearnerData.from_bytes, (LearnerFormatError,)),
+        "learning log": Reader(_log(), _told, (LearningLogError,)),
+        "audit": Reader(_audit(), _in_file(_checked_audit), (HadaptError,)),
         "trust": Reader(_trust(), lambda d: check_trust(read_trust(d), NOW), (HadaptError,)),
         "model file": Reader(_model_file(), _in_file(load_model_file), npz_errors),
         "npz": Reader(
@@ -222,6 +255,8 @@ FOUND: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "a member that is no npy array": ("samples", lambda d: _zip(x_npy=_x_npy(), y_npy=b"{9'")),
     "a header that is no Python": ("samples", lambda d: _zip(x_npy=_x_npy()[:10] + b"(" * 118)),
     "an infinite number": ("trust", lambda d: d.replace(b'"version": 1', b'"version": 1e999')),
+    "a row that is no number": ("audit", lambda d: d.replace(b'"size":1', b'"size":NaN', 1)),
+    "a row without end": ("audit", lambda d: b'{"action":' * 100_000 + b"\n" + d),
     "a list where the head belongs": ("model file", lambda d: _zip(hadapt_json=b"[1]")),
     "a number where a name belongs": ("model file", lambda d: _named_100(d)),
 }

@@ -16,6 +16,7 @@ from device.harness.stack import learner_stack
 from device.harness.toolchain import find_toolchain
 from device.twin.model import Arithmetic
 from server.errors import ModelDoesNotFitError
+from server.learning.firmwares import build_field
 from server.learning.network_planning import plan_network
 from server.learning.parts import custom_part, find_part
 from server.learning.planning import Wanted, plan
@@ -88,6 +89,27 @@ def test_wish_that_does_not_fit_is_refused_with_the_nearest_plan(
     assert answer.nearest is not None
     assert answer.nearest.choice.train_last == 1 and answer.nearest.choice.exemplars == 60
     assert answer.nearest.firmware.ram_bytes <= part.ram_bytes
+
+
+@pytest.mark.long  # three firmwares are compiled
+def test_model_that_fits_as_a_field_device_alone_is_proposed_as_one(cache: Path) -> None:
+    """The masters once in RAM, the committed ones in flash; bytes are those of that firmware."""
+    net = Net("dense", (64,), 1)
+    x = net.node("Relu", net.gemm("x", 64, 128))
+    graph = import_onnx(net.file(net.gemm(x, 128, 4), 4).SerializeToString())
+    wanted = Wanted(4, 8, 4, train_last=2, batch=4, master_bits=8)
+    roomy = plan(graph, custom_part(64_000, 256_000), wanted, cache, count=False).planned
+    assert roomy is not None and not roomy.choice.field
+    masters = roomy.plan.master_count
+    part = custom_part(roomy.firmware.ram_bytes - masters // 4, 256_000)
+    found = plan(graph, part, wanted, cache).planned
+    assert found is not None and found.choice.field
+    report = found.report()
+    own = build_field(found.model, part.board(), cache)
+    assert report["ram_bytes"] == own.ram_bytes <= part.ram_bytes
+    assert report["flash_bytes"] == own.flash_bytes
+    assert report["store_bytes"] >= 2 * (2 * masters + 8 * 32) and report["layout"] == "field"
+    assert report["flash_bytes"] + report["store_bytes"] <= part.flash_bytes
 
 
 def test_flash_that_is_too_small_is_refused_by_the_linker(graph: FloatGraph, cache: Path) -> None:
