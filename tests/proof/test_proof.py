@@ -78,7 +78,7 @@ PLANTED_ASSEMBLY = (
     ("microbit", "cores/had_octet_thumb.c", "mov r11, r2", "mov r11, r3"),
     ("microbit", "cores/had_octet_thumb.c", "bne 17f", "beq 14f"),
     ("microbit", "cores/had_octet_thumb.c", "adds r6, r6, r3", "adds r6, r6, r2"),
-    ("microbit", "kernels/had_dot_packed.c", "add %[odd0], r4", "add %[odd0], r5"),
+    ("microbit", "cores/had_packed_v6m.c", "add r9, r4", "add r9, r5"),
     ("mps2-an385", "cores/had_long_thumb.c", "smlal r8, r9, r5, r3", "smlal r8, r9, r4, r3"),
     ("mps2-an385", "cores/had_long_thumb.c", "bne 19f", "beq 17f"),
     (
@@ -87,7 +87,7 @@ PLANTED_ASSEMBLY = (
         "had_long_add r10, r11, 16",
         "had_long_add r10, r11, 8",
     ),
-    ("mps2-an385", "kernels/had_dot_packed.c", "lsr #12", "lsr #11"),
+    ("mps2-an385", "cores/had_packed_v7m.c", ", lsr #12", ", lsr #11"),
     ("mps2-an386", "cores/had_packed_dsp.c", "ror #8", "ror #12"),
     ("mps2-an386", "cores/had_dsp_fields.c", "bne 20f", "beq 18f"),
     ("mps2-an385", "cores/had_fwht_thumb.c", "subs r3, r3, r5", "subs r3, r3, r4"),

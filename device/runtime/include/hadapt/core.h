@@ -80,17 +80,6 @@
 #define HAD_PACKED_BYTES 0
 #endif
 
-/*
- * 1: the inner loops of inference are written for Thumb. They need the high registers, which GCC's -Os does not give
- * out on ARMv6-M.
- */
-#if defined(__thumb__) && defined(__OPTIMIZE__) &&                                                 \
-    (__ARM_ARCH_ISA_THUMB == 2 || (HAD_PACKED_BYTES && !defined(__OPTIMIZE_SIZE__)))
-#define HAD_PACKED_ASSEMBLY 1
-#else
-#define HAD_PACKED_ASSEMBLY 0
-#endif
-
 /* 1: the transform of a block is written for Thumb with double loads. */
 #if defined(__thumb__) && __ARM_ARCH_ISA_THUMB == 2 && HAD_LANES == 4U && HAD_ORDER >= 4U &&       \
     !HAD_MVE

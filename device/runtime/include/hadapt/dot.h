@@ -70,17 +70,18 @@ typedef int32_t had_total;
 #define HAD_PACKED_SUMS HAD_TILES
 #endif
 
-/* Results of a product with `columns` columns (or taps): those of all rows of a group. */
-#if HAD_OCTET
-#define HAD_PRODUCTS(columns) ((columns) * HAD_WORDS) /* words of two rows' totals, each raised */
 /* A value in both fields of a word. */
 #define HAD_BOTH(v) ((uint32_t)(v) * 0x00010001U)
-/* What totals of an octet are raised by. */
+/* What sums of a tile, and totals of an octet, are raised by. */
 #if HAD_ACC_BITS < 16
 #define HAD_RAISE HAD_BOTH(1U << (HAD_ACC_BITS - 1))
 #else
 #define HAD_RAISE 0U
 #endif
+
+/* Results of a product with `columns` columns (or taps): those of all rows of a group. */
+#if HAD_OCTET
+#define HAD_PRODUCTS(columns) ((columns) * HAD_WORDS) /* words of two rows' totals, each raised */
 #else
 #define HAD_PRODUCTS(columns) ((columns) * HAD_ROWS)
 #endif

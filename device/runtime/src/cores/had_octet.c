@@ -1,23 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Products of an octet in plain C, and its saturated tiles; bounds in had_octet.h. */
+/* Products of an octet in plain C; bounds in had_octet.h. */
 #include "had_octet.h"
 
-#if HAD_OCTET && !HAD_LONG
-#if !HAD_OCTET_THUMB1
+#if HAD_OCTET && !HAD_LONG && !HAD_OCTET_THUMB1
 /* Raised sums of a tile: two rows a word. */
 typedef struct had_octet {
     uint32_t a0, a1, a2, a3;
 } had_octet;
-#endif
 
-__attribute__((noinline)) uint32_t had_octet_saturate(uint32_t word) {
-    int32_t fields = (int32_t)(word - HAD_RAISE);
-    int32_t low = had_field_low(fields);
-    int32_t high = had_saturate_acc(had_field_high(fields, low));
-    return (uint32_t)had_saturate_acc(low) + (uint32_t)high * 65536U + HAD_RAISE;
-}
-
-#if !HAD_OCTET_THUMB1
 #ifdef HAD_COUNTERS
 static void count(const had_counted *counted, int32_t sum, uint32_t row) {
     if ((counted->row_bits >> row & 1U) != 0U) {
@@ -51,28 +41,18 @@ static inline had_octet tile(const int8_t *x, const int32_t *w, uint32_t terms, 
     return s;
 }
 
-static inline uint32_t saturated(uint32_t word) {
-#if HAD_ACC_BITS < 16
-    return (word & HAD_BEYOND) != 0U ? had_octet_saturate(word) : word;
-#else
-    return word;
-#endif
-}
-
 /* The same, saturated. */
 static inline had_octet saturated_tile(const int8_t *x, const int32_t *w, uint32_t terms,
                                        uint32_t step, const had_counted *counted) {
     had_octet s = tile(x, w, terms, step);
     HAD_COUNT(count_tile(&s, counted);)
     (void)counted;
-#if HAD_ACC_BITS < 16
     if (((s.a0 | s.a1 | s.a2 | s.a3) & HAD_BEYOND) != 0U) {
-        s.a0 = saturated(s.a0);
-        s.a1 = saturated(s.a1);
-        s.a2 = saturated(s.a2);
-        s.a3 = saturated(s.a3);
+        s.a0 = had_saturate_fields(s.a0);
+        s.a1 = had_saturate_fields(s.a1);
+        s.a2 = had_saturate_fields(s.a2);
+        s.a3 = had_saturate_fields(s.a3);
     }
-#endif
     return s;
 }
 
@@ -119,7 +99,6 @@ void had_octet_product(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, 
         terms -= left;
     }
 }
-#endif
 #else
 typedef int had_octet_is_left_out; /* another variant is chosen */
 #endif

@@ -18,13 +18,6 @@
 _Static_assert(HAD_FIELDS_FIT, "the sum of a tile must fit 16 bits");
 _Static_assert(HAD_LANES == 4U && HAD_TAPS == 4U, "half an octet a block");
 
-#if HAD_ACC_BITS < 16
-#define HAD_BEYOND HAD_BOTH(0xFFFFU - ((1U << HAD_ACC_BITS) - 1U))
-#endif
-
-/* A raised word whose fields are not both within acc_bits: saturated, and raised again. */
-uint32_t had_octet_saturate(uint32_t word);
-
 #endif
 
 #endif

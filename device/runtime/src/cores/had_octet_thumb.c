@@ -12,11 +12,7 @@
 
 #if HAD_OCTET && HAD_OCTET_THUMB1
 extern const uint32_t had_octet_constants[3];
-#if HAD_ACC_BITS < 16
 const uint32_t had_octet_constants[3] = {HAD_RAISE, HAD_BEYOND, HAD_TILE_K};
-#else
-const uint32_t had_octet_constants[3] = {HAD_RAISE, 0U, HAD_TILE_K};
-#endif
 
 /* clang-format off */
 /* A term of one column: eight products. */
@@ -149,34 +145,18 @@ __asm__(
     "    mov r0, lr\n"
     "    mov r1, r12\n"
     "    push {r0, r1}\n"
-    "    ldr r2, [sp, #28]\n"
-    "    tst r4, r2\n"
-    "    beq 4f\n"
     "    movs r0, r4\n"
-    "    bl had_octet_saturate\n"
+    "    bl had_saturate_fields\n"
     "    movs r4, r0\n"
-    "4:\n"
-    "    ldr r2, [sp, #28]\n"
-    "    tst r5, r2\n"
-    "    beq 5f\n"
     "    movs r0, r5\n"
-    "    bl had_octet_saturate\n"
+    "    bl had_saturate_fields\n"
     "    movs r5, r0\n"
-    "5:\n"
-    "    ldr r2, [sp, #28]\n"
-    "    tst r6, r2\n"
-    "    beq 6f\n"
     "    movs r0, r6\n"
-    "    bl had_octet_saturate\n"
+    "    bl had_saturate_fields\n"
     "    movs r6, r0\n"
-    "6:\n"
-    "    ldr r2, [sp, #28]\n"
-    "    tst r7, r2\n"
-    "    beq 7f\n"
     "    movs r0, r7\n"
-    "    bl had_octet_saturate\n"
+    "    bl had_saturate_fields\n"
     "    movs r7, r0\n"
-    "7:\n"
     "    pop {r0, r1}\n"
     "    mov lr, r0\n"
     "    mov r12, r1\n"

@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#include "hadapt_config.h"
+#include "hadapt/core.h"
 
 #define HAD_TERM_MAX 105 /* 15 * 7 */
 
@@ -47,6 +47,34 @@ static inline int32_t had_field_low(int32_t word) {
 static inline int32_t had_field_high(int32_t word, int32_t low) {
     return (word - low) >> 16;
 }
+
+/* Bits of a raised word, of which none is set if and only if both fields are within acc_bits. */
+#if HAD_ACC_BITS < 16
+#define HAD_BEYOND HAD_BOTH(0xFFFFU - ((1U << HAD_ACC_BITS) - 1U))
+#else
+#define HAD_BEYOND 0U
+#endif
+
+/* A raised word saturated, and raised again; had_dot_packed.c. */
+uint32_t had_saturate_fields(uint32_t word);
+
+/* Where rows of weights share fields, so can totals: |total| <= D < 2^15. */
+#define HAD_TOTALS_FIT (HAD_FIELDS_FIT && (HAD_ROWS == 2U || HAD_ROWS == 4U || HAD_OCTET))
+
+/* 1: the product of inference is written for Thumb. */
+#if defined(__thumb__) && defined(__OPTIMIZE__) && !defined(__ARM_FEATURE_MVE) && !HAD_VIEW_DSP && \
+    HAD_TOTALS_FIT && HAD_TILE_K % 4U == 0U && HAD_TILE_K < 64U
+#define HAD_PACKED_THUMB 1
+#else
+#define HAD_PACKED_THUMB 0
+#endif
+
+/* 1: the 4-bit input of an inference may be signed; rests are. */
+#ifdef HAD_FINE_INFERENCE
+#define HAD_PACKED_SIGNED 1
+#else
+#define HAD_PACKED_SIGNED HAD_X0_SIGNED
+#endif
 
 /* Lanes are kept in registers where there are few; compilers with vectors do better untold. */
 #if HAD_LANES <= 4 && defined(__GNUC__) && !defined(__clang__)
