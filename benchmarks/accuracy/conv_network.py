@@ -219,6 +219,16 @@ class ConvNetwork:
             for values, gradient in moves:
                 self._move(values, gradient / batch, rate)
 
+    def averages_from(self, step: int, steps: int) -> bool:
+        """Whether weights are averaged; never here."""
+        return False
+
+    def add_average(self) -> None:
+        """Nothing to add."""
+
+    def end_average(self) -> None:
+        """Nothing to take the mean of."""
+
     def _move(self, values: Float32Array, gradient: NDArray[Any], rate: float) -> None:
         if self.momentum:
             key = values.__array_interface__["data"][0]

@@ -4,7 +4,17 @@
 import numpy as np
 import pytest
 
-from benchmarks.accuracy.conv_network import BlockPlan, ConvNetwork, ConvPlan, fresh, graph_of
+from benchmarks.accuracy.conv_network import (
+    Block,
+    BlockPlan,
+    Conv,
+    ConvNetwork,
+    ConvPlan,
+    fresh,
+    graph_of,
+    with_rows,
+)
+from benchmarks.accuracy.learners import HostLearner, Schedule
 
 SHAPE = (6, 5, 3)
 PLANS: dict[str, tuple[ConvPlan | BlockPlan, ...]] = {
@@ -14,10 +24,16 @@ PLANS: dict[str, tuple[ConvPlan | BlockPlan, ...]] = {
 }
 
 
+def _convs(part: Conv | Block) -> list[Conv]:
+    if isinstance(part, Conv):
+        return [part]
+    return [*part.main, *([] if part.side is None else [part.side])]
+
+
 def made(name: str) -> tuple[ConvNetwork, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
     network = fresh(SHAPE, PLANS[name], 3, 1)
     for part in network.convs:
-        for conv in [*getattr(part, "main", [part]), *filter(None, [getattr(part, "side", None)])]:
+        for conv in _convs(part):
             conv.bias += np.float32(0.1)
     return network, np.random.default_rng(2).normal(0, 1, (2, *SHAPE)).astype(np.float32)
 
@@ -47,3 +63,19 @@ def test_graph_of_the_network_computes_what_it_does(name: str) -> None:
     graph = graph_of(network, SHAPE, name)
     (*_, (_, logits)) = graph.trace(x.reshape(len(x), -1))
     np.testing.assert_allclose(logits, network.forward(x), rtol=1e-3, atol=1e-3)
+
+
+def test_learner_of_the_table_trains_the_last_block_alone() -> None:
+    network, _ = made("blocks")
+    x = np.random.default_rng(5).normal(0, 1, (24, *SHAPE)).astype(np.float32)
+    copy = with_rows(network, 5, 4)  # the projecting block's three convolutions and the head
+    learner = HostLearner(copy, "replay", 12, Schedule(1, 4, 0.02))  # type: ignore[arg-type]
+    learner.start(x[:12], np.arange(12) % 3)
+    learner.learn(x[12:], np.arange(12) % 2 + 3, 5, 1)
+    assert learner.predict(x, 0).shape == (24,)
+    moved = [
+        not np.array_equal(a.weight, b.weight)
+        for old, new in zip(network.convs, copy.convs, strict=True)
+        for a, b in zip(_convs(old), _convs(new), strict=True)
+    ]
+    assert moved == [False] * 3 + [True] * 3
