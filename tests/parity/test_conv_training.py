@@ -54,7 +54,7 @@ MUTATIONS = (
     Mutation("had_conv_update.c", "(p * layer->outputs + o + r) *", "(p + o + r) *"),
     Mutation("had_conv_update.c", "(word << 16) >> 2", "(word << 16) >> 3"),
     Mutation("had_conv_update.c", "gradient += errors[b]", "gradient = errors[b]"),
-    Mutation("had_conv_infer.c", "window.out_width + j)", "window.out_width)"),
+    Mutation("had_conv_infer.c", "window.out_width + j;", "window.out_width;"),
     Mutation("had_conv_infer.c", "so_far + y;", "so_far + y / 2;"),
     Mutation("had_pool_train.c", "had_scale_mul(flow->d_scale, part)", "part"),
 )

@@ -5,32 +5,36 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from codegen.generate import generate, write_folder
+from codegen.importer import import_onnx
 from codegen.lower import lower
+from codegen.quantize import QuantizeOptions, quantize
 from device.harness.boards import BOARDS
 from device.harness.build import build
 from device.harness.client import DeviceClient
 from device.harness.devices import HostTransport, open_device
 from device.harness.errors import DeviceError
 from device.harness.toolchain import find_toolchain
-from device.twin.learner import TwinLearner
+from device.packet import class_id
+from device.twin.learner import TwinLearner, raw_samples
+from device.twin.model import Arithmetic
 from device.twin.work import step_rows
+from tests.faults.powercut.session import RELEASE, ROOT, VENDOR, make_packet, public
 from tests.parity.conftest import COUNTERS, OpenDevice, OpenPair
 from tests.parity.convs import RESIDUAL_SPECS, make_conv_model
 from tests.parity.models import random_raw
 from tests.parity.sessions import SCHEDULE, Pair, run_session
+from tests.parity.test_field_device import close, open_field
 from tests.parity.test_mutation import Mutation, Workshop
+from tests.suite.models import SUITE
 
 SPEC = {spec.name: spec for spec in RESIDUAL_SPECS}
 DSP = "HAD_DSP_IN_C"
 # Model, layout and macro; the rest is run by `make test-long`.
-USUAL = [
-    ("residual", "host", COUNTERS),
-    ("residual_first", "microbit", COUNTERS),
-    ("residual_start", "mps2-an386", DSP),
-]
+USUAL = [("residual", "host", COUNTERS)]
 LONG = [
     (name, layout, macro)
     for name in SPEC
@@ -76,14 +80,8 @@ def test_session_of_any_form_equals_twin(
     test_session_equals_twin(name, layout, macro, open_pair)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("residual", marks=pytest.mark.long),
-        "residual_first",
-        pytest.param("residual_start", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", SPEC)
 def test_session_in_vector_kernels_equals_twin(name: str, open_pair: OpenPair) -> None:
     run_session(open_pair(make_conv_model(SPEC[name]), opt="-O3", march="native"), seed=6)
 
@@ -146,6 +144,48 @@ def test_firmware_in_the_emulator_equals_twin(
     assert device.infer(raw[1])[1].tolist() == twin.infer(raw[1])[1].tolist()
 
 
+@pytest.mark.long
+def test_packet_takes_a_device_to_what_was_trained_elsewhere(tmp_path: Path) -> None:
+    model = make_conv_model(SPEC["residual"])
+    twin = TwinLearner(model)
+    base = twin.export_state()
+    twin.train_begin(3, 2, SCHEDULE, "balanced")
+    twin.train(1 << 30)
+    twin.commit()
+    result = twin.export_state()
+    device = open_field(tmp_path, "host", model=model)
+    device.provision(VENDOR, class_id(VENDOR, model.model_id), public(ROOT), public(RELEASE))
+    device.apply_packet(make_packet(model, base, result, 2, []))
+    assert base != result == device.export_state()
+    close(device)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("board", ["mps2-an386", "mps3-an547"])
+def test_resnet8_trains_its_last_block_on_a_board(
+    board: str, stack: ExitStack, tmp_path: Path
+) -> None:
+    """From file to firmware; a class more, a step, and what is inferred then."""
+    entry, target = SUITE["resnet8"], BOARDS[board]
+    graph = import_onnx(entry.build().SerializeToString())
+    x = entry.samples(24, seed=1).reshape(24, -1)
+    options = QuantizeOptions(Arithmetic(batch=4), train_last=4, exemplar_slots=12)
+    model = quantize(graph, x, np.arange(24) % graph.n_classes, options)
+    folder = write_folder(generate(model, target), tmp_path / "sources")
+    firmware = build(folder, target, find_toolchain(target), tmp_path / "builds")
+    device = DeviceClient(stack.enter_context(open_device(firmware, target)))
+    twin = TwinLearner(model)
+    raw = raw_samples(model, entry.samples(2, seed=2).reshape(2, -1))
+    for learner in (twin, device):
+        learner.add_class()
+        learner.learn(raw[0], graph.n_classes)
+        learner.train_begin(3, 1, SCHEDULE, "balanced")
+        learner.train(1 << 30)
+        learner.commit()
+    assert device.state_hash() == twin.state_hash()
+    assert device.infer(raw[1])[1].tolist() == twin.infer(raw[1])[1].tolist()
+
+
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """A model in which both kinds of shortcut are at work."""
@@ -169,7 +209,13 @@ def test_session_without_an_error_passes(workshop: Workshop, stack: ExitStack) -
     _session(workshop, workshop.sound(), stack)
 
 
-@pytest.mark.parametrize("number", range(len(MUTATIONS)))
+@pytest.mark.parametrize(
+    "number",
+    [
+        number if number % 3 == 0 else pytest.param(number, marks=pytest.mark.long)
+        for number in range(len(MUTATIONS))
+    ],
+)
 def test_session_with_a_planted_error_fails(
     number: int, workshop: Workshop, stack: ExitStack
 ) -> None:
