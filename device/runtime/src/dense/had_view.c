@@ -68,8 +68,10 @@ static void refresh_layer(had_learner *ln, const had_layer *layer, had_scale x_s
 /* A side layer reads the input of the layer before it. */
 #ifdef HAD_RESIDUAL
 #define IS_SIDE(layer) ((layer)->side)
+#define BELOW(l) had_layers[l].below
 #else
 #define IS_SIDE(layer) 0U
+#define BELOW(l) ((l) - 1U)
 #endif
 
 void had_view_refresh(had_learner *ln) {
@@ -78,7 +80,7 @@ void had_view_refresh(had_learner *ln) {
         const had_layer *layer = &had_layers[l];
         if (l > 0U && IS_SIDE(layer) == 0U) {
             int32_t range = frozen_range(&ln->committed, l);
-            had_scale grid = {1 << 14, -14 - (int32_t)had_layers[had_below(layer)].out_frac_bits};
+            had_scale grid = {1 << 14, -14 - (int32_t)had_layers[BELOW(l)].out_frac_bits};
             int32_t amax = had_widen(range, layer->x_range);
             ln->view.x[l] = had_quantizer_of(amax, 15U, HAD_QUANT_SHIFT);
             x_scale = had_scale_quantized(grid, amax, HAD_SCALE_INV15);
