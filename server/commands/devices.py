@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from codegen.layouts import LAYOUTS, PLAIN
-from server.commands.arrays import Samples, read_samples, to_slots
+from server.commands.arrays import Samples, known_slots, read_samples
 from server.commands.console import (
     FAILED,
     AsJson,
@@ -175,9 +175,7 @@ def _rows(
     """At most `count` rows of classes that the model knows, classes in turn."""
     if not model.class_names:  # inference-only: nothing has a class
         return samples.x[:count], np.zeros(min(count, len(samples.x)), np.int64)
-    labels = samples.labels
-    text = labels is None or labels.dtype.kind == "U"
-    slots = to_slots(samples, model.class_names)[0] if text else np.asarray(labels, np.int64)
+    slots = known_slots(samples, model.class_names)
     known = np.flatnonzero(slots < len(model.class_names))
     if not len(known):
         issue = Issue("no rows", "--data", f"rows of {', '.join(model.class_names)[:200]}")

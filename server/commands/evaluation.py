@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from server.commands.arrays import Samples, to_slots
+from server.commands.arrays import Samples, known_slots
 from server.commands.engine import engine, stop_signal
 from server.learning.methods import Method
 from server.learning.metrics import class_accuracy, confusion, group_accuracy
@@ -34,7 +34,7 @@ def evaluate(
     method: Method = "replay",
 ) -> Evaluation:
     """Predict the rows whose classes the learner knows."""
-    slots, _ = _known_slots(samples, class_names)
+    slots = known_slots(samples, class_names)
     keep = slots < len(class_names)
     predicted = slots[:0]
     if keep.any():
@@ -44,13 +44,3 @@ def evaluate(
     per_class = dict(zip(class_names, class_accuracy(table), strict=True))
     overall = group_accuracy(table, range(len(class_names)))
     return Evaluation(int(np.count_nonzero(keep)), overall, per_class, table)
-
-
-def _known_slots(
-    samples: Samples, class_names: tuple[str, ...]
-) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.int64]], tuple[str, ...]]:
-    """Slots of labels; integer labels beyond the known classes stay as they are."""
-    labels = samples.labels
-    if labels is not None and labels.dtype.kind != "U":
-        return labels.astype(np.int64), class_names
-    return to_slots(samples, class_names)

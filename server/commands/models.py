@@ -27,6 +27,7 @@ from server.commands.model_file import ModelFile, check_output, load_model_file
 from server.errors import HadaptError, Issue, SampleInvalidError
 from server.learning.ports import Calibration, ImportedModel, IntModelArtifact, Json
 
+NOTABLE_GAIN = 0.02  # of decisions as in float, for which fine inference is pointed out
 KEPT_SAMPLES = 64  # calibration samples in the model file, for `hadapt explain` and `diff`
 OnnxPath = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Float model, ONNX.")]
 ModelPath = Annotated[
@@ -214,6 +215,27 @@ def _show_quantized(output: Path, model: ModelFile, made: IntModelArtifact, as_j
         return
     shown = {k: v for k, v in made.report.items() if isinstance(v, str | int | float)}
     print_facts(f"integer model of {model.name}", {**facts, **shown})
+    advice = fine_advice(made.report)
+    if advice:
+        say(advice)
+
+
+def fine_advice(report: Json) -> str:
+    """What to do about decisions that four bits change, if much can be done; else nothing.
+
+    Example:
+        >>> fine_advice({"calibration_agreement": 0.9, "calibration_agreement_fine": 0.98})
+        '10.0 % of decisions differ from float; 2.0 % with --option fine_inference=true'
+        >>> fine_advice({"calibration_agreement": 0.9})
+        ''
+    """
+    found, fine = (report.get(f"calibration_agreement{end}") for end in ("", "_fine"))
+    if found is None or fine is None or fine - found < NOTABLE_GAIN:
+        return ""
+    return (
+        f"{percent(1 - found)} of decisions differ from float; "
+        f"{percent(1 - fine)} with --option fine_inference=true"
+    )
 
 
 def export(

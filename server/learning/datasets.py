@@ -146,11 +146,23 @@ def _load_digits() -> Dataset:
 def load_arrays(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
     """The wanted arrays of an npz file, where it has them. Raises: UNREADABLE."""
     with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files if name in wanted}
+        arrays = {name: _array(file, name) for name in file.files if name in wanted}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):  # numpy gives the bytes of what it does not know
             raise ValueError(f"{name} is no npy array")
     return arrays
+
+
+def _array(file: Mapping[str, Any], name: str) -> Any:
+    try:
+        return file[name]
+    except ValueError as error:
+        if "Object arrays" in str(error):
+            kind = "float" if name.startswith("x") else "str"
+            raise ValueError(
+                f"array {name} holds Python objects; save {name}.astype({kind})"
+            ) from error
+        raise
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

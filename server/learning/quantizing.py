@@ -2,7 +2,7 @@
 """Options of the service into options of the quantizer, and the report of a quantization."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from codegen.quantize.expansion import widened
 from codegen.quantize.options import EXPANSIONS
 from codegen.quantize.signal import FORM as SIGNAL_FORM
 from codegen.quantize.signal import Choice, check_choice, features_of, parse_signal
+from device.twin.fine import can_be_fine
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import Arithmetic, IntModel
 from server.errors import InvalidInputError, Issue
@@ -118,11 +119,14 @@ def quantize_report(graph: FloatGraph, model: IntModel, calibration: Calibration
     """What a person wants to know of a new integer model.
 
     Accuracies and agreements are on the calibration samples (at most 512): they show what
-    quantizing cost, not how good the model is. `qdq_agreement`: how often onnxruntime, running the
-    qdq form, decides as the device does; null for models with convolutions, which have none.
+    quantizing cost, not how good the model is. `calibration_agreement_fine`: with the option
+    fine_inference, where the model may have it and has not. `qdq_agreement`: how often onnxruntime,
+    running the qdq form, decides as the device does; null for models with convolutions, which have
+    none.
     """
     x, y = calibration.x[:_REPORT_ROWS], calibration.y
-    device_classes, _ = TwinLearner(model).infer_many(raw_samples(model, x))
+    raw = raw_samples(model, x)
+    device_classes, _ = TwinLearner(model).infer_many(raw)
     if model.signal is not None:
         x = features_of(model.signal, x)
     logits = graph.forward(x)
@@ -138,6 +142,10 @@ def quantize_report(graph: FloatGraph, model: IntModel, calibration: Calibration
         "calibration_agreement": float(np.mean(device_classes == float_classes)),
         "qdq_agreement": None,
     }
+    if can_be_fine(model) and not model.fine_inference:
+        fine = replace(model, fine_inference=True)
+        fine_classes, _ = TwinLearner(fine).infer_many(raw)
+        report["calibration_agreement_fine"] = float(np.mean(fine_classes == float_classes))
     if not model.has_image:
         report["qdq_agreement"] = float(np.mean(device_classes == _qdq_classes(model, x)))
     if y is not None:

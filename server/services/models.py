@@ -11,6 +11,7 @@ import numpy as np
 
 from server.errors import ConflictError, Issue, ModelRejectedError, NotFoundError, NotReadyError
 from server.ids import new_id, utc_text
+from server.learning.class_numbers import names_are_numbers
 from server.learning.ports import Calibration, ImportedModel, OnnxForm
 from server.services.context import Context
 from server.services.jobs import create_job, require_job
@@ -125,7 +126,8 @@ def stored_calibration(context: Context, model: ModelRecord, names: tuple[str, .
 
 
 def _slot(label: Any, row: int, names: tuple[str, ...]) -> int:
-    label = check_label(label, row)
+    by_name = names_are_numbers(names) and isinstance(label, int)
+    label = check_label(str(label) if by_name else label, row)
     if isinstance(label, int) and label < len(names):
         return label
     if isinstance(label, str) and label in names:

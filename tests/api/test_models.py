@@ -44,6 +44,14 @@ def test_layers_are_explained_for_the_newest_version_and_for_one_by_number(
         service.client.explain(model.id, 2)
 
 
+def test_calibration_labels_are_names_where_classes_are_named_by_numbers(service: Service) -> None:
+    """Regression: labels 1 and 2 were taken for the classes 2 and 3."""
+    x, named = np.eye(3, 4, dtype=np.float32), fake_onnx(names=["1", "2", "3"])
+    made = service.client.upload_model("n", named, npz_bytes(x, np.array([1, 2, 3])))
+    service.run(made.job_id)
+    assert service.client.model(made.id).ready
+
+
 @pytest.mark.parametrize("form", ["exact", "qdq"])
 def test_onnx_export_has_both_forms(service: Service, form: str) -> None:
     model = service.ready_model()
