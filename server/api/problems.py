@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every error of the API as a problem document, and its entry in the OpenAPI description."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -8,7 +9,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import compile_path
 
+from server.api.describe import all_routes
 from server.errors import (
     HadaptError,
     InternalError,
@@ -63,6 +66,11 @@ async def _on_hadapt_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     entries = error.errors() if isinstance(error, RequestValidationError) else []
+    if _is_no_json(request, entries):
+        kept = request.headers.get("Content-Type", "")[:100]
+        issue = Issue(repr(kept), "header Content-Type", "application/json")
+        text = f"Content-Type is {kept!r}; expected application/json."
+        return problem_response(request, InvalidInputError(text, [issue]))
     issues = [_issue(entry) for entry in entries[:20]]
     kind = InvalidInputError
     detail = "; ".join(f"{i.where}: {i.what}" for i in issues)[:500]
@@ -71,11 +79,20 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
     return problem_response(request, kind(detail, issues))
 
 
+def _is_no_json(request: Request, entries: Sequence[Any]) -> bool:
+    """Whether a body was not read because it came as something else, as curl -d sends it."""
+    kept = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    other = kept != "application/json" and not kept.endswith("+json")
+    body = any(tuple(entry["loc"]) == ("body",) and entry["type"] != "missing" for entry in entries)
+    return body and other and not kept.startswith("multipart/")
+
+
 def _issue(entry: Any) -> Issue:
     """Pydantic says what and where; the rest of its text is what it expected."""
     where = " ".join(str(part) for part in entry["loc"])[:200]
     what = str(entry["msg"])
     _, _, rule = what.partition(" should ")
+    rule = rule.partition(", unable to parse")[0]
     expected = rule.removeprefix("be ") or _EXPECTED.get(entry["type"], "a valid value")
     return Issue(what[:300], where, expected[:300])
 
@@ -94,7 +111,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         return problem_response(request, NotFoundError(detail, [issue]))
     if status == 405:
         headers = getattr(error, "headers", None) or {}
-        allowed = headers.get("Allow", "another method")
+        allowed = ", ".join(_methods(request)) or "another method"
+        headers = {**headers, "Allow": allowed}
         issue = Issue(request.method, f"path {request.url.path[:200]}", allowed)
         detail = f"{request.method} is not possible here."
         response = problem_response(request, MethodNotAllowedError(detail, [issue]))
@@ -102,6 +120,13 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         return response
     kind = MalformedRequestError if status < 500 else InternalError
     return problem_response(request, kind(detail))
+
+
+def _methods(request: Request) -> list[str]:
+    """What all routes of a path take; the router itself says it of the first one only."""
+    here = request.url.path
+    found = [r for path, r in all_routes(request.app) if compile_path(path)[0].match(here)]
+    return sorted(set().union(*(route.methods or () for route in found)))
 
 
 def unexpected(request: Request, error: Exception) -> JSONResponse:

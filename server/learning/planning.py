@@ -3,9 +3,10 @@
 
 Nothing is estimated that can be had exactly: a candidate is generated, compiled and linked for the
 part's core and memory, and its instructions are counted in the emulator. Only candidates whose
-buffers alone exceed the RAM are passed over unbuilt.
+buffers, with what a failed link has needed beside them, exceed the RAM are passed over unbuilt.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from codegen.generate import plan_of
 from codegen.graph import FloatGraph
 from codegen.layouts import FIELD, PLAIN
 from codegen.lower import Plan
-from codegen.quantize import QuantizeOptions, quantize
+from codegen.quantize import QuantizeOptions, quantize, trained_counts
 from codegen.quantize.signal import check_choice
 from device.harness.boards import Board
 from device.harness.build import build
@@ -51,6 +52,7 @@ EXEMPLARS_A_CLASS = 4
 SMALL_BATCH = 8
 # Choices that the linker may refuse before the search gives up: each costs seconds.
 MAX_FAILED_LINKS = 3
+SLACK_BYTES = 256  # by which stack, session and padding may be less than a larger choice's
 _FLASH_PARTS = (
     ("front", "front"),
     ("frozen", "frozen layers"),
@@ -183,7 +185,7 @@ def plan(
         return Answer(_counted(found, cache) if count else found, "", None)
     refused = search.shortfall
     for relaxed in _relaxed(wanted):
-        search.wanted = relaxed
+        search.wanted, search.failed_links = relaxed, 0
         nearest = search.first(relaxed.exemplars)
         if nearest is not None:
             return Answer(None, refused, _counted(nearest, cache) if count else nearest)
@@ -250,6 +252,7 @@ class _Search:
     labels: NDArray[np.integer] | None
     shortfall: str = ""
     failed_links: int = 0
+    beside: dict[bool, int] = dataclasses.field(default_factory=lambda: {False: 0, True: 0})
 
     def first(self, exemplars: int) -> Planned | None:
         """The first choice that fits, else the first that fits as a field device."""
@@ -268,7 +271,7 @@ class _Search:
                 return None
             model = self._model(choice)
             layout = plan_of(model, self.part.board())
-            least = least_ram(model, layout, field)
+            least = least_ram(model, layout, field) + self.beside[field]
             if least > self.part.ram_bytes:
                 over = least - self.part.ram_bytes
                 self.shortfall = f"at least {over} bytes of RAM are missing{signal_ram(model)}"
@@ -283,7 +286,8 @@ class _Search:
         return None
 
     def _choices(self, exemplars: int, field: bool) -> Iterator[Choice]:
-        layers = len(self.graph.dense_layers)
+        dense = len(self.graph.dense_layers)
+        layers = max((n for n in trained_counts(self.graph) if n <= dense), default=1)
         w = self.wanted
         for last in range(layers, 0, -1) if w.train_last is None else (w.train_last,):
             for bits in MASTER_BITS if w.master_bits is None else (w.master_bits,):
@@ -325,6 +329,9 @@ class _Search:
                 more = signal_ram(model) if error.memory == "ram" else ""
                 self.shortfall = f"{error.overflow_bytes} bytes of {memory} are missing{more}"
                 self.failed_links += 1
+                if error.memory == "ram":
+                    least = least_ram(model, plan_of(model, board), field) + SLACK_BYTES
+                    self.beside[field] = self.part.ram_bytes + error.overflow_bytes - least
                 return None
 
 
@@ -387,9 +394,6 @@ def _counted(planned: Planned, cache: Path) -> Planned:
         client.train(client.info().units_per_step)
         step = transport.instructions()
     if inference is not None and step is not None:
-        counts = {
-            "inference": inference,
-            "training_step": step,
-            "new_class": STEPS_A_CLASS * step,
-        }
+        counts = {"inference": inference, "training_step": step}
+        counts["new_class"] = STEPS_A_CLASS * step
     return replace(planned, instructions=counts)

@@ -3,7 +3,7 @@
 
 from dataclasses import replace
 
-from server.errors import InvalidInputError, Issue, NotFoundError
+from server.errors import ConflictError, InvalidInputError, Issue, NotFoundError
 from server.ids import new_id, utc_text
 from server.learning.ports import BoardInfo
 from server.services.context import Context
@@ -42,6 +42,9 @@ def create_device(
     """Raises: NotFoundError, InvalidInputError, ConflictError if the name is taken."""
     check_boards(context, [board], host_too=True)
     require_model(unit, model_id)
+    if unit.devices.find(name=name) is not None:
+        issue = Issue(f"name {name!r}", "body name", "a name that no device has")
+        raise ConflictError(f"There is a device {name!r} already.", [issue])
     device = DeviceRecord(new_id(), name, model_id, board, utc_text())
     unit.devices.add(device)
     return device

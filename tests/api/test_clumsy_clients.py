@@ -98,3 +98,26 @@ def test_wrong_request_is_told_what_where_and_what_would_be_right(
     assert problem["detail"] and problem["errors"], problem
     for issue in problem["errors"]:
         assert all(issue[key].strip() for key in ("what", "where", "expected")), issue
+
+
+def test_body_that_is_no_json_by_its_header_is_told_so(service: Service) -> None:
+    """Regression: what `curl -d` sends was answered with "should be a valid dictionary"."""
+    answer = service.http.post("/api/v1/updates", data={"model_id": NOBODY})
+    assert answer.status_code == 422
+    (issue,) = answer.json()["errors"]
+    assert (issue["where"], issue["expected"]) == ("header Content-Type", "application/json")
+
+
+def test_wrong_verb_is_told_all_verbs_of_the_path(service: Service) -> None:
+    """Regression: GET was missing where POST and GET are routes of their own."""
+    answer = service.http.put("/api/v1/models")
+    assert answer.headers["Allow"] == answer.json()["errors"][0]["expected"] == "GET, POST"
+
+
+def test_name_of_a_device_that_is_taken_is_named(service: Service) -> None:
+    model = service.ready_model()
+    device = {"name": "d1", "model_id": model.id, "board": "host"}
+    assert service.http.post("/api/v1/devices", json=device).status_code == 201
+    answer = service.http.post("/api/v1/devices", json=device)
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == "There is a device 'd1' already."

@@ -2,20 +2,24 @@
 """The planner: what it says is what is linked; what does not fit is refused with what does."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from codegen.generate import generate, write_folder
-from codegen.graph import FloatGraph
+from codegen.generate import generate, plan_of, write_folder
+from codegen.graph import Dense, FloatGraph
 from codegen.importer import import_onnx
 from codegen.quantize import QuantizeOptions, quantize
+from device.harness.boards import Board
 from device.harness.build import build
+from device.harness.errors import FirmwareTooLargeError
 from device.harness.stack import learner_stack
 from device.harness.toolchain import find_toolchain
-from device.twin.model import Arithmetic
+from device.twin.model import Arithmetic, IntModel
 from server.errors import ModelDoesNotFitError
+from server.learning import planning
 from server.learning.firmwares import build_field
 from server.learning.network_planning import plan_network
 from server.learning.parts import custom_part, find_part
@@ -110,6 +114,35 @@ def test_model_that_fits_as_a_field_device_alone_is_proposed_as_one(cache: Path)
     assert report["flash_bytes"] == own.flash_bytes
     assert report["store_bytes"] >= 2 * (2 * masters + 8 * 32) and report["layout"] == "field"
     assert report["flash_bytes"] + report["store_bytes"] <= part.flash_bytes
+
+
+def test_nearest_plan_is_found_where_many_choices_do_not_link(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Regression: after three failed links of the wish "no plan fits" was said of every other."""
+    rng, part = np.random.default_rng(0), custom_part(6000, 60_000)
+    weights = [rng.normal(0, 0.3, shape).astype(np.float32) for shape in ((24, 16), (3, 24))]
+    layers = tuple(
+        Dense(f"dense{i}", w, np.zeros(len(w), np.float32), None if i else "relu")
+        for i, w in enumerate(weights)
+    )
+    links: list[int] = []
+
+    def link(model: IntModel, board: Board, *_: object) -> SimpleNamespace:
+        links.append(model.exemplar_slots)
+        over = planning.least_ram(model, plan_of(model, board)) + 3000 - part.ram_bytes
+        if over > 0:
+            raise FirmwareTooLargeError(board.name, "ram", over)
+        return SimpleNamespace(flash_bytes=0, ram_bytes=0)
+
+    monkeypatch.setattr(planning._Search, "_sources", lambda self, model, *_: model)
+    monkeypatch.setattr(planning, "build", link)
+    monkeypatch.setattr(planning, "learner_stack", lambda _: SimpleNamespace(worst_bytes=0))
+    graph = FloatGraph("g", (16,), layers)
+    answer = plan(graph, part, Wanted(7, 200), tmp_path, count=False)
+    assert answer.planned is None and "bytes of RAM are missing" in answer.refused
+    assert answer.nearest is not None and answer.nearest.choice.exemplars < 200
+    assert len(links) < 6, "what a failed link has shown spares the others"
 
 
 def test_flash_that_is_too_small_is_refused_by_the_linker(graph: FloatGraph, cache: Path) -> None:
