@@ -115,7 +115,7 @@ MUTATIONS = (
             ("had_dsp.c", "start_of(s1, tile)", "start_of(s0, tile)"),
             ("had_dsp.c", "raise != 0U ? 0U", "raise == 0U ? 0U"),
             (HEADER + "dot.h", "| (uint32_t)v1 << 16", "| (uint32_t)v0 << 16"),
-            ("had_packed_dsp.c", "SATURATED(s.a2)", "s.a2"),
+            ("had_packed_dsp.c", "SATURATED(s.a[j])", "s.a[j]"),
             ("had_dsp.h", "{0U, 12U, 8U, 20U}", "{0U, 12U, 20U, 8U}"),
         )
     ),
@@ -149,7 +149,7 @@ MUTATIONS = (
         for file, old, new in (
             ("had_dot_mve.c", "value = had_saturate_acc(sum)", "value = sum"),
             ("had_dot_mve.c", "* HAD_BATCH_STRIDE + c]", "* HAD_BATCH_STRIDE + (c ^ 1U)]"),
-            (HEADER + "dot.h", "* HAD_ROWS + row) *", "* (HAD_ROWS - 1U) + row) *"),
+            (HEADER + "dot.h", "* HAD_ROWS + row) *", "* (HAD_ROWS - 4U) + row) *"),
             ("had_packed_mve.c", "return had_saturate_acc(sum)", "return sum"),
             ("had_packed_mve.c", "(bytes[k] + 8) >> 4", "bytes[k] >> 4"),
             ("had_view.c", "*at + 16U * value", "*at + 15U * value"),

@@ -64,11 +64,19 @@ typedef int32_t had_total;
 #define HAD_PACKED_SUMS (HAD_TILE_K / 4U)
 #elif HAD_ROWS == 4U && !defined(HAD_CONV_LAYERS)
 #define HAD_VIEW_GROUP(terms) (((terms) + 3U) & ~3U)
-#define HAD_PACKED_SUMS (HAD_TILES + (HAD_VIEW_DSP ? HAD_TILE_K / 4U : 0U))
+/* With the DSP extension x in pairs of halves follows, or if it is long the terms of its last tile. */
+#define HAD_VIEW_PAIRS (HAD_TILES * HAD_TILE_K <= 512U)
+#define HAD_PACKED_SUMS                                                                            \
+    (HAD_TILES +                                                                                   \
+     (HAD_VIEW_DSP ? HAD_TILE_K / (HAD_VIEW_PAIRS ? 2U : 4U) * (HAD_VIEW_PAIRS ? HAD_TILES : 1U)   \
+                   : 0U))
 #else
 #define HAD_VIEW_GROUP(terms) (terms)
 #define HAD_PACKED_SUMS HAD_TILES
 #endif
+
+/* Columns that had_dot_columns takes at once. */
+#define HAD_COLUMNS (HAD_MVE ? 32U : HAD_LANES)
 
 /* A value in both fields of a word. */
 #define HAD_BOTH(v) ((uint32_t)(v) * 0x00010001U)
@@ -123,9 +131,9 @@ typedef struct had_counted {
 } had_counted;
 
 #if HAD_MVE
-/* Place of term k of row `row`: tile by tile, in a tile row by row. */
+/* Place of term k of row `row`: vector by vector, in a vector of terms row by row. */
 static inline uint32_t had_weight_at(uint32_t k, uint32_t row) {
-    return (k / HAD_TILE_K * HAD_ROWS + row) * HAD_TILE_K + k % HAD_TILE_K;
+    return (k / 16U * HAD_ROWS + row) * 16U + k % 16U;
 }
 #elif HAD_PANEL
 static inline uint32_t had_weight_at(uint32_t k, uint32_t row) {
@@ -199,8 +207,13 @@ static inline void had_put_quad(had_weight *w, uint32_t k, uint32_t row, const i
 #endif
 }
 
-/* All terms of a row to 0, padding too. */
+/* All terms of a row to 0, padding too; on a Cortex-M55 nothing hangs on a row that is not there. */
 static inline void had_clear_row(had_weight *w, uint32_t terms, uint32_t row) {
+#if HAD_MVE
+    (void)w;
+    (void)terms;
+    (void)row;
+#else
     for (uint32_t k = 0U; k + 1U < terms; k += 2U) {
         had_put_pair(w, k, row, 0, 0);
     }
@@ -208,6 +221,7 @@ static inline void had_clear_row(had_weight *w, uint32_t terms, uint32_t row) {
         had_put_last(w, terms - 1U, row, 0);
     }
     had_put_padding(w, terms, row);
+#endif
 }
 
 #if HAD_LONG
@@ -229,7 +243,7 @@ void had_octet_product(int32_t total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, 
 #endif
 
 /*
- * HAD_ROWS times HAD_LANES products, to be read by had_line: total[r][c] = dot(x[.][c], w[.][r]), x being terms
+ * HAD_ROWS times HAD_COLUMNS products, to be read by had_line: total[r][c] = dot(x[.][c], w[.][r]), x being terms
  * rows of HAD_BATCH_STRIDE values (feature-major), w terms times HAD_WORDS weights.
  */
 #if HAD_LONG
@@ -256,7 +270,7 @@ static inline void had_dot_columns(had_total total[HAD_PRODUCTS(HAD_LANES)], con
                                    const had_counted *counted) {
     had_dsp_columns(total, x, w, terms, counted->sums);
 }
-#else
+#elif !HAD_MVE /* see had_mve.h */
 void had_dot_columns(had_total total[HAD_PRODUCTS(HAD_LANES)], const int8_t *x, const had_weight *w,
                      uint32_t terms, const had_counted *counted);
 #endif

@@ -10,25 +10,55 @@
 #define END "letp lr, 1b\n2:"
 
 #if HAD_MASTER_BITS == 8
-#define LOAD_MASTERS "vldrb.s32 q0, [%[w]], #4\n\t"
 #define MASTER "8"
 #define LOAD_MASTER_VECTOR "vldrb.u8 q0, [%[w]], #16\n\t"
 #else
-#define LOAD_MASTERS "vldrh.s32 q0, [%[w]], #8\n\tvshl.s32 q0, %[k]\n\t"
 #define MASTER "16"
 #define LOAD_MASTER_VECTOR "vldrh.u16 q0, [%[w]], #16\n\t"
 #endif
 
+#if HAD_MASTER_BITS == 8
+/*
+ * 16 masters in the tops of halves times a factor R of 15 bits that stands for r = R 2^s and less than 2^s more. The
+ * quotient is the same: with |w| <= 127 and a range a < 2^11 what w r lacks is below |w| 2^s < 2^25 / a, and 7 w / a is
+ * at least 1 / 2 a away from a half, or is one; then r is below its ratio, or exact, as R is then too. Halves are whole
+ * at the end too: an odd row's last one has a byte from behind it, which counts for nothing.
+ */
+void had_mve_quantize_masters(int8_t *to, const had_master *w, const had_quantizer *q,
+                              uint32_t count) {
+    uint32_t s = 17U - (uint32_t)__builtin_clz((uint32_t)q->r | 1U << 17); /* 15 bits stay */
+    __asm__ volatile(LOOP("8", "%[n]") "vldrb.u8 q0, [%[w]], #16\n\t"
+                                       "vshllt.s8 q1, q0, #8\n\t"
+                                       "vshllb.s8 q0, q0, #8\n\t"
+                                       "vqdmulh.s16 q1, q1, %[r]\n\t"
+                                       "vqdmulh.s16 q0, q0, %[r]\n\t"
+                                       "vrshl.s16 q1, %[down]\n\t"
+                                       "vrshl.s16 q0, %[down]\n\t"
+                                       "vmovnt.i16 q0, q1\n\t"
+                                       "vstrw.32 q0, [%[to]], #128\n\t" END
+                     : [to] "+l"(to), [w] "+l"(w)
+                     : [n] "r"((count + 1U) & ~1U), [r] "r"(q->r >> s), [down] "r"((int32_t)s - 19)
+                     : "cc", "memory", "lr", "q0", "q1");
+}
+#else
 void had_mve_quantize_masters(int8_t *to, const had_master *w, const had_quantizer *q,
                               uint32_t count) {
     int32_t k = -(int32_t)q->k;
-    __asm__ volatile(LOOP("32", "%[n]") LOAD_MASTERS "vmul.i32 q0, q0, %[r]\n\t"
-                                                     "vrshr.s32 q0, q0, #26\n\t"
-                                                     "vstrb.32 q0, [%[to]], #4\n\t" END
-                     : [to] "+l"(to), [w] "+l"(w)
-                     : [n] "r"(count), [r] "r"(q->r), [k] "r"(k)
-                     : "cc", "memory", "lr", "q0");
+    for (; count > 0U; count -= count < HAD_MVE_TERMS ? count : HAD_MVE_TERMS) {
+        int8_t *at = to;
+        __asm__ volatile(
+            LOOP("32", "%[n]") "vldrh.s32 q0, [%[w]], #8\n\t"
+                               "vshl.s32 q0, %[k]\n\t"
+                               "vmul.i32 q0, q0, %[r]\n\t"
+                               "vrshr.s32 q0, q0, #26\n\t"
+                               "vstrb.32 q0, [%[to]], #4\n\t" END
+            : [to] "+l"(at), [w] "+l"(w)
+            : [n] "r"(count < HAD_MVE_TERMS ? count : HAD_MVE_TERMS), [r] "r"(q->r), [k] "r"(k)
+            : "cc", "memory", "lr", "q0");
+        to += HAD_MVE_TERMS * HAD_ROWS;
+    }
 }
+#endif
 
 int32_t had_mve_amax_masters(const had_master *w, uint32_t count) {
     int32_t amax = 0;
@@ -91,13 +121,40 @@ void had_mve_quantize_drawn(int8_t *to, const int32_t *v, const had_quantizer *q
         : "cc", "memory", "lr", "q0", "q1", "q2", "q4");
 }
 
+#if HAD_MASTER_BITS == 8
+#define LOAD_LANES "vldrbt.s16 q0, [%[w]]\n\t"
+#else
+#define LOAD_LANES "vldrht.u16 q0, [%[w]]\n\t"
+#endif
+
+/* Even lanes come before odd ones. */
+void had_mve_block_weights(int32_t *block, const had_master *w, const uint8_t *factor,
+                           uint32_t pitch, uint32_t rows, uint32_t columns) {
+    uint32_t f;
+    __asm__ volatile(
+        "vctp.16 %[columns]\n\t"
+        "dls lr, %[n]\n"
+        "1:\n\t"
+        "ldrb %[f], [%[factor]], #1\n\t"
+        "vpst\n\t" LOAD_LANES "add %[w], %[w], %[pitch]\n\t"
+        "vmovlt.s16 q1, q0\n\t"
+        "vmovlb.s16 q0, q0\n\t"
+        "vmul.i32 q1, q1, %[f]\n\t"
+        "vmul.i32 q0, q0, %[f]\n\t"
+        "vstrw.32 q1, [%[block], #16]\n\t"
+        "vstrw.32 q0, [%[block]], #32\n\t"
+        "le lr, 1b"
+        : [w] "+r"(w), [block] "+r"(block), [factor] "+r"(factor), [f] "=&r"(f)
+        : [n] "r"(rows), [columns] "r"(columns), [pitch] "r"(pitch * (HAD_MASTER_BITS / 8U))
+        : "cc", "memory", "lr", "q0", "q1");
+}
+
 void had_mve_quantize_block(int8_t *to, const int32_t *block, const had_quantizer *q) {
-    static const uint32_t lane[4] = {0U, HAD_TILE_K, 2U * HAD_TILE_K, 3U * HAD_TILE_K};
+    static const uint16_t place[8] = {0U, 16U, 32U, 48U, 64U, 80U, 96U, 112U};
     int32_t k = -(int32_t)q->k;
-    uint32_t rows = HAD_ORDER;
-    int8_t *other = to + 4U * HAD_TILE_K;
-    __asm__ volatile("vldrw.u32 q1, [%[lane]]\n\t"
-                     "vdup.32 q2, %[low]\n"
+    __asm__ volatile("vldrh.u16 q1, [%[place]]\n\t"
+                     "vdup.32 q2, %[low]\n\t"
+                     "dls lr, %[n]\n"
                      "1:\n\t"
                      "vldrw.u32 q0, [%[v]], #16\n\t"
                      "vldrw.u32 q3, [%[v]], #16\n\t"
@@ -109,15 +166,14 @@ void had_mve_quantize_block(int8_t *to, const int32_t *block, const had_quantize
                      "vmul.i32 q3, q3, %[r]\n\t"
                      "vrshr.s32 q0, q0, #26\n\t"
                      "vrshr.s32 q3, q3, #26\n\t"
-                     "vstrb.32 q0, [%[to], q1]\n\t"
-                     "vstrb.32 q3, [%[other], q1]\n\t"
+                     "vmovnt.i32 q0, q3\n\t"
+                     "vstrb.16 q0, [%[to], q1]\n\t"
                      "add %[to], %[to], #1\n\t"
-                     "add %[other], %[other], #1\n\t"
-                     "subs %[n], %[n], #1\n\t"
-                     "bne 1b"
-                     : [to] "+r"(to), [other] "+r"(other), [v] "+r"(block), [n] "+r"(rows)
-                     : [lane] "r"(lane), [r] "r"(q->r), [k] "r"(k), [low] "r"(-q->limit)
-                     : "cc", "memory", "q0", "q1", "q2", "q3");
+                     "le lr, 1b"
+                     : [to] "+r"(to), [v] "+r"(block)
+                     : [n] "r"(HAD_ORDER < HAD_MVE_TERMS ? HAD_ORDER : HAD_MVE_TERMS),
+                       [place] "r"(place), [r] "r"(q->r), [k] "r"(k), [low] "r"(-q->limit)
+                     : "cc", "memory", "lr", "q0", "q1", "q2", "q3");
 }
 
 #if HAD_MASTER_BITS == 8
@@ -177,17 +233,13 @@ void had_mve_update(had_master *w, const had_total *acc, const had_update *updat
         : "cc", "memory", "q0", "q1", "q2", "q3", "q4", "q5", "q6");
 }
 
-int32_t had_mve_outputs(int16_t *y, const had_total *acc, uint32_t acc_shift, had_multiplier m,
-                        int32_t bias, int32_t y_max) {
-    int32_t before = -(int32_t)acc_shift;
+int32_t had_mve_outputs(int16_t *y, const had_total *acc, had_multiplier m, int32_t bias,
+                        int32_t y_max, uint32_t count) {
     int32_t after = -(int32_t)m.sh;
-    uint32_t left = HAD_LANES / 8U;
     __asm__ volatile("1:\n\t"
                      "vldrh.u16 q2, [%[acc]], #16\n\t"
                      "vmovlb.s16 q0, q2\n\t"
                      "vmovlt.s16 q1, q2\n\t"
-                     "vrshl.s32 q0, %[before]\n\t"
-                     "vrshl.s32 q1, %[before]\n\t"
                      "vmul.i32 q0, q0, %[m]\n\t"
                      "vmul.i32 q1, q1, %[m]\n\t"
                      "vrshl.s32 q0, %[after]\n\t"
@@ -196,19 +248,48 @@ int32_t had_mve_outputs(int16_t *y, const had_total *acc, uint32_t acc_shift, ha
                      "vadd.i32 q1, q1, %[bias]\n\t"
                      "vqmovnb.s32 q2, q0\n\t"
                      "vqmovnt.s32 q2, q1\n\t"
-                     "vmaxv.s16 %[most], q2\n\t"
-                     "vstrh.16 q2, [%[y]], #16\n\t"
-                     "subs %[n], %[n], #1\n\t"
-                     "bne 1b"
-                     : [y] "+r"(y), [acc] "+r"(acc), [n] "+r"(left), [most] "+r"(y_max)
-                     : [before] "r"(before), [after] "r"(after), [m] "r"(m.m), [bias] "r"(bias)
+                     "vctp.16 %[n]\n\t"
+                     "vpstt\n\t"
+                     "vmaxvt.s16 %[most], q2\n\t"
+                     "vstrht.16 q2, [%[y]], #16\n\t"
+                     "subs %[n], %[n], #8\n\t"
+                     "bgt 1b"
+                     : [y] "+r"(y), [acc] "+r"(acc), [n] "+r"(count), [most] "+r"(y_max)
+                     : [after] "r"(after), [m] "r"(m.m), [bias] "r"(bias)
                      : "cc", "memory", "q0", "q1", "q2");
     return y_max;
 }
 
+/* Bits of a mask. */
+static const uint16_t bit[8] = {1U, 2U, 4U, 8U, 16U, 32U, 64U, 128U};
+
+int32_t had_mve_mask_errors(int16_t *d, const had_total *acc, const uint8_t *mask, uint32_t lanes,
+                            uint32_t columns, int32_t d_max) {
+    uint32_t bits;
+    __asm__ volatile("vldrh.u16 q2, [%[bit]]\n\t"
+                     "lsr lr, %[n], #3\n"
+                     "1:\n\t"
+                     "ldrb %[bits], [%[mask]], #1\n\t"
+                     "vdup.16 q1, %[bits]\n\t"
+                     "vand q1, q1, q2\n\t"
+                     "vctp.16 %[lanes]\n\t"
+                     "vpstt\n\t"
+                     "vcmpt.i16 ne, q1, zr\n\t"
+                     "vldrht.u16 q0, [%[acc]], #16\n\t"
+                     "vmaxav.s16 %[most], q0\n\t"
+                     "vstrh.16 q0, [%[d]], #16\n\t"
+                     "sub %[lanes], %[lanes], #8\n\t"
+                     "usat %[lanes], #8, %[lanes]\n\t"
+                     "le lr, 1b"
+                     : [d] "+r"(d), [acc] "+r"(acc), [mask] "+r"(mask), [lanes] "+r"(lanes),
+                       [most] "+r"(d_max), [bits] "=&r"(bits)
+                     : [n] "r"(columns), [bit] "r"(bit)
+                     : "cc", "memory", "lr", "q0", "q1", "q2");
+    return d_max;
+}
+
 void had_mve_activate(int8_t *x, uint8_t *mask, const int16_t *y, const had_quantizer *q,
                       uint32_t count) {
-    static const uint16_t bit[8] = {1U, 2U, 4U, 8U, 16U, 32U, 64U, 128U};
     uint32_t bits;
     __asm__ volatile(
         "vldrh.u16 q3, [%[bit]]\n\t"

@@ -107,7 +107,7 @@ void had_mve_hidden(int8_t *out, const int32_t *acc, uint32_t acc_shift, const u
         "vstrb.32 q0, [%[out]], #4\n\t"
         "letp lr, 1b\n"
         "2:"
-        : [out] "+l"(out), [acc] "+l"(acc), [m] "+l"(mult), [sh] "+l"(shift), [bias] "+l"(bias)
+        : [out] "+l"(out), [acc] "+r"(acc), [m] "+l"(mult), [sh] "+l"(shift), [bias] "+r"(bias)
         : [n] "r"(count), [before] "r"(-(int32_t)acc_shift), [k] "r"(-(int32_t)q->k), [r] "r"(q->r),
           [most] "r"(most)
         : "cc", "memory", "lr", "q0", "q1", "q2", "q3");

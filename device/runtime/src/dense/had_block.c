@@ -47,6 +47,10 @@ void had_block_weights(int32_t *block, const had_master *w, const had_layer *lay
                        uint32_t column, uint32_t columns) {
     uint32_t rows = block_rows(layer, first);
     w += first * layer->inputs + column;
+#if HAD_MVE_ASSEMBLY
+    clear(block, rows, HAD_LANES);
+    had_mve_block_weights(block, w, layer->row_factor + first, layer->inputs, rows, columns);
+#else
     clear(block, rows, columns);
     for (uint32_t r = 0U; r < rows; r++) {
         int32_t factor = layer->row_factor[first + r];
@@ -62,6 +66,7 @@ void had_block_weights(int32_t *block, const had_master *w, const had_layer *lay
         }
         w += layer->inputs;
     }
+#endif
     had_fwht_columns(block);
 }
 

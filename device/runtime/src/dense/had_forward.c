@@ -20,8 +20,8 @@ typedef struct had_output {
 #define AT_ONCE (HAD_OCTET ? 2U : 1U) /* rows that are quantised together */
 
 static uint32_t lanes_left(uint32_t column) {
-    return HAD_BATCH % HAD_LANES == 0U || column + HAD_LANES <= HAD_BATCH
-               ? HAD_LANES
+    return HAD_BATCH % HAD_COLUMNS == 0U || column + HAD_COLUMNS <= HAD_BATCH
+               ? HAD_COLUMNS
                : (column < HAD_BATCH ? HAD_BATCH - column : 0U);
 }
 
@@ -29,23 +29,6 @@ static uint32_t lanes_left(uint32_t column) {
 static inline int32_t quantize(had_master w, const had_quantizer *q) {
     return had_quant_small(HAD_MASTER_BITS == 8 ? w : w >> q->k, q->r, 128U);
 }
-
-#if HAD_MVE
-/* Weights of a tile, zero behind the last. */
-static void quantize_tile(had_weight *to, const had_master *w, const had_quantizer *q,
-                          uint32_t count) {
-    for (uint32_t j = 0U; count < HAD_TILE_K && j < HAD_TILE_K; j += 4U) {
-        __builtin_memset(to + j, 0, 4U);
-    }
-#if HAD_MVE_ASSEMBLY
-    had_mve_quantize_masters(to, w, q, count);
-#else
-    for (uint32_t j = 0U; j < count; j++) {
-        to[j] = (had_weight)quantize(w[j], q);
-    }
-#endif
-}
-#endif
 
 #if HAD_OCTET
 /* Two rows of the weights of a group, from masters: each word at once. */
@@ -68,11 +51,9 @@ void had_row_quantize(had_learner *ln, const had_layer *layer, had_weight *wq, c
     const had_quantizer q = *prepared;
     uint32_t inputs = layer->inputs;
     uint32_t i = 0U;
-#if HAD_MVE
-    for (; i < inputs; i += HAD_TILE_K) {
-        had_weight *to = wq + had_weight_at(i, row);
-        quantize_tile(to, w + i, &q, inputs - i < HAD_TILE_K ? inputs - i : HAD_TILE_K);
-    }
+#if HAD_MVE_ASSEMBLY
+    had_mve_quantize_masters(wq + had_weight_at(0U, row), w, &q, inputs);
+    i = inputs;
 #elif HAD_DSP_MASTERS
     had_dsp_quantize(wq + row, w, q.r, inputs);
     i = inputs;
@@ -144,12 +125,10 @@ static void prepare_rows(had_learner *ln, const had_layer *layer, had_weight *wq
 static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, had_line acc,
                        const had_output *out, uint32_t lanes, int32_t y_max) {
     const had_output o = *out;
-    uint32_t shift = HAD_SHIFT_OF(layer->forward_shift);
 #if HAD_MVE_ASSEMBLY
-    if (lanes == HAD_LANES) {
-        return had_mve_outputs(y, acc.at, shift, o.m, o.bias, y_max);
-    }
-#endif
+    y_max = had_mve_outputs(y, acc.at, o.m, o.bias, y_max, lanes);
+#else
+    uint32_t shift = HAD_SHIFT_OF(layer->forward_shift);
     for (uint32_t c = 0U; c < lanes; c++) {
         int32_t exact = had_row_output(had_line_total(&acc, c), shift, o.m, o.bias);
         int32_t value = had_saturate_s16(exact);
@@ -157,6 +136,7 @@ static int32_t rescale(had_learner *ln, const had_layer *layer, int16_t *y, had_
         y_max = value > y_max ? value : y_max;
         HAD_COUNT(ln->counters.layer[layer->index].outputs_saturated += exact != value ? 1U : 0U;)
     }
+#endif
     (void)ln;
     (void)layer;
     return y_max;
@@ -195,8 +175,8 @@ static int32_t forward_rows(had_learner *ln, const had_layer *layer, int16_t *y,
 #elif HAD_LONG
     counted.sums = HAD_IS_POSITIVE(layer) ? (const uint32_t *)wq : 0;
 #endif
-    for (uint32_t c = 0U; c < HAD_BATCH; c += HAD_LANES) {
-        had_total acc[HAD_PRODUCTS(HAD_LANES)];
+    for (uint32_t c = 0U; c < HAD_BATCH; c += HAD_COLUMNS) {
+        had_total acc[HAD_PRODUCTS(HAD_COLUMNS)];
         counted.lanes = lanes_left(c);
         had_dot_columns(acc, had_operand_at(x, c, layer->inputs), wq, layer->inputs, &counted);
 #if HAD_DSP
@@ -208,8 +188,8 @@ static int32_t forward_rows(had_learner *ln, const had_layer *layer, int16_t *y,
         }
 #endif
         for (uint32_t r = 0U; r < rows; r++) {
-            y_max = rescale(ln, layer, y + r * HAD_BATCH_STRIDE + c, had_line_of(acc, r, HAD_LANES),
-                            out + r, counted.lanes, y_max);
+            y_max = rescale(ln, layer, y + r * HAD_BATCH_STRIDE + c,
+                            had_line_of(acc, r, HAD_COLUMNS), out + r, counted.lanes, y_max);
         }
     }
 #if HAD_DSP

@@ -41,8 +41,10 @@ void had_weight_range(had_learner *ln, const had_layer *layer, int32_t *block, u
 /* A block of wh: quantised as it lies, then each input's terms into its row. */
 static void quantize_block(had_weight *wh, uint32_t first, const int32_t *block,
                            const had_quantizer *prepared, uint32_t columns) {
-#if HAD_MVE_ASSEMBLY && HAD_ORDER <= HAD_TILE_K
-    had_mve_quantize_block(wh + had_weight_at(first, 0U), block, prepared);
+#if HAD_MVE_ASSEMBLY
+    for (uint32_t r = 0U; r < HAD_ORDER; r += HAD_MVE_TERMS) {
+        had_mve_quantize_block(wh + had_weight_at(first + r, 0U), block + r * HAD_LANES, prepared);
+    }
     (void)columns; /* the others are quantised as well: they are zero */
 #else
     const had_quantizer q = *prepared;
@@ -128,11 +130,6 @@ static void quantize_lanes(had_learner *ln, const had_layer *layer, had_weight *
 #endif
         HAD_COUNT(count_block(ln, layer, block, columns);)
     }
-#if HAD_MVE
-    for (uint32_t c = 0U; c < columns; c++) {
-        had_put_padding(wh, layer->outputs_padded, c);
-    }
-#endif
 }
 
 /* Operand wh of `columns` inputs from `column` on, in groups of HAD_ROWS inputs: Opad terms each. */
@@ -165,6 +162,12 @@ static void zero_weights(had_learner *ln, const had_layer *layer, had_weight *wh
     (void)layer;
 }
 
+/* Columns from `column` on that are taken at once. */
+#define COLUMNS_AT(column)                                                                         \
+    (HAD_BATCH_STRIDE % HAD_COLUMNS == 0U || HAD_BATCH_STRIDE - (column) > HAD_COLUMNS             \
+         ? HAD_COLUMNS                                                                             \
+         : HAD_BATCH_STRIDE - (column))
+
 /* Scale of the result and quantiser of the weights. */
 static void start(had_learner *ln, const had_layer *layer) {
     had_step *step = &ln->step;
@@ -178,7 +181,15 @@ static void start(had_learner *ln, const had_layer *layer) {
     step->flow[layer->index - 1U].d_scale = had_scale_pow2(product, shift);
 }
 
-#if HAD_WIDE
+#if HAD_MVE_ASSEMBLY
+/* Some errors of one input: masked, 16 bits, zero behind the batch. */
+static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_below, had_line acc,
+                        const uint8_t *mask, uint32_t column, uint32_t lanes) {
+    had_flow *below = &ln->step.flow[layer->index - 1U];
+    below->d_max = had_mve_mask_errors(d_below + column, acc.at, mask + column / 8U, lanes,
+                                       COLUMNS_AT(column), below->d_max);
+}
+#elif HAD_WIDE && !HAD_MVE
 /* Some errors of one input: masked, 16 bits, zero behind the batch. */
 static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *restrict d_below,
                         had_line line, const uint8_t *mask, uint32_t column, uint32_t lanes) {
@@ -219,7 +230,7 @@ static void mask_errors(had_learner *ln, const had_layer *layer, int16_t *d_belo
     int32_t half = shift == 0U ? 0 : (int32_t)(1U << (shift - 1U));
     int32_t d_max = below->d_max;
     uint32_t bits = 0U; /* a block never begins within a byte and ends beyond it */
-    for (uint32_t c = 0U; c < HAD_LANES; c++) {
+    for (uint32_t c = 0U; c < COLUMNS_AT(column); c++) {
         bits = c % 8U == 0U ? (uint32_t)mask[(column + c) >> 3] >> ((column + c) & 7U) : bits >> 1;
         int32_t rounded = (had_line_total(&acc, c) + half) >> shift;
         int32_t d = c < lanes && (bits & 1U) != 0U ? had_saturate_s16(rounded) : 0;
@@ -239,13 +250,14 @@ static void gradient_rows(had_learner *ln, const had_layer *layer, int16_t *d_be
                           uint32_t rows) {
     had_counted counted = {(1U << rows) - 1U, 0U, 0,
                            HAD_PRODUCT_TALLY(ln, layer->index, HAD_P_INPUT)};
-    for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b += HAD_LANES) {
-        had_total acc[HAD_PRODUCTS(HAD_LANES)];
-        counted.lanes = b < HAD_BATCH ? lanes_left(b, HAD_BATCH) : 0U;
+    for (uint32_t b = 0U; b < HAD_BATCH_STRIDE; b += HAD_COLUMNS) {
+        had_total acc[HAD_PRODUCTS(HAD_COLUMNS)];
+        uint32_t left = b < HAD_BATCH ? HAD_BATCH - b : 0U;
+        counted.lanes = left < HAD_COLUMNS ? left : HAD_COLUMNS;
         had_dot_columns(acc, had_operand_at(dh, b, layer->outputs_padded), wh,
                         layer->outputs_padded, &counted);
         for (uint32_t r = 0U; r < rows; r++) {
-            mask_errors(ln, layer, d_below + r * HAD_BATCH_STRIDE, had_line_of(acc, r, HAD_LANES),
+            mask_errors(ln, layer, d_below + r * HAD_BATCH_STRIDE, had_line_of(acc, r, HAD_COLUMNS),
                         mask + r * HAD_MASK_BYTES, b, counted.lanes);
         }
     }

@@ -50,7 +50,7 @@ static void products(had_total acc[8U * CHUNK], const int8_t *xh, const had_weig
                      uint32_t first, uint32_t count, had_counted *counted) {
     counted->lanes = count;
 #if HAD_MVE
-    had_mve_rows(acc, xh + first * HAD_BATCH_STRIDE, dt, count, counted);
+    had_mve_rows(acc, xh + first * HAD_BATCH_STRIDE, dt, counted);
 #else
     had_panel_product(acc, CHUNK, (const uint8_t *)xh + first * HAD_BATCH_PADDED, dt,
                       HAD_BATCH_PADDED, (count + HAD_PANEL_BLOCK - 1U) / HAD_PANEL_BLOCK, counted);

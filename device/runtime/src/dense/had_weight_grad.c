@@ -20,7 +20,7 @@
 #if HAD_WIDE
 /* Terms of a row that lie together. */
 #if HAD_MVE
-#define SPAN HAD_TILE_K
+#define SPAN HAD_MVE_TERMS
 #else
 #define SPAN HAD_BATCH_PADDED
 #endif

@@ -7,13 +7,9 @@
 #include "../cores/had_packed.h"
 #include "had_panel.h"
 
-#if HAD_DSP || HAD_OCTET
-typedef int had_dot_columns_is_left_out; /* had_dsp_product.c or had_octet.c is chosen */
-#elif HAD_MVE
-void had_dot_columns(had_total out[HAD_ROWS * HAD_LANES], const int8_t *x, const had_weight *w,
-                     uint32_t terms, const had_counted *counted) {
-    had_mve_columns(out, x, w, terms, counted);
-}
+#if HAD_DSP || HAD_OCTET || HAD_MVE
+typedef int
+    had_dot_columns_is_left_out; /* had_dsp_product.c, had_octet.c or had_dot_mve.c is chosen */
 #elif HAD_PANEL
 void had_dot_columns(int32_t out[HAD_ROWS * HAD_LANES], const int8_t *x, const had_weight *w,
                      uint32_t terms, const had_counted *counted) {
