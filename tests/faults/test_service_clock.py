@@ -81,6 +81,7 @@ def test_jobs_limits_and_readiness_outlive_a_clock_that_is_set(tmp_path: Path) -
         assert len(seen) >= 2, "the clock was not set"
 
 
+@pytest.mark.long
 def test_dead_worker_does_not_look_alive_after_the_clock_was_set_back(tmp_path: Path) -> None:
     if LIBRARY is None:
         pytest.skip("libfaketime is missing; get it with `apt install faketime`")

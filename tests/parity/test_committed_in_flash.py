@@ -100,6 +100,7 @@ def test_session_with_rollback_equals_the_twin(work: Path, stack: ExitStack) -> 
         assert pair.device.reboot() == pair.twin.state_hash()  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_correction_session_equals_the_twin(work: Path, stack: ExitStack) -> None:
     run_correction_session(pair_of(make_model(spec("bic")), work, stack), 3)
 
