@@ -41,7 +41,8 @@ class QuantizeOptions:
         inference_only: the network only runs (SPEC.md 17): autoencoders, regressors, embeddings.
             Of the other options only `features` is used then.
         fine_inference: inference reads activations of twice four bits (SPEC.md 18): more accurate,
-            at about twice the products of an inference; training is as without.
+            at about twice the products of an inference; training is as without. None: without;
+            the service then judges by the calibration samples.
     """
 
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
@@ -58,7 +59,7 @@ class QuantizeOptions:
     expansion_blocks: int = 4
     expansion_rows: int = 16
     inference_only: bool = False
-    fine_inference: bool = False
+    fine_inference: bool | None = None
 
     def classes_for(self, n_classes: int) -> int:
         """Class rows to reserve for a model of `n_classes`.

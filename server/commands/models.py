@@ -27,7 +27,6 @@ from server.commands.model_file import ModelFile, check_output, load_model_file
 from server.errors import HadaptError, Issue, SampleInvalidError
 from server.learning.ports import Calibration, ImportedModel, IntModelArtifact, Json
 
-NOTABLE_GAIN = 0.02  # of decisions as in float, for which fine inference is pointed out
 KEPT_SAMPLES = 64  # calibration samples in the model file, for `hadapt explain` and `diff`
 OnnxPath = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Float model, ONNX.")]
 ModelPath = Annotated[
@@ -215,26 +214,27 @@ def _show_quantized(output: Path, model: ModelFile, made: IntModelArtifact, as_j
         return
     shown = {k: v for k, v in made.report.items() if isinstance(v, str | int | float)}
     print_facts(f"integer model of {model.name}", {**facts, **shown})
-    advice = fine_advice(made.report)
-    if advice:
-        say(advice)
+    note = fine_note(made.report)
+    if note:
+        say(note)
 
 
-def fine_advice(report: Json) -> str:
-    """What to do about decisions that four bits change, if much can be done; else nothing.
+def fine_note(report: Json) -> str:
+    """What fine inference gives back, if the model has it; else nothing.
 
     Example:
-        >>> fine_advice({"calibration_agreement": 0.9, "calibration_agreement_fine": 0.98})
-        '10.0 % of decisions differ from float; 2.0 % with --option fine_inference=true'
-        >>> fine_advice({"calibration_agreement": 0.9})
+        >>> note = fine_note({"calibration_agreement": 0.98, "calibration_agreement_plain": 0.9})
+        >>> note.startswith("fine inference: 2.0 % of decisions differ from float; 10.0 %")
+        True
+        >>> fine_note({"calibration_agreement": 0.9, "calibration_agreement_fine": 0.9})
         ''
     """
-    found, fine = (report.get(f"calibration_agreement{end}") for end in ("", "_fine"))
-    if found is None or fine is None or fine - found < NOTABLE_GAIN:
+    plain = report.get("calibration_agreement_plain")
+    if plain is None:
         return ""
     return (
-        f"{percent(1 - found)} of decisions differ from float; "
-        f"{percent(1 - fine)} with --option fine_inference=true"
+        f"fine inference: {percent(1 - report['calibration_agreement'])} of decisions differ "
+        f"from float; {percent(1 - plain)} with half the products (--option fine_inference=false)"
     )
 
 

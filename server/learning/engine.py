@@ -25,7 +25,6 @@ from codegen.export import (
 from codegen.generate import generate
 from codegen.importer import import_onnx
 from codegen.layouts import FIELD, LAYOUTS, arrange
-from codegen.quantize import quantize
 from codegen.quantize.options import MAX_CLASSES
 from device.harness.boards import BOARDS
 from device.twin import state as state_bytes
@@ -95,6 +94,7 @@ from server.learning.quantizing import (
     as_invalid,
     check_choices,
     layer_rows,
+    make_model,
     parse_options,
     quantize_report,
     raw_values,
@@ -172,7 +172,7 @@ class HadaptEngine(Inspection):
             return quantize_network(onnx, calibration, chosen)
         graph = import_onnx(onnx)
         try:
-            model = quantize(graph, calibration.x, calibration.y, chosen)
+            model = make_model(graph, calibration, chosen)
         except QuantizeError as error:
             raise as_invalid(error) from error
         low, high = raw_ranges(model)

@@ -21,7 +21,7 @@ from codegen.generate import plan_of
 from codegen.graph import FloatGraph
 from codegen.layouts import FIELD, PLAIN
 from codegen.lower import Plan
-from codegen.quantize import QuantizeOptions, quantize, trained_counts
+from codegen.quantize import QuantizeOptions, trained_counts
 from codegen.quantize.signal import check_choice
 from device.harness.boards import Board
 from device.harness.build import build
@@ -43,6 +43,8 @@ from server.learning.firmwares import (
     write_sources,
 )
 from server.learning.parts import LARGEST, PARTS, Part
+from server.learning.ports import Calibration
+from server.learning.quantizing import make_model
 
 BATCHES = (32, 16, 8, 4)
 MASTER_BITS = (16, 8)
@@ -101,7 +103,7 @@ class Planned:
     """A choice that links, with what it costs.
 
     Attributes:
-        model: what was linked; figures hold for every model of its shapes.
+        model: what was linked; figures hold for every model of its shapes and inference.
         instructions: of one inference, one training step, and of learning a class in
             STEPS_A_CLASS steps; empty without an emulator, and for the layout field.
     """
@@ -166,7 +168,7 @@ def plan(
     wanted: Wanted,
     cache: Path,
     samples: NDArray[np.float32] | None = None,
-    labels: NDArray[np.integer] | None = None,
+    labels: NDArray[np.int64] | None = None,
     count: bool = True,
 ) -> Answer:
     """The first choice that fits: most layers trained, then widest masters, then largest batch.
@@ -174,12 +176,12 @@ def plan(
     Where none does for want of RAM: as a field device, which holds the masters once.
 
     Args:
-        samples, labels: calibration; random samples stand in, which fit the same shapes.
+        samples, labels: calibration; random samples stand in for both, which fit the same shapes.
         count: run the result in the emulator.
     Raises: QuantizeError, ToolMissingError.
     """
     x = stand_in(graph, wanted.features) if samples is None else samples
-    search = _Search(graph, part, wanted, cache, x, labels if samples is not None else None)
+    search = _Search(graph, part, wanted, cache, Calibration(x, labels))
     found = search.first(wanted.exemplars)
     if found is not None:
         return Answer(_counted(found, cache) if count else found, "", None)
@@ -248,8 +250,7 @@ class _Search:
     part: Part
     wanted: Wanted
     cache: Path
-    x: NDArray[np.float32]
-    labels: NDArray[np.integer] | None
+    given: Calibration
     shortfall: str = ""
     failed_links: int = 0
     beside: dict[bool, int] = dataclasses.field(default_factory=lambda: {False: 0, True: 0})
@@ -303,8 +304,8 @@ class _Search:
             staging_slots=self.wanted.staging,
             features=self.wanted.features,
         )
-        model = quantize(self.graph, self.x, self.labels, options)
-        return model if self.labels is not None else _with_exemplars(model)
+        model = make_model(self.graph, self.given, options)
+        return model if self.given.y is not None else _with_exemplars(model)
 
     def _sources(self, model: IntModel, board: Board, field: bool) -> Path | None:
         """None for a field device whose signature check cannot be fetched here."""

@@ -2,7 +2,7 @@
 """Options of the service into options of the quantizer, and the report of a quantization."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from codegen.errors import CodegenError, QuantizeError
 from codegen.export import export_qdq
 from codegen.export.builder import INPUT
 from codegen.graph import FloatGraph
-from codegen.quantize import QuantizeOptions, trained_counts
+from codegen.quantize import QuantizeOptions, quantize, trained_counts
 from codegen.quantize.expansion import widened
 from codegen.quantize.options import EXPANSIONS
 from codegen.quantize.signal import FORM as SIGNAL_FORM
@@ -27,6 +27,9 @@ _ARITHMETIC = {field.name: field for field in fields(Arithmetic)}
 _OWN = {field.name: field for field in fields(QuantizeOptions) if field.name != "arithmetic"}
 _FLAGS = {name for name, field in _OWN.items() if field.type in (bool, "bool")}
 _REPORT_ROWS = 512
+# Inference is fine by itself where that gives back this share of float32's decisions, two at
+# least, on so many calibration samples or more (DECISIONS.md).
+FINE_SHARE, FINE_COUNT, FINE_SAMPLES = 0.005, 2, 32
 
 
 def parse_options(options: Mapping[str, Any]) -> QuantizeOptions:
@@ -93,6 +96,8 @@ def _signal(read: Callable[[], Choice]) -> Choice:
 def _check_type(name: str, value: Any) -> None:
     if name == "saturation":
         good, wanted = value in ("tile", "every_add"), "tile or every_add"
+    elif name == "fine_inference":
+        good, wanted = value is None or isinstance(value, bool), "true or false"
     elif name in _FLAGS:
         good, wanted = isinstance(value, bool), "true or false"
     elif name == "features":
@@ -115,22 +120,73 @@ def _wrong(name: str, what: str, expected: str) -> InvalidInputError:
     )
 
 
+@dataclass(frozen=True)
+class Decisions:
+    """Classes of calibration samples, at most 512.
+
+    Attributes:
+        x: float32, (N, features), what the network reads. float32: the network's classes, (N,).
+        plain: the device's, without fine inference; fine: with it, None if it cannot be had.
+    """
+
+    x: Float32Array
+    float32: Int64Array
+    plain: Int64Array
+    fine: Int64Array | None
+
+    def of(self, model: IntModel) -> Int64Array:
+        """Those of a model, which may be fine or not."""
+        return self.fine if model.fine_inference and self.fine is not None else self.plain
+
+    def agreement(self, classes: Int64Array) -> float:
+        """Share of decisions that are the float network's."""
+        return float(np.mean(classes == self.float32))
+
+    def fine_pays(self) -> bool:
+        """Whether fine inference gives back enough decisions to be worth its products."""
+        if self.fine is None or len(self.x) < FINE_SAMPLES:
+            return False
+        gained = np.sum(self.fine == self.float32) - np.sum(self.plain == self.float32)
+        return bool(gained >= max(FINE_COUNT, FINE_SHARE * len(self.x)))
+
+
+def make_model(graph: FloatGraph, calibration: Calibration, options: QuantizeOptions) -> IntModel:
+    """The integer model, its inference fine (SPEC.md 18) if asked for or, left open, if it pays.
+
+    Raises: QuantizeError.
+    """
+    model = quantize(graph, calibration.x, calibration.y, options)
+    is_open = options.fine_inference is None and can_be_fine(model)
+    if not (is_open and decide(graph, model, calibration).fine_pays()):
+        return model
+    # Anew: the features that choose exemplars and make prototypes are other ones.
+    return quantize(graph, calibration.x, calibration.y, replace(options, fine_inference=True))
+
+
+def decide(graph: FloatGraph, model: IntModel, calibration: Calibration) -> Decisions:
+    """What the float network and both forms of the integer model make of calibration samples."""
+    x = calibration.x[:_REPORT_ROWS]
+    raw = raw_samples(model, x)
+    plain, _ = TwinLearner(replace(model, fine_inference=False)).infer_many(raw)
+    fine = None
+    if can_be_fine(model):
+        fine, _ = TwinLearner(replace(model, fine_inference=True)).infer_many(raw)
+    if model.signal is not None:
+        x = features_of(model.signal, x)
+    return Decisions(x, np.argmax(graph.forward(x), axis=1), plain, fine)
+
+
 def quantize_report(graph: FloatGraph, model: IntModel, calibration: Calibration) -> Json:
     """What a person wants to know of a new integer model.
 
     Accuracies and agreements are on the calibration samples (at most 512): they show what
-    quantizing cost, not how good the model is. `calibration_agreement_fine`: with the option
-    fine_inference, where the model may have it and has not. `qdq_agreement`: how often onnxruntime,
-    running the qdq form, decides as the device does; null for models with convolutions, which have
-    none.
+    quantizing cost, not how good the model is. `calibration_agreement_fine`, `.._plain`: with the
+    option fine_inference the other way, where it can be had. `qdq_agreement`: how often
+    onnxruntime, running the qdq form, decides as the device does; null for models with
+    convolutions, which have none.
     """
-    x, y = calibration.x[:_REPORT_ROWS], calibration.y
-    raw = raw_samples(model, x)
-    device_classes, _ = TwinLearner(model).infer_many(raw)
-    if model.signal is not None:
-        x = features_of(model.signal, x)
-    logits = graph.forward(x)
-    float_classes = np.argmax(logits, axis=1)
+    decisions, labels = decide(graph, model, calibration), calibration.y
+    device_classes = decisions.of(model)
     report: Json = {
         "model_id": model.model_id.hex(),
         "arithmetic": {name: getattr(model.arithmetic, name) for name in _ARITHMETIC},
@@ -139,19 +195,21 @@ def quantize_report(graph: FloatGraph, model: IntModel, calibration: Calibration
         "frozen_layers": [{"name": f.name, "shape": list(f.weight.shape)} for f in model.frozen],
         "max_classes": model.max_classes,
         "exemplars": len(model.exemplars),
-        "calibration_agreement": float(np.mean(device_classes == float_classes)),
+        "fine_inference": model.fine_inference,
+        "calibration_agreement": decisions.agreement(device_classes),
         "qdq_agreement": None,
     }
-    if can_be_fine(model) and not model.fine_inference:
-        fine = replace(model, fine_inference=True)
-        fine_classes, _ = TwinLearner(fine).infer_many(raw)
-        report["calibration_agreement_fine"] = float(np.mean(fine_classes == float_classes))
+    if decisions.fine is not None:
+        name = "plain" if model.fine_inference else "fine"
+        other = decisions.plain if model.fine_inference else decisions.fine
+        report[f"calibration_agreement_{name}"] = decisions.agreement(other)
     if not model.has_image:
-        report["qdq_agreement"] = float(np.mean(device_classes == _qdq_classes(model, x)))
-    if y is not None:
-        labels = y[: len(x)]
-        report["calibration_accuracy"] = float(np.mean(device_classes == labels))
-        report["calibration_accuracy_float32"] = float(np.mean(float_classes == labels))
+        qdq_classes = _qdq_classes(model, decisions.x)
+        report["qdq_agreement"] = float(np.mean(device_classes == qdq_classes))
+    if labels is not None:
+        right = labels[: len(decisions.x)]
+        report["calibration_accuracy"] = float(np.mean(device_classes == right))
+        report["calibration_accuracy_float32"] = float(np.mean(decisions.float32 == right))
     return report
 
 
