@@ -265,7 +265,13 @@ def test_long_chain_of_scales_behind_big_weights_is_quick() -> None:
 
 def test_largest_file_is_read_in_time() -> None:
     weights = {"w": matrix(2048, 1024), "v": matrix(1024, 2048), "u": matrix(2048, 1024)}
-    nodes = [node("MatMul", "x w", "a"), node("MatMul", "a v", "b"), node("MatMul", "b u", "y")]
+    nodes = [
+        node("MatMul", "x w", "a"),
+        node("Relu", "a", "p"),
+        node("MatMul", "p v", "b"),
+        node("Relu", "b", "q"),
+        node("MatMul", "q u", "y"),
+    ]
     data = model(nodes, weights, x=("N", 2048)).SerializeToString()
     assert len(data) < limits.MAX_FILE_BYTES
     begin = time.process_time()
