@@ -208,3 +208,14 @@ def _read_samples(pair: Pair) -> None:
     index = 0
     while pair.both("get_exemplar", index)[0] != "refused":
         index += 1
+
+
+def run_small_session(pair: Pair) -> None:
+    """Two steps on the first exemplars, and inference before and after."""
+    raw = random_raw(pair.model, 4, 3)
+    pair.both("infer", raw[0])
+    pair.both("train_begin", 3, 2, SCHEDULE, "balanced")
+    pair.both("train", 1 << 30)
+    pair.compare_states()
+    pair.both("commit")
+    pair.both("infer", raw[1])

@@ -3,7 +3,6 @@
 
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from device.twin.work import step_rows
 from tests.parity.conftest import COUNTERS, OpenBoard, OpenDevice, OpenPair
 from tests.parity.convs import CONV_SPECS, make_conv_model
 from tests.parity.models import random_raw
-from tests.parity.sessions import SCHEDULE, run_session
+from tests.parity.sessions import SCHEDULE, run_session, run_small_session
 from tests.parity.workshop import Mutation, Workshop
 
 SPEC = {spec.name: spec for spec in CONV_SPECS}
@@ -189,22 +188,11 @@ def workshops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workshop]:
     }
 
 
-def _session(workshop: Workshop, elf: Path, stack: ExitStack) -> None:
-    pair = workshop.pair(elf, stack)
-    raw = random_raw(workshop.model, 4, 3)
-    pair.both("infer", raw[0])
-    pair.both("train_begin", 3, 2, SCHEDULE, "balanced")
-    pair.both("train", 1 << 30)
-    pair.compare_states()
-    pair.both("commit")
-    pair.both("infer", raw[1])
-
-
 @pytest.mark.parametrize("name", ["conv2d", "depthwise"])
 def test_session_without_an_error_passes(
     name: str, workshops: dict[str, Workshop], stack: ExitStack
 ) -> None:
-    _session(workshops[name], workshops[name].sound(), stack)
+    run_small_session(workshops[name].pair(workshops[name].sound(), stack))
 
 
 @pytest.mark.parametrize(
@@ -220,4 +208,4 @@ def test_session_with_a_planted_error_fails(
     mutations = MUTATIONS if name == "conv2d" else GROUP_MUTATIONS
     elf = workshops[name].planted(mutations[number], number)
     with pytest.raises((AssertionError, DeviceError)):
-        _session(workshops[name], elf, stack)
+        run_small_session(workshops[name].pair(elf, stack))

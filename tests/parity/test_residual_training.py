@@ -1,34 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Residual blocks of trained convolutions (SPEC.md 14.6): the C runtime equals the twin."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from codegen.generate import generate, write_folder
 from codegen.importer import import_onnx
 from codegen.lower import lower
 from codegen.quantize import QuantizeOptions, quantize
-from device.harness.boards import BOARDS
-from device.harness.build import build
-from device.harness.client import DeviceClient
-from device.harness.devices import HostTransport, open_device
 from device.harness.errors import DeviceError
-from device.harness.toolchain import find_toolchain
 from device.packet import class_id
 from device.twin.learner import TwinLearner, raw_samples
 from device.twin.model import Arithmetic
 from device.twin.work import step_rows
 from tests.faults.powercut.session import RELEASE, ROOT, VENDOR, make_packet, public
-from tests.parity.conftest import COUNTERS, OpenDevice, OpenPair
+from tests.parity.conftest import COUNTERS, OpenBoard, OpenDevice, OpenPair
 from tests.parity.convs import RESIDUAL_SPECS, make_conv_model
 from tests.parity.models import random_raw
-from tests.parity.sessions import SCHEDULE, Pair, run_session
+from tests.parity.sessions import SCHEDULE, run_session, run_small_session
 from tests.parity.test_field_device import close, open_field
-from tests.parity.test_mutation import Mutation, Workshop
+from tests.parity.workshop import Mutation, Workshop
 from tests.suite.models import SUITE
 
 SPEC = {spec.name: spec for spec in RESIDUAL_SPECS}
@@ -107,13 +100,6 @@ def test_training_in_slices_equals_training_at_once(open_host: OpenDevice) -> No
     assert whole.state_hash() == sliced.state_hash()
 
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    """Ends devices with the test."""
-    with ExitStack() as opened:
-        yield opened
-
-
 @pytest.mark.parametrize(
     ("name", "board"),
     [
@@ -126,14 +112,9 @@ def stack() -> Iterator[ExitStack]:
         ),
     ],
 )
-def test_firmware_in_the_emulator_equals_twin(
-    name: str, board: str, stack: ExitStack, tmp_path: Path
-) -> None:
-    model, target = make_conv_model(SPEC[name]), BOARDS[board]
-    folder = write_folder(generate(model, target), tmp_path / "sources")
-    firmware = build(folder, target, find_toolchain(target), tmp_path / "builds")
-    device = DeviceClient(stack.enter_context(open_device(firmware, target)))
-    twin = TwinLearner(model)
+def test_firmware_in_the_emulator_equals_twin(name: str, board: str, open_board: OpenBoard) -> None:
+    model = make_conv_model(SPEC[name])
+    twin, device = TwinLearner(model), open_board(model, board)
     raw = random_raw(model, 2, 7)
     for learner in (twin, device):
         learner.learn(raw[0], 1)
@@ -162,19 +143,14 @@ def test_packet_takes_a_device_to_what_was_trained_elsewhere(tmp_path: Path) -> 
 
 @pytest.mark.long
 @pytest.mark.parametrize("board", ["mps2-an386", "mps3-an547"])
-def test_resnet8_trains_its_last_block_on_a_board(
-    board: str, stack: ExitStack, tmp_path: Path
-) -> None:
+def test_resnet8_trains_its_last_block_on_a_board(board: str, open_board: OpenBoard) -> None:
     """From file to firmware; a class more, a step, and what is inferred then."""
-    entry, target = SUITE["resnet8"], BOARDS[board]
+    entry = SUITE["resnet8"]
     graph = import_onnx(entry.build().SerializeToString())
     x = entry.samples(24, seed=1).reshape(24, -1)
     options = QuantizeOptions(Arithmetic(batch=4), train_last=4, exemplar_slots=12)
     model = quantize(graph, x, np.arange(24) % graph.n_classes, options)
-    folder = write_folder(generate(model, target), tmp_path / "sources")
-    firmware = build(folder, target, find_toolchain(target), tmp_path / "builds")
-    device = DeviceClient(stack.enter_context(open_device(firmware, target)))
-    twin = TwinLearner(model)
+    twin, device = TwinLearner(model), open_board(model, board)
     raw = raw_samples(model, entry.samples(2, seed=2).reshape(2, -1))
     for learner in (twin, device):
         learner.add_class()
@@ -193,20 +169,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(tmp_path_factory.mktemp("residual"), model, "mps2-an386")
 
 
-def _session(workshop: Workshop, elf: Path, stack: ExitStack) -> None:
-    device = DeviceClient(stack.enter_context(HostTransport(elf)))
-    pair = Pair(workshop.model, TwinLearner(workshop.model), device)
-    raw = random_raw(workshop.model, 4, 3)
-    pair.both("infer", raw[0])
-    pair.both("train_begin", 3, 2, SCHEDULE, "balanced")
-    pair.both("train", 1 << 30)
-    pair.compare_states()
-    pair.both("commit")
-    pair.both("infer", raw[1])
-
-
 def test_session_without_an_error_passes(workshop: Workshop, stack: ExitStack) -> None:
-    _session(workshop, workshop.sound(), stack)
+    run_small_session(workshop.pair(workshop.sound(), stack))
 
 
 @pytest.mark.parametrize(
@@ -221,4 +185,4 @@ def test_session_with_a_planted_error_fails(
 ) -> None:
     elf = workshop.planted(MUTATIONS[number], number)
     with pytest.raises((AssertionError, DeviceError)):
-        _session(workshop, elf, stack)
+        run_small_session(workshop.pair(elf, stack))
